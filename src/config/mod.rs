@@ -1,0 +1,242 @@
+//! The configuration that the program runs with: typed, complete, checked.
+//!
+//! `raw` reads file, environment and flags; [`Config`] is what every other module sees. No field here is an option
+//! that means a default. *Not here*: parsing, precedence, messages about mistakes (`raw`).
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use crate::limits;
+
+/// Everything the operator decides.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[api]`
+    pub api: Api,
+    /// `[redis]`; `None`: publishes enter by HTTP only.
+    pub redis: Option<Redis>,
+    /// `[merge]`
+    pub merge: Merge,
+    /// `[clients]`
+    pub clients: Clients,
+    /// `[outbox]`
+    pub outbox: Outbox,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// The device side of the process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Where devices connect.
+    pub listen: SocketAddr,
+    /// Number of shards; `None`: from the CPUs that the process may use.
+    pub shards: Option<NonZeroUsize>,
+    /// Pin threads to cores.
+    pub pin: bool,
+    /// How long a shard with a core to itself spins before it sleeps.
+    pub spin: Duration,
+    /// Time over which a drain spreads its closes.
+    pub drain: Duration,
+}
+
+/// The HTTP API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Api {
+    /// Where backends and operators connect; a private address.
+    pub listen: SocketAddr,
+    /// Largest body.
+    pub body_bytes_max: usize,
+}
+
+/// The Redis source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Redis {
+    /// Where and as whom.
+    pub url: RedisUrl,
+    /// Prefix of the channels, default `fanfare:`.
+    pub prefix: String,
+}
+
+/// A parsed `redis://`, `rediss://` or `unix://` URL.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl {
+    /// How to reach the server.
+    pub endpoint: RedisEndpoint,
+    /// ACL user; `None` with a password: the default user.
+    pub user: Option<String>,
+    /// Password.
+    pub password: Option<String>,
+}
+
+/// Where a Redis server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisEndpoint {
+    /// `redis://host:port`
+    Tcp {
+        /// Host name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// `rediss://host:port`: TLS, certificate checked against the system's roots.
+    Tls {
+        /// Host name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// `unix:///path`
+    Unix(std::path::PathBuf),
+}
+
+/// When a batch closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Merge {
+    /// At this many messages.
+    pub messages_max: usize,
+    /// At this many payload bytes.
+    pub bytes_max: usize,
+    /// This long after its first message.
+    pub delay: Duration,
+}
+
+/// What a connection may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clients {
+    /// Largest message, fragments joined.
+    pub message_bytes_max: usize,
+    /// Time from accept to the complete upgrade head.
+    pub upgrade_deadline: Duration,
+    /// Handshakes in flight per shard.
+    pub handshakes_max: usize,
+    /// Topics per connection.
+    pub topics_max: usize,
+    /// Topics joined at connect, from query parameters: `{product_id}:{alias_key}`.
+    pub auto_join: Vec<TopicTemplate>,
+    /// Silence after which a connection is closed.
+    pub liveness: Duration,
+    /// What ends a silence.
+    pub liveness_counts: LivenessCounts,
+    /// Send a WebSocket ping once at half of `liveness`.
+    pub server_ping: bool,
+}
+
+/// A topic's name with parameters of the connect query in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicTemplate {
+    /// Literal text and parameter names, in order.
+    pub parts: Vec<TemplatePart>,
+}
+
+/// A piece of a [`TopicTemplate`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplatePart {
+    /// Text taken as it is.
+    Literal(String),
+    /// The value of a query parameter.
+    Parameter(String),
+}
+
+/// What ends a silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LivenessCounts {
+    /// Any complete frame, a WebSocket ping or pong included.
+    AnyFrame,
+    /// Only the format's own PING (go-push's rule).
+    PingOnly,
+}
+
+/// What a slow connection may owe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outbox {
+    /// Bytes.
+    pub bytes_max: usize,
+    /// Age of the oldest byte.
+    pub age_max: Duration,
+    /// What happens at either bound.
+    pub policy: OutboxPolicy,
+}
+
+/// What happens to a connection whose outbox reached a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutboxPolicy {
+    /// Close it with 4008.
+    Close,
+    /// Drop the oldest whole batches that no byte was sent of.
+    DropOldest,
+    /// Keep only the newest batch of each address.
+    LatestOnly,
+}
+
+/// Logging.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A tracing filter: `info`, `fanfare=debug`, …
+    pub level: String,
+    /// Text for people or JSON for machines.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl std::fmt::Debug for RedisUrl {
+    /// The password never reaches a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisUrl")
+            .field("endpoint", &self.endpoint)
+            .field("user", &self.user)
+            .field("password", &self.password.as_ref().map(|_| "***"))
+            .finish()
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: Server {
+                listen: SocketAddr::from(([0, 0, 0, 0], 7777)),
+                shards: None,
+                pin: true,
+                spin: Duration::from_micros(50),
+                drain: limits::DRAIN_DEFAULT,
+            },
+            api: Api {
+                listen: SocketAddr::from(([127, 0, 0, 1], 7799)),
+                body_bytes_max: limits::API_BODY_BYTES_DEFAULT,
+            },
+            redis: None,
+            merge: Merge {
+                messages_max: limits::MERGE_MESSAGES_DEFAULT,
+                bytes_max: limits::MERGE_BYTES_DEFAULT,
+                delay: limits::MERGE_DELAY_DEFAULT,
+            },
+            clients: Clients {
+                message_bytes_max: limits::CLIENT_MESSAGE_BYTES_DEFAULT,
+                upgrade_deadline: limits::UPGRADE_DEADLINE_DEFAULT,
+                handshakes_max: limits::HANDSHAKES_DEFAULT,
+                topics_max: limits::TOPICS_PER_CONNECTION_DEFAULT,
+                auto_join: Vec::new(),
+                liveness: limits::LIVENESS_DEFAULT,
+                liveness_counts: LivenessCounts::AnyFrame,
+                server_ping: true,
+            },
+            outbox: Outbox {
+                bytes_max: limits::OUTBOX_BYTES_DEFAULT,
+                age_max: limits::OUTBOX_AGE_DEFAULT,
+                policy: OutboxPolicy::Close,
+            },
+            log: Log { level: "info".into(), format: LogFormat::Text },
+        }
+    }
+}

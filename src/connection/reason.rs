@@ -1,0 +1,76 @@
+//! Why a connection ended: one closed table from reason to what the client is told and what the metrics count.
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum CloseReason {
+    /// The client sent Close; its code was echoed.
+    ClientClose,
+    /// The client's end of the TCP stream without a Close frame.
+    ClientGone,
+    /// The TCP connection was reset or failed.
+    Reset,
+    /// The client broke RFC 6455 (1002).
+    ProtocolError,
+    /// Text that is not UTF-8, or not what the format's grammar allows (1007).
+    BadText,
+    /// A request that the format's grammar allows and its rules do not (1008).
+    BadRequest,
+    /// A message above the bound (1009).
+    TooBig,
+    /// Nothing was heard for the liveness interval (1001).
+    Silent,
+    /// The outbox reached its bound in bytes or age (4008).
+    Slow,
+    /// The gateway drains (1001).
+    Shutdown,
+    /// The client did not finish the closing handshake in time, and was reset.
+    CloseTimeout,
+}
+
+impl CloseReason {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 11] = [
+        Self::ClientClose,
+        Self::ClientGone,
+        Self::Reset,
+        Self::ProtocolError,
+        Self::BadText,
+        Self::BadRequest,
+        Self::TooBig,
+        Self::Silent,
+        Self::Slow,
+        Self::Shutdown,
+        Self::CloseTimeout,
+    ];
+
+    /// The close code that the client is sent; `None` where it is past telling.
+    pub const fn code(self) -> Option<u16> {
+        match self {
+            Self::ClientClose | Self::ClientGone | Self::Reset | Self::CloseTimeout => None,
+            Self::ProtocolError => Some(1002),
+            Self::BadText => Some(1007),
+            Self::BadRequest => Some(1008),
+            Self::TooBig => Some(1009),
+            Self::Silent | Self::Shutdown => Some(1001),
+            Self::Slow => Some(4008),
+        }
+    }
+
+    /// Label in `closed_total{reason}` and in logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ClientClose => "client_close",
+            Self::ClientGone => "client_gone",
+            Self::Reset => "reset",
+            Self::ProtocolError => "protocol_error",
+            Self::BadText => "bad_text",
+            Self::BadRequest => "bad_request",
+            Self::TooBig => "too_big",
+            Self::Silent => "silent",
+            Self::Slow => "slow",
+            Self::Shutdown => "shutdown",
+            Self::CloseTimeout => "close_timeout",
+        }
+    }
+}

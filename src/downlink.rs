@@ -1,0 +1,57 @@
+//! All that may cross from the ingest core to a shard: a closed set, in one ring per shard, in order.
+//!
+//! *Not here*: the ring (`ring`), what a shard does with a downlink (`shard`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::batch::{Address, Batch};
+
+/// One thing that crosses.
+#[derive(Clone, Debug)]
+pub enum Downlink {
+    /// Deliver this batch to the members of its address.
+    Batch(Arc<Batch>),
+    /// Count the members of an address.
+    Census(Arc<Census>),
+    /// The last downlink: deliver what came before, then close every connection within the duration.
+    Drain(Duration),
+}
+
+impl Downlink {
+    /// Payload bytes for the ring's byte bound.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.payload_bytes(),
+            Self::Census(_) | Self::Drain(_) => 0,
+        }
+    }
+}
+
+/// A question to every shard: how many members has this address? Each shard answers once.
+#[derive(Debug)]
+pub struct Census {
+    /// The address asked about.
+    pub address: Address,
+    members: AtomicU64,
+    unanswered: AtomicUsize,
+}
+
+impl Census {
+    /// A question that `shards` shards will answer.
+    pub fn new(address: Address, shards: usize) -> Self {
+        Self { address, members: AtomicU64::new(0), unanswered: AtomicUsize::new(shards) }
+    }
+
+    /// One shard's answer.
+    pub fn answer(&self, members: u64) {
+        self.members.fetch_add(members, Ordering::Relaxed);
+        self.unanswered.fetch_sub(1, Ordering::Release);
+    }
+
+    /// The sum, once every shard has answered.
+    pub fn total(&self) -> Option<u64> {
+        (self.unanswered.load(Ordering::Acquire) == 0).then(|| self.members.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,42 @@
+//! fanfare: a WebSocket push gateway for fleets of devices.
+//!
+//! ```text
+//!  Redis ─► ingest: session · merger · seal ─┬─ ring + doorbell ─► shard 0: accept · dataplane ─► devices
+//!  HTTP  ─► control: API, metrics ── ring ─►  ├─ ring + doorbell ─► shard 1
+//!                                             └─ …                  shard N
+//! ```
+//!
+//! The modules, in the order in which a message meets them. The documents `ARCHITECTURE.md` and `README.md` beside
+//! the sources say the rest.
+
+pub mod limits;
+
+pub mod ingest;
+
+pub mod batch;
+
+pub mod formats;
+
+pub mod downlink;
+
+pub mod ring;
+
+pub mod shard;
+
+pub mod dataplane;
+
+pub mod connection;
+
+pub mod wire;
+
+pub mod api;
+
+pub mod metrics;
+
+pub mod config;
+
+pub mod topology;
+
+pub mod server;
+
+pub mod sys;

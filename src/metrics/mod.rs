@@ -1,0 +1,251 @@
+//! Counters: one padded block per thread, each value written by one thread and read by the control thread.
+//!
+//! A write is a plain load and store (no locked instruction): the block's owner is the only writer. *Not here*: names
+//! and help texts (`text`), who serves them (`api`).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::connection::reason::CloseReason;
+use crate::formats::FORMATS;
+
+/// A value with one writer and any number of readers.
+#[derive(Debug, Default)]
+pub struct Value(AtomicU64);
+
+impl Value {
+    /// Adds to a counter. Only the block's owner calls this.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Takes from a gauge. Only the block's owner calls this.
+    #[inline]
+    pub fn sub(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
+    }
+
+    /// Sets a gauge. Only the block's owner calls this.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// Reads; any thread.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one shard counts.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ShardBlock {
+    /// 1 once the shard's listener is open.
+    pub listening: Value,
+    /// Connections now, by format.
+    pub connections: [Value; FORMATS.len()],
+    /// TCP connections accepted.
+    pub accepted: Value,
+    /// Failures of accept itself (EMFILE, …).
+    pub accept_errors: Value,
+    /// Upgrades that became connections.
+    pub upgraded: Value,
+    /// Upgrades that did not, by [`HandshakeFailure`].
+    pub handshakes_failed: [Value; HandshakeFailure::ALL.len()],
+    /// Handshakes under way now.
+    pub handshakes: Value,
+    /// Connections ended, by [`CloseReason`].
+    pub closed: [Value; CloseReason::ALL.len()],
+    /// Topics with at least one member on this shard.
+    pub topics: Value,
+    /// Memberships (a connection in a topic).
+    pub memberships: Value,
+    /// Downlinks taken from the ring.
+    pub downlinks: Value,
+    /// Payload bytes taken from the ring and released again (the ring's byte bound reads it).
+    pub downlink_bytes_released: Value,
+    /// Fanout rounds begun.
+    pub rounds: Value,
+    /// Messages delivered: all their bytes were taken by the kernel or by an outbox.
+    pub deliveries: Value,
+    /// Send requests given to the kernel (a round's frames for one connection are one send).
+    pub sends: Value,
+    /// WebSocket frames in those sends.
+    pub frames: Value,
+    /// Bytes in those sends.
+    pub send_bytes: Value,
+    /// Sends that the kernel took only partly or not at all.
+    pub sends_short: Value,
+    /// Messages that were not delivered because the connection was closed or closing.
+    pub deliveries_failed: Value,
+    /// Messages dropped by an outbox policy other than close, by policy (drop-oldest, latest-only).
+    pub outbox_dropped: [Value; 2],
+    /// Bytes in outboxes now.
+    pub outbox_bytes: Value,
+    /// Connections with an outbox now.
+    pub outboxes: Value,
+    /// Bytes of batches taken from the ring and not finished.
+    pub backlog_bytes: Value,
+    /// Frames from clients.
+    pub frames_in: Value,
+    /// Data frames from clients that their format ignores.
+    pub frames_ignored: Value,
+    /// WebSocket pings that the gateway sent.
+    pub pings_sent: Value,
+    /// Longest turn of the loop since the last look, microseconds.
+    pub turn_max_us: Value,
+    /// Turns of the loop.
+    pub turns: Value,
+}
+
+/// Why a handshake did not become a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum HandshakeFailure {
+    /// Not an upgrade to WebSocket, or a head that is no HTTP (400).
+    BadRequest,
+    /// `Sec-WebSocket-Version` other than 13 (426).
+    BadVersion,
+    /// No such path (404).
+    NotFound,
+    /// Head above its bound (431).
+    HeadTooBig,
+    /// The deadline passed (408).
+    Timeout,
+    /// Too many handshakes at once, or draining (503).
+    Overload,
+    /// The client went away.
+    Gone,
+}
+
+impl HandshakeFailure {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 7] = [
+        Self::BadRequest,
+        Self::BadVersion,
+        Self::NotFound,
+        Self::HeadTooBig,
+        Self::Timeout,
+        Self::Overload,
+        Self::Gone,
+    ];
+
+    /// Label in `handshakes_failed_total{reason}`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::BadVersion => "bad_version",
+            Self::NotFound => "not_found",
+            Self::HeadTooBig => "head_too_big",
+            Self::Timeout => "timeout",
+            Self::Overload => "overload",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// What the ingest core counts.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct IngestBlock {
+    /// Messages accepted, from Redis.
+    pub messages_redis: Value,
+    /// Messages accepted, from the HTTP API directly.
+    pub messages_http: Value,
+    /// Payload bytes accepted.
+    pub message_bytes: Value,
+    /// Messages refused, by [`Refused`].
+    pub messages_refused: [Value; Refused::ALL.len()],
+    /// Batches sealed, by [`crate::batch::merger::SealReason`].
+    pub batches_sealed: [Value; 5],
+    /// Messages in open batches now.
+    pub open_messages: Value,
+    /// Topics with state now.
+    pub topics: Value,
+    /// Times that ingest had to wait for a ring.
+    pub ring_stalls: Value,
+    /// 1 while the subscription stands.
+    pub redis_subscribed: Value,
+    /// 1 while the publishing session stands.
+    pub redis_publishing: Value,
+    /// Times that the subscription was lost after it stood: messages may have been missed.
+    pub redis_gaps: Value,
+    /// Microseconds without a subscription, all gaps together.
+    pub redis_gap_us: Value,
+    /// Attempts to connect that failed.
+    pub redis_connect_errors: Value,
+    /// Messages published to Redis and acknowledged by it.
+    pub redis_published: Value,
+    /// Messages that were given to Redis and whose fate is not known, or that it refused.
+    pub redis_publish_failed: Value,
+}
+
+/// Why a message did not enter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Refused {
+    /// A Redis channel with a suffix that is no address.
+    UnknownChannel,
+    /// A topic's name that is not one.
+    BadTopic,
+    /// Above [`crate::limits::MESSAGE_BYTES_MAX`].
+    TooBig,
+    /// A uid, which this version does not deliver to.
+    Uid,
+}
+
+impl Refused {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 4] = [Self::UnknownChannel, Self::BadTopic, Self::TooBig, Self::Uid];
+
+    /// Label in `messages_refused_total{reason}`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::UnknownChannel => "unknown_channel",
+            Self::BadTopic => "bad_topic",
+            Self::TooBig => "too_big",
+            Self::Uid => "uid",
+        }
+    }
+}
+
+/// What the control thread counts itself.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ControlBlock {
+    /// API requests answered, by status class (1xx at 0).
+    pub requests: [Value; 5],
+    /// Publishes refused: queue full, too large, bad, shutting down.
+    pub publish_refused: [Value; 4],
+    /// API connections now.
+    pub connections: Value,
+    /// API connections that ended in a caught panic.
+    pub panics: Value,
+}
+
+/// Every block of the process; shared by reference count, written by their owners.
+#[derive(Debug)]
+pub struct Blocks {
+    /// One per shard.
+    pub shards: Box<[ShardBlock]>,
+    /// The ingest core's.
+    pub ingest: IngestBlock,
+    /// The control thread's.
+    pub control: ControlBlock,
+    /// One ring's depth per shard, written by ingest: bytes pushed so far.
+    pub ring_bytes_pushed: Box<[Value]>,
+}
+
+impl Blocks {
+    /// Blocks for that many shards, all zero.
+    pub fn new(shards: usize) -> Self {
+        Self {
+            shards: (0..shards).map(|_| ShardBlock::default()).collect(),
+            ingest: IngestBlock::default(),
+            control: ControlBlock::default(),
+            ring_bytes_pushed: (0..shards).map(|_| Value::default()).collect(),
+        }
+    }
+}

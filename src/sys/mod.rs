@@ -1,0 +1,2 @@
+//! Linux calls behind safe functions.
+pub mod eventfd;
