@@ -31,10 +31,10 @@ pub const ROUND_BYTES_MAX: usize = 256 * 1024;
 /// Downlinks in a shard's ring. At 100 batches a second and address this is seconds of traffic, in 64 KiB of slots.
 pub const RING_SLOTS: usize = 4096;
 /// Bytes of payload in a shard's ring. Past it the ingest core stops reading its sources.
-pub const RING_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const RING_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes of batches that a shard has taken from its ring and not finished. Past it the shard leaves them in the ring.
-pub const BACKLOG_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Publish requests from the HTTP API that wait for the ingest core.
 pub const PUBLISH_SLOTS: usize = 1024;
@@ -73,6 +73,22 @@ pub const LIVENESS_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Receive scratch of a shard. One read takes at most this; the rest waits for the next turn of the loop.
 pub const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Unit of a shard's coarse clock. Everything that a sweep decides is late by at most a sweep.
+pub const TICK: Duration = Duration::from_millis(250);
+/// Ticks in which a sweep looks at every connection once.
+pub const SWEEP_TICKS: u32 = 4;
+
+/// Bytes that the kernel may hold unsent for one device (TCP_NOTSENT_LOWAT). Above a round, so that a fast device never
+/// falls short; far below the kernel's own 4 MiB, so that a slow one is seen here and not in kernel memory.
+pub const KERNEL_UNSENT_BYTES: u32 = 512 * 1024;
+
+/// How long ingest waits before it tries a full ring, or a full queue to Redis, again.
+pub const STALL_RETRY: Duration = Duration::from_millis(1);
+/// Messages that ingest takes from one source before it looks at the others and at the clock.
+pub const INGEST_TURN: usize = 512;
+/// How long a drain waits for Redis to return what this gateway published.
+pub const DRAIN_REDIS: Duration = Duration::from_secs(2);
 
 /// SENDs of one submission. Eight milliseconds of kernel work: the longest that input and other jobs wait.
 pub const SLICE_SENDS: usize = 1024;
@@ -114,6 +130,7 @@ const _: () = assert!(ROUND_BYTES_MAX < OUTBOX_BYTES_DEFAULT);
 const _: () = assert!(MESSAGE_BYTES_MAX <= BACKLOG_BYTES_MAX);
 const _: () = assert!(BACKLOG_BYTES_MAX <= RING_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX < REDIS_OUTBOX_BYTES_MAX);
+const _: () = assert!(ROUND_BYTES_MAX < KERNEL_UNSENT_BYTES as usize);
 const _: () = assert!(UPGRADE_HEAD_BYTES_MAX < SCRATCH_BYTES);
 const _: () = assert!(TOPIC_BYTES_MAX < UPGRADE_HEAD_BYTES_MAX);
 const _: () = assert!(DOWNLINKS_PER_TURN <= RING_SLOTS);

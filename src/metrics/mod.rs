@@ -164,8 +164,6 @@ pub struct IngestBlock {
     pub open_messages: Value,
     /// Topics with state now.
     pub topics: Value,
-    /// Times that ingest had to wait for a ring.
-    pub ring_stalls: Value,
     /// 1 while the subscription stands.
     pub redis_subscribed: Value,
     /// 1 while the publishing session stands.
@@ -236,9 +234,16 @@ pub struct Blocks {
     pub control: ControlBlock,
     /// One ring's depth per shard, written by ingest: bytes pushed so far.
     pub ring_bytes_pushed: Box<[Value]>,
+    /// Times that ingest had to wait for a shard's ring; written by ingest.
+    pub ring_stalls: Box<[Value]>,
 }
 
 impl Blocks {
+    /// Which formats any connection speaks now.
+    pub fn formats_in_use(&self) -> [bool; FORMATS.len()] {
+        std::array::from_fn(|format| self.shards.iter().any(|shard| shard.connections[format].get() > 0))
+    }
+
     /// Blocks for that many shards, all zero.
     pub fn new(shards: usize) -> Self {
         Self {
@@ -246,6 +251,7 @@ impl Blocks {
             ingest: IngestBlock::default(),
             control: ControlBlock::default(),
             ring_bytes_pushed: (0..shards).map(|_| Value::default()).collect(),
+            ring_stalls: (0..shards).map(|_| Value::default()).collect(),
         }
     }
 }
