@@ -314,7 +314,10 @@ mod tests {
         for length in [60, 60, 500] {
             merger.push(&topic("t"), message(length), 1, &mut |b, r| sealed.0.push((b, r)));
         }
-        assert_eq!(sealed.reasons(), [(1, SealReason::Bytes), (1, SealReason::Bytes), (1, SealReason::Bytes)]);
+        assert_eq!(
+            sealed.reasons(),
+            [(1, SealReason::Bytes), (1, SealReason::Bytes), (1, SealReason::Bytes)]
+        );
     }
 
     #[test]
@@ -330,7 +333,10 @@ mod tests {
             for batch in batches {
                 if let Some((end, epoch)) = highest.get(&batch.address) {
                     assert!(batch.first >= *end);
-                    assert!(batch.first == *end || batch.epoch != *epoch, "a break in a history is a new epoch");
+                    assert!(
+                        batch.first == *end || batch.epoch != *epoch,
+                        "a break in a history is a new epoch"
+                    );
                 }
                 highest.insert(batch.address.clone(), (batch.end(), batch.epoch));
             }

@@ -19,7 +19,7 @@ use std::ops::ControlFlow;
 use crate::config::{Clients, LivenessCounts, Outbox as OutboxBounds, OutboxPolicy};
 use crate::formats::{Command, FormatId};
 use crate::wire::decoder::{self, Event, Partial};
-use crate::wire::frame::{self, opcode};
+use crate::wire::frame::{self, Opcode};
 use outbox::Outbox;
 use reason::CloseReason;
 use subscriptions::Subscriptions;
@@ -211,8 +211,9 @@ impl Connection {
             ignored: 0,
             ending: None,
         };
-        let decoded =
-            decoder::decode(&mut self.partial, input, &rules.decoder, &mut |event| reader.event(event));
+        let decoded = decoder::decode(&mut self.partial, input, &rules.decoder, &mut |event: Event<'_>| {
+            reader.event(event)
+        });
         let (alive, ending) = (reader.alive, reader.ending);
         result.ignored = reader.ignored;
         match decoded {
@@ -328,7 +329,7 @@ impl Reader<'_> {
                     // RFC 6455 5.5.1: the endpoint that answers typically echoes the status code it received.
                     match close {
                         Some((code, _)) => frame::push_close(self.replies, code, ""),
-                        None => frame::push_frame(self.replies, opcode::CLOSE, &[]),
+                        None => frame::push_frame(self.replies, Opcode::Close, &[]),
                     }
                 }
                 self.ending = Some(Ending::ClientClose);
@@ -336,7 +337,7 @@ impl Reader<'_> {
             }
             _ if !self.open => ControlFlow::Continue(()),
             Event::Ping(payload) => {
-                frame::push_frame(self.replies, opcode::PONG, payload);
+                frame::push_frame(self.replies, Opcode::Pong, payload);
                 ControlFlow::Continue(())
             }
             Event::Pong(_) => ControlFlow::Continue(()),

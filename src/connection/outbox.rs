@@ -202,7 +202,7 @@ mod tests {
     fn frames(count: usize, payload: usize) -> Bytes {
         let mut out = Vec::new();
         for _ in 0..count {
-            frame::push_frame(&mut out, frame::opcode::TEXT, &vec![b'x'; payload]);
+            frame::push_frame(&mut out, frame::Opcode::Text, &vec![b'x'; payload]);
         }
         out.into()
     }

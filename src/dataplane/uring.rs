@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use io_uring::types::{Fd, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
-use super::{Closing, Event, Plane, Received, Send, Short, Took, Token};
+use super::{Closing, Event, Plane, Received, Send, Short, Token, Took};
 use crate::limits;
 use crate::sys::eventfd::EventFd;
 
@@ -106,7 +106,9 @@ impl Uring {
             let prepared = self.ring.submission().len();
             const GETEVENTS: u32 = 1;
             // SAFETY: no argument is passed, and the entries are valid as `push` says.
-            match unsafe { self.ring.submitter().enter::<libc::sigset_t>(prepared as u32, 0, GETEVENTS, None) } {
+            match unsafe {
+                self.ring.submitter().enter::<libc::sigset_t>(prepared as u32, 0, GETEVENTS, None)
+            } {
                 Ok(consumed) if consumed == prepared => return,
                 Ok(_) => {}
                 Err(error) => match error.raw_os_error() {
@@ -175,9 +177,8 @@ impl Plane for Uring {
     }
 
     fn watch_writable(&mut self, token: Token, fd: RawFd) {
-        let entry = opcode::PollAdd::new(Fd(fd), libc::POLLOUT as u32)
-            .build()
-            .user_data(Op::Writable.with(token));
+        let entry =
+            opcode::PollAdd::new(Fd(fd), libc::POLLOUT as u32).build().user_data(Op::Writable.with(token));
         self.push(&entry);
     }
 
@@ -209,7 +210,8 @@ impl Plane for Uring {
 
     fn receive(&mut self, fd: RawFd, buffer: &mut [u8]) -> Received {
         // SAFETY: `buffer` is valid for writes of its length for the whole call.
-        let received = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
+        let received =
+            unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
         match received {
             0 => Received::End,
             1.. => Received::Bytes(received as usize),

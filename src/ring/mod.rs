@@ -26,11 +26,7 @@ pub struct Receiver {
 }
 
 /// A ring for one shard.
-pub fn ring<B: Bell>(
-    shard: usize,
-    doorbell: Arc<Doorbell<B>>,
-    blocks: Arc<Blocks>,
-) -> (Sender<B>, Receiver) {
+pub fn ring<B: Bell>(shard: usize, doorbell: Arc<Doorbell<B>>, blocks: Arc<Blocks>) -> (Sender<B>, Receiver) {
     let (producer, consumer) = rtrb::RingBuffer::new(RING_SLOTS);
     (Sender { slots: producer, doorbell, blocks, shard }, Receiver { slots: consumer })
 }

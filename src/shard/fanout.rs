@@ -17,7 +17,7 @@ use crate::connection::Phase;
 use crate::connection::outbox::Delivery;
 use crate::connection::reason::CloseReason;
 use crate::connection::subscriptions::TopicId;
-use crate::dataplane::{Plane, Send, Short, Took, Token};
+use crate::dataplane::{Plane, Send, Short, Token, Took};
 use crate::formats::{FORMATS, FormatId};
 use crate::limits::{ROUND_BYTES_MAX, SLICE_SENDS};
 
@@ -220,7 +220,8 @@ impl<P: Plane> Shard<P> {
         // The list may have shrunk since the last slice: whoever was above its end has been moved below the cursor.
         *cursor = (*cursor).min(entry.members.len());
         let mut sends = Vec::with_capacity(SLICE_SENDS.min(*cursor));
-        let (mut deliveries, mut failures, mut frames, mut bytes, mut queued, mut dropped) = (0, 0, 0, 0, 0, 0);
+        let (mut deliveries, mut failures, mut frames, mut bytes, mut queued, mut dropped) =
+            (0, 0, 0, 0, 0, 0);
         let stop = cursor.saturating_sub(VISITS_PER_SLICE);
         while *cursor > stop && sends.len() < SLICE_SENDS {
             *cursor -= 1;

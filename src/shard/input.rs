@@ -8,7 +8,7 @@ use super::Shard;
 use crate::batch::Topic;
 use crate::connection::reason::CloseReason;
 use crate::connection::{Change, Phase};
-use crate::dataplane::{Event, Plane, Received, Took, Token};
+use crate::dataplane::{Event, Plane, Received, Token, Took};
 
 /// Full scratch buffers that one connection may fill in one turn.
 const READS_PER_TURN: usize = 2;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Shard;
 use crate::connection::reason::CloseReason;
 use crate::connection::{Checkup, Phase, Tick};
-use crate::dataplane::{Plane, Send, Took, Token};
+use crate::dataplane::{Plane, Send, Token, Took};
 use crate::limits::{SLICE_SENDS, SWEEP_TICKS, TICK};
 
 /// A whole Ping frame without payload (RFC 6455 5.5.2).
