@@ -1,4 +1,4 @@
-//! The mask of a client's payload (RFC 6455 section 5.3): byte *i* is XORed with byte *i* mod 4 of the key.
+//! The mask of a client's payload (RFC 6455 section 5.3): byte *i* XOR byte *i* mod 4 of the key.
 //!
 //! *Not here*: where a payload begins and which key it has (`decoder`).
 

@@ -84,8 +84,7 @@ pub fn parse(bytes: &[u8], clients: &Clients) -> Parsed {
             Err(refusal) => Parsed::Refused(refusal),
         },
         Ok(None) if bytes.len() < UPGRADE_HEAD_BYTES_MAX => Parsed::Incomplete,
-        Ok(None) => Parsed::Refused(head_too_big()),
-        Err(Error::Capacity(CapacityError::TooManyHeaders)) => Parsed::Refused(head_too_big()),
+        Ok(None) | Err(Error::Capacity(CapacityError::TooManyHeaders)) => Parsed::Refused(head_too_big()),
         Err(Error::Protocol(ProtocolError::WrongHttpMethod)) => Parsed::Refused(refuse(
             HandshakeFailure::BadRequest,
             StatusCode::METHOD_NOT_ALLOWED,

@@ -44,7 +44,7 @@ struct Outcome {
 }
 
 fn decode_reads<'r>(reads: impl IntoIterator<Item = &'r [u8]>) -> Outcome {
-    let mut partial = None;
+    let mut partial: Option<Box<Partial>> = None;
     let mut said = Vec::new();
     let mut frames = 0;
     for read in reads {
@@ -52,7 +52,7 @@ fn decode_reads<'r>(reads: impl IntoIterator<Item = &'r [u8]>) -> Outcome {
             said.push(event.into());
             ControlFlow::Continue(())
         });
-        let held = partial.as_ref().map_or(0, |partial: &Box<Partial>| partial.bytes());
+        let held = partial.as_ref().map_or(0, |partial| partial.bytes());
         assert!(held <= LIMITS.message_bytes_max + size_of::<Partial>());
         match decoded {
             Ok(n) => frames += n,
@@ -146,7 +146,7 @@ fn fragments_are_joined_around_control_frames() {
         text(1, "a"),
         frame(FIN | 9, b"ping"),
         text(0, ""),
-        frame(FIN | 10, b""),
+        frame(FIN | 0xA, b""),
         text(0, "b"),
         text(FIN, "c"),
         text(FIN | 1, ""),
@@ -195,8 +195,8 @@ fn each_broken_rule_is_a_protocol_error_at_the_byte_that_breaks_it() {
         ("rsv3", text(FIN | 0x11, "x"), 1),
         ("opcode 3", text(FIN | 3, "x"), 1),
         ("opcode 7", text(FIN | 7, "x"), 1),
-        ("opcode 11", text(FIN | 11, "x"), 1),
-        ("opcode 15", text(FIN | 15, "x"), 1),
+        ("opcode 11", text(FIN | 0xB, "x"), 1),
+        ("opcode 15", text(FIN | 0xF, "x"), 1),
         ("unmasked", unmasked, 2),
         ("fragmented ping", frame(9, b"x"), 1),
         ("fragmented close", frame(8, b""), 1),

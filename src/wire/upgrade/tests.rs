@@ -17,8 +17,9 @@ fn clients() -> Clients {
 
 /// A request with these header lines after `Host`.
 fn request(target: &str, lines: &[&str]) -> String {
-    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
-    format!("GET {target} HTTP/1.1\r\nHost: gateway\r\n{lines}\r\n")
+    let first = [format!("GET {target} HTTP/1.1"), "Host: gateway".into()];
+    let lines: Vec<&str> = first.iter().map(String::as_str).chain(lines.iter().copied()).collect();
+    lines.join("\r\n") + "\r\n\r\n"
 }
 
 const LINES: [&str; 4] = [
