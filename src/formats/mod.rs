@@ -66,3 +66,20 @@ impl FormatId {
 
 /// Every client protocol, by [`FormatId`].
 pub static FORMATS: [&dyn Format; 3] = [&go_push::V1, &go_push::V2, &raw::Raw];
+
+/// The frames of an encoding, read by tungstenite's header parser, each with its payload.
+#[cfg(test)]
+fn server_frames(bytes: &[u8]) -> Vec<(crate::wire::frame::Opcode, Vec<u8>)> {
+    use tungstenite::protocol::frame::FrameHeader;
+    let mut cursor = std::io::Cursor::new(bytes);
+    let mut frames = Vec::new();
+    while cursor.position() < bytes.len() as u64 {
+        let (header, len) = FrameHeader::parse(&mut cursor).unwrap().unwrap();
+        assert!(header.is_final && !header.rsv1 && !header.rsv2 && !header.rsv3 && header.mask.is_none());
+        let opcode = crate::wire::frame::Opcode::from_first_byte(header.opcode.into()).unwrap();
+        let start = cursor.position() as usize;
+        frames.push((opcode, bytes[start..start + len as usize].to_vec()));
+        cursor.set_position(cursor.position() + len);
+    }
+    frames
+}
