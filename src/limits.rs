@@ -97,6 +97,9 @@ pub const DOWNLINKS_PER_TURN: usize = 64;
 /// Readiness events that a shard handles in one turn of its loop.
 pub const EVENTS_PER_TURN: usize = 1024;
 
+/// Connections that wait to be accepted, per listener. The kernel cuts it to `net.core.somaxconn`, which is the knob.
+pub const LISTEN_BACKLOG: i32 = 65_535;
+
 /// Connections in one chunk of a shard's table. A chunk is the unit in which memory is taken and given back.
 pub const TABLE_CHUNK: usize = 256;
 /// Connections of one shard: an index is 24 bits of a request's user data.
@@ -114,6 +117,8 @@ pub const API_READ_DEADLINE: Duration = Duration::from_secs(10);
 /// Time over which a drain spreads its closes.
 pub const DRAIN_DEFAULT: Duration = Duration::from_secs(10);
 
+/// Prefix of the Redis channels, bytes. With the longest topic behind it a channel's name stays below a kilobyte.
+pub const REDIS_PREFIX_BYTES_MAX: usize = 128;
 /// Redis: silence after which the session sends PING, and how long it waits for any byte after that.
 pub const REDIS_PING_AFTER: Duration = Duration::from_secs(5);
 /// See [`REDIS_PING_AFTER`]: a dead peer is noticed within the sum, below 15 s.
