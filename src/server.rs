@@ -276,7 +276,7 @@ fn run_shard(seat: ShardSeat, notices: &mpsc::Sender<Notice>) -> Result<(), Stri
     block_on(|| async move {
         let ShardSeat { number, plan, config, blocks, doorbell, receiver, listen } = seat;
         let address = listener.local_addr().unwrap_or(listen);
-        let listener_fd = listener.as_raw_fd();
+        let same_listener = listener.try_clone()?;
         let lobby =
             Lobby::new(number, Arc::clone(&blocks), config.clients.clone(), Arc::clone(&doorbell));
         let shard = Shard::new(plane, number, Arc::clone(&blocks), &config.clients, config.outbox);
@@ -285,7 +285,7 @@ fn run_shard(seat: ShardSeat, notices: &mpsc::Sender<Notice>) -> Result<(), Stri
             lobby: lobby.clone(),
             doorbell,
             spin: plan.spin,
-            stop_accepting: Box::new(move || sockopt::stop_listening(listener_fd)),
+            stop_accepting: Box::new(move || sockopt::stop_listening(&same_listener)),
         };
         monoio::spawn(accept::accept(monoio::net::TcpListener::from_std(listener)?, lobby));
         blocks.shards[number].listening.set(1);

@@ -93,7 +93,7 @@ pub async fn accept(listener: TcpListener, lobby: Rc<Lobby>) {
                 lobby.block().accepted.add(1);
                 lobby.fail(HandshakeFailure::Overload);
                 // A new socket has room for a short answer: this does not wait.
-                answer(stream, upgrade::overload_response()).await;
+                answer(stream, upgrade::overload_response().to_vec()).await;
             }
             Ok((stream, _)) => {
                 lobby.block().accepted.add(1);
@@ -126,7 +126,7 @@ async fn handshake(mut stream: TcpStream, lobby: Rc<Lobby>) {
         }
         Ok(Ok(Head::Upgrade { .. })) => {
             lobby.fail(HandshakeFailure::Overload);
-            answer(stream, upgrade::overload_response()).await;
+            answer(stream, upgrade::overload_response().to_vec()).await;
         }
         Ok(Ok(Head::Refused(refusal))) => {
             lobby.fail(refusal.failure);
@@ -135,7 +135,7 @@ async fn handshake(mut stream: TcpStream, lobby: Rc<Lobby>) {
         Ok(Err(_)) => lobby.fail(HandshakeFailure::Gone),
         Err(_late) => {
             lobby.fail(HandshakeFailure::Timeout);
-            answer(stream, upgrade::timeout_response()).await;
+            answer(stream, upgrade::timeout_response().to_vec()).await;
         }
     }
     lobby.count(-1);

@@ -5,9 +5,9 @@
 //! unless the accept asks for it. *Not here*: accepting (`shard::accept`).
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::limits;
 
@@ -41,6 +41,13 @@ pub fn port_is_free(address: SocketAddr) -> io::Result<bool> {
     }
 }
 
+/// Ends listening while an accept may be under way: it fails, and whoever waits to be accepted is reset. An accept that
+/// is cancelled instead can leak a connection that it had taken already.
+pub fn stop_listening(listener: &TcpListener) {
+    // A listener can always be shut down; if it could not, closing it is the next that happens.
+    let _ = SockRef::from(listener).shutdown(Shutdown::Both);
+}
+
 /// A TCP socket for the address's family, not bound yet.
 fn bindable(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -57,7 +64,6 @@ fn bindable(address: SocketAddr) -> io::Result<Socket> {
 mod tests {
     use std::net::TcpStream;
 
-    use socket2::SockRef;
 
     use super::*;
 
