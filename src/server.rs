@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::dataplane::Uring;
 use crate::ingest;
 use crate::ingest::publisher::Publisher;
+use crate::ingest::redis::Lookup;
 use crate::limits;
 use crate::metrics::Blocks;
 use crate::ring::broadcast::Broadcast;
@@ -35,6 +36,9 @@ use crate::topology::{self, Plan, ShardPlan};
 
 /// Entries of a monoio ring: accepts and handshakes of one thread.
 const RUNTIME_ENTRIES: u32 = 1024;
+
+/// Name of the threads that resolve Redis' host name.
+const RESOLVER: &str = "resolver";
 
 /// A gateway whose shards all listen.
 pub struct Running {
@@ -114,7 +118,8 @@ pub fn start(config: Config, cores: &[usize], waker: &Waker) -> Result<Running, 
     let api_listener = listen_api(config.api.listen)?;
     let api = address_of(&api_listener, config.api.listen)?;
     claim(config.server.listen)?;
-    let threads = Threads { notices: mpsc::channel(), waker: waker.clone() };
+    let (notices_sender, notices) = mpsc::channel();
+    let threads = Threads { notices: notices_sender, waker: waker.clone() };
 
     let mut senders = Vec::with_capacity(plan.shards.len());
     let mut devices = config.server.listen;
@@ -131,10 +136,10 @@ pub fn start(config: Config, cores: &[usize], waker: &Waker) -> Result<Running, 
             doorbell,
             receiver,
         };
-        let notices = threads.notices.0.clone();
-        threads.spawn(format!("shard-{number}"), shard.core, move || run_shard(seat, &notices))?;
+        let to_main = threads.notices.clone();
+        threads.spawn(format!("shard-{number}"), shard.core, move || run_shard(seat, &to_main))?;
         // One after the other: with port 0, the first shard learns the port that the others share.
-        devices = threads.await_listening()?;
+        devices = await_listening(&notices)?;
     }
 
     let bell = doorbell()?;
@@ -145,7 +150,10 @@ pub fn start(config: Config, cores: &[usize], waker: &Waker) -> Result<Running, 
         doorbell: bell,
         broadcast: Broadcast::new(senders),
         blocks: Arc::clone(&blocks),
-        resolver: resolver(&threads),
+        resolve: {
+            let threads = threads.clone();
+            Box::new(move |lookup| threads.resolve(lookup))
+        },
     };
     threads.spawn("ingest".to_owned(), plan.ingest_core, move || block_on(|| ingest::run(seat)))?;
 
@@ -158,7 +166,7 @@ pub fn start(config: Config, cores: &[usize], waker: &Waker) -> Result<Running, 
         })
     })?;
     let draining = plan.shards.len() + 1;
-    Ok(Running { devices, api, plan, stop, notices: threads.notices.1, draining })
+    Ok(Running { devices, api, plan, stop, notices, draining })
 }
 
 impl Running {
@@ -193,6 +201,8 @@ impl Running {
             while let Ok(notice) = self.notices.try_recv() {
                 let Notice::Ended { name, cause } = notice else { continue };
                 match cause {
+                    // It ends with the session that it resolves for, and that session's thread tells why.
+                    Ok(()) if name == RESOLVER => {}
                     Ok(()) if stopping => self.draining -= 1,
                     Ok(()) => return Outcome::Died(format!("the thread {name} ended")),
                     Err(cause) => return Outcome::Died(format!("the thread {name} failed: {cause}")),
@@ -205,9 +215,10 @@ impl Running {
     }
 }
 
-/// Starts threads and hears from them.
+/// Starts threads that tell the main thread how they end.
+#[derive(Clone)]
 struct Threads {
-    notices: (mpsc::Sender<Notice>, mpsc::Receiver<Notice>),
+    notices: mpsc::Sender<Notice>,
     waker: Waker,
 }
 
@@ -219,7 +230,7 @@ impl Threads {
         core: Option<usize>,
         body: impl FnOnce() -> Result<(), String> + Send + 'static,
     ) -> Result<(), StartError> {
-        let (notices, waker) = (self.notices.0.clone(), self.waker.clone());
+        let (notices, waker) = (self.notices.clone(), self.waker.clone());
         let thread = thread::Builder::new().name(name.clone()).spawn(move || {
             if let Some(core) = core
                 && !affinity::pin_current(core)
@@ -234,17 +245,27 @@ impl Threads {
         thread.map(drop).map_err(|error| StartError::Kernel { wanted: "start a thread", error })
     }
 
-    fn await_listening(&self) -> Result<SocketAddr, StartError> {
-        match self.notices.1.recv() {
-            Ok(Notice::Listening(address)) => Ok(address),
-            Ok(Notice::NotStarted(error)) => Err(error),
-            Ok(Notice::Ended { name, cause }) => {
-                let cause = cause.err().unwrap_or_else(|| "it ended".to_owned());
-                let error = io::Error::other(format!("{name}: {cause}"));
-                Err(StartError::Kernel { wanted: "start a shard", error })
-            }
-            Err(_) => unreachable!("this end keeps a sender"),
+    /// A host name needs a thread that resolves it, because the system's resolver blocks.
+    fn resolve(&self, lookup: Lookup) -> io::Result<()> {
+        let started = self.spawn(RESOLVER.to_owned(), None, move || {
+            lookup.run();
+            Ok(())
+        });
+        started.map_err(io::Error::other)
+    }
+}
+
+/// Waits until the shard that was started last listens.
+fn await_listening(notices: &mpsc::Receiver<Notice>) -> Result<SocketAddr, StartError> {
+    match notices.recv() {
+        Ok(Notice::Listening(address)) => Ok(address),
+        Ok(Notice::NotStarted(error)) => Err(error),
+        Ok(Notice::Ended { name, cause }) => {
+            let cause = cause.err().unwrap_or_else(|| "it ended".to_owned());
+            let error = io::Error::other(format!("{name}: {cause}"));
+            Err(StartError::Kernel { wanted: "start a shard", error })
         }
+        Err(_) => unreachable!("the caller keeps a sender"),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod inbox;
 pub mod publisher;
 pub mod redis;
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,9 +17,9 @@ use bytes::Bytes;
 
 use crate::batch::merger::Merger;
 use crate::batch::{Address, Message, PayloadKind, Topic, seal};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::downlink::Downlink;
-use crate::limits::{DRAIN_REDIS, INGEST_TURN, MESSAGE_BYTES_MAX, REDIS_INBOX_MESSAGES_MAX, STALL_RETRY};
+use crate::limits::{DRAIN_REDIS, INGEST_TURN, MESSAGE_BYTES_MAX, REDIS_INBOX_MESSAGES_MAX, REDIS_OUTBOX_BYTES_MAX, STALL_RETRY};
 use crate::metrics::{Blocks, Refused};
 use crate::ring::broadcast::Broadcast;
 use crate::ring::doorbell::Doorbell;
@@ -26,7 +27,7 @@ use crate::sys::eventfd::EventFd;
 use crate::sys::readiness::Readiness;
 use inbox::Inbox;
 use publisher::Request;
-use redis::{Incoming, PublishQueue};
+use redis::{Dialer, Incoming, Lookup, PublishQueue, Timing};
 
 /// How long nothing may come from Redis before a drain believes that nothing more will.
 const DRAIN_QUIET: Duration = Duration::from_millis(50);
@@ -43,8 +44,8 @@ pub struct Seat {
     pub broadcast: Broadcast,
     /// Counters.
     pub blocks: Arc<Blocks>,
-    /// Resolves Redis' host name on a thread of its own.
-    pub resolver: redis::Resolver,
+    /// Gives a lookup of Redis' host name a thread of its own.
+    pub resolve: Box<dyn Fn(Lookup) -> io::Result<()> + Send>,
 }
 
 /// One thing that happens to the ingest core.
@@ -82,17 +83,13 @@ struct Ingest {
 }
 
 /// Runs until a drain has handed its last downlink over.
-pub async fn run(seat: Seat) -> std::io::Result<()> {
-    let Seat { config, requests, doorbell, broadcast, blocks, resolver } = seat;
+pub async fn run(seat: Seat) -> io::Result<()> {
+    let Seat { config, requests, doorbell, broadcast, blocks, resolve } = seat;
     let inbox = Inbox::new(REDIS_INBOX_MESSAGES_MAX);
-    let to_redis = config.redis.as_ref().map(|redis| {
-        let queue = PublishQueue::new();
-        let subscriber =
-            redis::subscribe(redis.clone(), inbox.clone(), Arc::clone(&blocks), resolver.clone());
-        monoio::spawn(subscriber);
-        monoio::spawn(redis::publish(redis.clone(), queue.clone(), Arc::clone(&blocks), resolver));
-        queue
-    });
+    let to_redis = match &config.redis {
+        Some(redis) => Some(begin_sessions(redis, &inbox, &blocks, &resolve)?),
+        None => None,
+    };
     let wakeup = Readiness::of(doorbell.bell())?;
     monoio::spawn(pass_on(wakeup, Arc::clone(&doorbell), inbox.clone()));
     let always = EventFd::new()?;
@@ -127,7 +124,7 @@ pub async fn run(seat: Seat) -> std::io::Result<()> {
             monoio::time::sleep(STALL_RETRY).await;
         } else if taken > 0 {
             // The sessions need their turn; a task that wakes itself would starve the timers.
-            always.ready().await;
+            always.ready().await?;
         } else {
             doorbell.prepare_sleep();
             if ingest.requests.is_empty() {
@@ -142,10 +139,33 @@ pub async fn run(seat: Seat) -> std::io::Result<()> {
     }
 }
 
+/// Starts both sessions: one subscribes, one publishes what enters by HTTP.
+fn begin_sessions(
+    redis: &config::Redis,
+    inbox: &Inbox<Incoming>,
+    blocks: &Arc<Blocks>,
+    resolve: &dyn Fn(Lookup) -> io::Result<()>,
+) -> io::Result<PublishQueue> {
+    let dialer = |session| -> io::Result<Dialer> {
+        let (dialer, lookup) = Dialer::new(&redis.url, Timing::default(), seed(session))?;
+        lookup.map_or(Ok(()), resolve)?;
+        Ok(dialer)
+    };
+    let queue = PublishQueue::new(&redis.prefix, REDIS_OUTBOX_BYTES_MAX);
+    monoio::spawn(redis::subscribe(dialer(0)?, redis.prefix.clone(), inbox.clone(), Arc::clone(blocks)));
+    monoio::spawn(redis::publish(dialer(1)?, queue.clone(), Arc::clone(blocks)));
+    Ok(queue)
+}
+
+/// Differs between processes and sessions, so that a fleet of gateways does not return to Redis in step.
+fn seed(session: u64) -> u64 {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::from(since.subsec_nanos()));
+    nanos ^ u64::from(std::process::id()) << 32 ^ session << 63
+}
+
 /// Makes the doorbell's rings end the loop's wait.
 async fn pass_on(wakeup: Readiness, doorbell: Arc<Doorbell>, inbox: Inbox<Incoming>) {
-    loop {
-        wakeup.ready().await;
+    while wakeup.ready().await.is_ok() {
         doorbell.bell().drain();
         inbox.notify();
     }
@@ -205,6 +225,9 @@ impl Ingest {
                 }
                 Err(refused) => self.blocks.ingest.messages_refused[refused as usize].add(1),
             },
+            // Nothing can be done about messages that did not come. The session has counted the gap; when topics have
+            // a history, this is where their epochs change.
+            Event::Incoming(Incoming::Gap) => {}
             Event::Request(Request::Publish { addresses, messages }) => {
                 if self.to_redis.is_some() {
                     self.held = Some(Held { addresses, messages, done: 0 });
@@ -301,7 +324,7 @@ impl Ingest {
     }
 
     /// Seals what is open, tells every shard to drain, and waits until each has been told.
-    async fn finish(mut self) -> std::io::Result<()> {
+    async fn finish(mut self) -> io::Result<()> {
         let now = self.now();
         self.seal(|merger, sealed| merger.drain(now, sealed));
         self.broadcast.send(Downlink::Drain(self.config.server.drain));

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::Shard;
 use super::accept::Lobby;
 use crate::connection::Tick;
-use crate::dataplane::{Plane, Uring};
+use crate::dataplane::Uring;
 use crate::limits::{DOWNLINKS_PER_TURN, EVENTS_PER_TURN, TICK};
 use crate::ring::Receiver;
 use crate::ring::doorbell::Doorbell;
@@ -65,7 +65,7 @@ pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
             }
         }
         if shard.is_busy() {
-            always.ready().await;
+            always.ready().await?;
             continue;
         }
         if !spin.is_zero() && look_for_work(&mut shard, &ring, spin) {
@@ -73,9 +73,9 @@ pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
         }
         doorbell.prepare_sleep();
         if !shard.plane().turn() && ring.is_empty() && lobby.is_empty() {
-            wakeup.ready().await;
+            wakeup.ready().await?;
         } else {
-            always.ready().await;
+            always.ready().await?;
         }
         doorbell.awake();
         doorbell.bell().drain();

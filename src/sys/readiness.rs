@@ -1,34 +1,25 @@
-//! Waiting for an eventfd inside a monoio runtime.
-#![allow(unsafe_code)]
+//! poll(2) inside a monoio runtime, for a descriptor that is no socket.
+//!
+//! monoio polls what its own types hold. A stream over a duplicate of the descriptor is one, and a poll asks nothing of
+//! a socket. *Not here*: taking what made the descriptor readable; that is the waiter's.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 
-use monoio::net::UnixStream;
-
-use super::eventfd::EventFd;
-
-/// The runtime's view of an eventfd: a duplicate of it, which the runtime can poll.
-///
-/// monoio polls streams only; a poll looks at no more of a stream than its descriptor.
-pub struct Readiness(UnixStream);
+/// The runtime's view of a descriptor, for one who waits again and again.
+pub struct Readiness(monoio::net::UnixStream);
 
 impl Readiness {
-    /// A view of `eventfd` for the calling thread's runtime.
-    pub fn of(eventfd: &EventFd) -> io::Result<Self> {
-        // SAFETY: fcntl with F_DUPFD_CLOEXEC takes no pointers.
-        let fd = unsafe { libc::fcntl(eventfd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 0) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: `fd` was just made and nobody else has it.
-        let owned = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self(UnixStream::from_std(owned.into())?))
+    /// A view for the calling thread's runtime. Costs a duplicate of the descriptor.
+    pub fn of(fd: &impl AsFd) -> io::Result<Self> {
+        let duplicate = UnixStream::from(fd.as_fd().try_clone_to_owned()?);
+        Ok(Self(monoio::net::UnixStream::from_std(duplicate)?))
     }
 
-    /// Returns once the eventfd's count is above zero. Cancel-safe: nothing is consumed.
-    pub async fn ready(&self) {
-        // A poll of a descriptor that we own fails only when the runtime is going away, and then nobody waits.
-        let _ = self.0.readable(false).await;
+    /// Returns once the descriptor is readable, or at once when it is. Costs one POLL request; dropping the future
+    /// cancels the request and consumes nothing.
+    pub async fn ready(&self) -> io::Result<()> {
+        self.0.readable(false).await
     }
 }
