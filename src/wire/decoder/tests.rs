@@ -52,8 +52,12 @@ fn decode_reads<'r>(reads: impl IntoIterator<Item = &'r [u8]>) -> Outcome {
             said.push(event.into());
             ControlFlow::Continue(())
         });
-        let held = partial.as_ref().map_or(0, |partial| partial.bytes());
-        assert!(held <= LIMITS.message_bytes_max + size_of::<Partial>());
+        if let Some(partial) = &partial {
+            assert!(partial.bytes() <= LIMITS.message_bytes_max + size_of::<Partial>());
+            if let Some(text) = partial.message.as_ref().filter(|message| message.is_text) {
+                assert!(text.bytes.len() - text.utf8_checked < 4, "bytes are checked again and again");
+            }
+        }
         match decoded {
             Ok(n) => frames += n,
             Err(violation) => {
@@ -268,6 +272,29 @@ fn a_header_that_announces_much_holds_little() {
     start.truncate(20);
     decode(&mut partial, &mut start, &limits, |_| ControlFlow::Continue(())).unwrap();
     assert!(partial.unwrap().bytes() < 300);
+}
+
+#[test]
+fn a_partial_holds_no_more_than_what_may_still_arrive() {
+    let stream = [frame(2, &[7; 600]), frame(0, &[7; 390]), frame(FIN, &[7; 10])].concat();
+    assert_eq!(decode_reads(stream.chunks(1)).said, [Said::Binary(vec![7; 1000])]);
+
+    let mut partial: Option<Box<Partial>> = None;
+    let mut held_max = 0;
+    for read in frame(FIN | 2, &[7; 70]).chunks_mut(1) {
+        decode(&mut partial, read, &LIMITS, |_| ControlFlow::Continue(())).unwrap();
+        held_max = held_max.max(partial.as_ref().map_or(0, |partial| partial.bytes()));
+    }
+    assert!(held_max <= size_of::<Partial>() + 70);
+}
+
+#[test]
+fn a_text_whose_every_read_ends_inside_a_character_is_checked_once() {
+    let payload = "é".repeat(400);
+    let stream = text(FIN | 1, &payload);
+    let (first, rest) = stream.split_at(1);
+    let reads = std::iter::once(first).chain(rest.chunks(2));
+    assert_eq!(decode_reads(reads).said, [Said::Text(payload)]);
 }
 
 #[test]
