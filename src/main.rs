@@ -60,7 +60,7 @@ fn run(flags: &Flags) -> Result<ExitCode, Failure> {
     probe::io_uring().map_err(for_operator)?;
     let descriptors = files::raise_nofile_limit().map_err(internal)?.soft;
     tracing::info!("fanfare {}: {}", env!("CARGO_PKG_VERSION"), print::Summary(&config));
-    tracing::info!("{}, up to {descriptors} descriptors in each", threads(&config, &cores));
+    tracing::info!("{}, each with up to {descriptors} open files", threads(&config, &cores));
     warn_of_quota(&config, cores.len());
 
     // Before any thread is started: threads inherit that these signals are blocked.
@@ -108,8 +108,8 @@ fn warn_of_quota(config: &Config, cores: usize) {
         && let Some(quota) = affinity::quota(cores)
     {
         tracing::warn!(
-            "a cgroup's quota leaves the time of {quota} of {cores} CPUs: set server.shards to {quota} and server.pin to \
-             false, or lift the quota"
+            "a cgroup's quota leaves the time of {quota} of {cores} CPUs: set server.shards to {quota} and server.pin \
+             to false, or lift the quota"
         );
     }
 }

@@ -8,15 +8,17 @@ use super::given::Given;
 use super::keys;
 use super::problem::Origin;
 
-/// What stands after the program's name. Values are text here: all values are checked in one place.
-#[derive(Clone, Debug, Default, Parser)]
+/// What stands after the program's name. Values are text here: all values are checked in one place. No `Debug`: a password may be among it.
+#[derive(Clone, Default, Parser)]
 #[command(
     name = "fanfare",
     version,
-    max_term_width = 100,
     about = "Pushes messages to fleets of devices over WebSocket",
-    after_help = "Without --config it runs with embedded defaults and no Redis. Flags win over the environment \
-        (FANFARE_SECTION_KEY, such as FANFARE_SERVER_LISTEN), the environment over the file, the file over the defaults."
+    after_help = "\
+Without --config it runs with embedded defaults and no Redis. Flags win over the environment
+(FANFARE_SECTION_KEY, such as FANFARE_SERVER_LISTEN), the environment over the file, the file over
+the defaults. Everybody on the host sees the flags in the process list: a Redis URL with a password
+belongs into FANFARE_REDIS_URL."
 )]
 pub struct Flags {
     /// Read this file; none is looked for otherwise
@@ -28,8 +30,7 @@ pub struct Flags {
     /// Where the HTTP API and the metrics are [api.listen, default 127.0.0.1:7799]
     #[arg(long, value_name = "ADDR")]
     pub api: Option<String>,
-    /// Redis to subscribe to: redis://, rediss:// or unix:// [redis.url, default none]. A URL with a password belongs
-    /// into the environment as `FANFARE_REDIS_URL`: the process list shows flags to everybody on the host
+    /// Redis to subscribe to: redis://, rediss:// or unix:// [redis.url, default none]
     #[arg(long, value_name = "URL")]
     pub redis: Option<String>,
     /// Number of shards, or auto [server.shards, default auto]

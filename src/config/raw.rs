@@ -1,9 +1,9 @@
 //! From file, environment and flags to a [`Config`], or to everything that is wrong with them.
 //!
-//! Of several values for a key the flag's wins, then the environment's, then the file's, then the default. The value that
-//! wins is checked; one that loses is not looked at, so that a file with a hidden password is completed by a variable.
-//! What is no key is a problem wherever it stands: a setting that silently does nothing is worse than a gateway that does
-//! not start.
+//! Of several values for a key the flag's wins, then the environment's, then the file's, then the default. The value
+//! that wins is checked; one that loses is not looked at, so that a file with a hidden password is completed by a
+//! variable. What is no key is a problem wherever it stands: a setting that silently does nothing is worse than a
+//! gateway that does not start. *Not here*: what a key takes (`keys`).
 
 use std::ffi::OsString;
 use std::fs;

@@ -196,10 +196,10 @@ fn percent_decoded(text: &str) -> Result<Vec<u8>, BadRedisUrl> {
     Ok(decoded)
 }
 
-/// Writes bytes with everything encoded but what RFC 3986 calls unreserved, and `/`.
-fn write_percent_encoded(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+/// Writes bytes with everything encoded but what RFC 3986 (2.3) calls unreserved, and `plain`.
+fn write_percent_encoded(f: &mut fmt::Formatter<'_>, bytes: &[u8], plain: &[u8]) -> fmt::Result {
     for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || plain.contains(&byte) {
             write!(f, "{}", char::from(byte))?;
         } else {
             write!(f, "%{byte:02X}")?;
@@ -217,11 +217,7 @@ impl fmt::Display for RedisUrl {
             RedisEndpoint::Unix(_) => "unix://",
         })?;
         if let Some(user) = &self.user {
-            for part in user.split_inclusive('/') {
-                // A slash would end the authority.
-                write_percent_encoded(f, part.trim_end_matches('/').as_bytes())?;
-                f.write_str(if part.ends_with('/') { "%2F" } else { "" })?;
-            }
+            write_percent_encoded(f, user.as_bytes(), b"")?;
         }
         if let Some(password) = &self.password {
             write!(f, ":{}@", if password.is_empty() { "" } else { HIDDEN })?;
@@ -233,7 +229,7 @@ impl fmt::Display for RedisUrl {
             RedisEndpoint::Tcp { host, port } | RedisEndpoint::Tls { host, port } => {
                 write!(f, "{host}:{port}")
             }
-            RedisEndpoint::Unix(path) => write_percent_encoded(f, path.as_os_str().as_bytes()),
+            RedisEndpoint::Unix(path) => write_percent_encoded(f, path.as_os_str().as_bytes(), b"/"),
         }
     }
 }
