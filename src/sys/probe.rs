@@ -11,7 +11,7 @@ use std::io;
 use io_uring::{IoUring, cqueue, squeue};
 
 /// First kernel whose rings have what every ring here is made with: `IORING_SETUP_DEFER_TASKRUN`.
-const KERNEL_MIN: (u32, u32) = (6, 1);
+pub const KERNEL_MIN: (u32, u32) = (6, 1);
 
 /// Why io_uring cannot be used; the text says what the operator does about it.
 #[derive(Debug)]
