@@ -1,2 +1,5 @@
 //! stub
+pub mod backoff;
+pub mod inbox;
 pub mod publisher;
+pub mod redis;
