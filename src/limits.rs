@@ -121,6 +121,16 @@ pub const REDIS_WINDOW_BYTES: usize = 1024 * 1024;
 /// Redis: bytes that one read can take, and about as many as one write gives.
 pub const REDIS_IO_BYTES: usize = 64 * 1024;
 
+/// Redis: addresses of one host name that an attempt tries, each with an equal share of its time.
+pub const REDIS_ADDRESSES_MAX: usize = 8;
+/// Redis: the least time a session looks at its socket before it believes that a deadline has passed. A thread that
+/// was held up itself finds every deadline passed, and the answers waiting.
+pub const REDIS_LOOK: Duration = Duration::from_millis(50);
+/// Redis: what a publish on its way costs besides channel and payload.
+pub const REDIS_PUBLISH_BYTES: usize = 64;
+/// Least time between two log lines about the same kind of event.
+pub const LOG_QUIET: Duration = Duration::from_secs(10);
+
 /// A line of RESP: heads and error texts. Redis' longest are a few hundred bytes.
 pub const RESP_LINE_BYTES_MAX: usize = 4 * 1024;
 /// Elements of a RESP array. A message has four.
@@ -135,7 +145,7 @@ const _: () = assert!(MERGE_BYTES_DEFAULT <= ROUND_BYTES_MAX);
 const _: () = assert!(ROUND_BYTES_MAX < OUTBOX_BYTES_DEFAULT);
 const _: () = assert!(MESSAGE_BYTES_MAX <= BACKLOG_BYTES_MAX);
 const _: () = assert!(BACKLOG_BYTES_MAX <= RING_BYTES_MAX);
-const _: () = assert!(MESSAGE_BYTES_MAX < REDIS_OUTBOX_BYTES_MAX);
+const _: () = assert!(MESSAGE_BYTES_MAX + TOPIC_BYTES_MAX + 1024 < REDIS_OUTBOX_BYTES_MAX);
 const _: () = assert!(UPGRADE_HEAD_BYTES_MAX < SCRATCH_BYTES);
 const _: () = assert!(TOPIC_BYTES_MAX < UPGRADE_HEAD_BYTES_MAX);
 const _: () = assert!(DOWNLINKS_PER_TURN <= RING_SLOTS);

@@ -22,7 +22,7 @@ use crate::wire::resp::{self, Reply};
 
 /// Opens one session's connections, one after the other, with a pause before each.
 ///
-/// Two sessions need two. Made anywhere; used on a thread with a monoio runtime that has timers.
+/// Two sessions need two. It can be made on any thread and is used on one with a monoio runtime that has timers.
 pub struct Dialer {
     route: Route,
     security: Security,
@@ -179,4 +179,31 @@ fn route(host: &str, port: u16) -> io::Result<(Route, Option<Lookup>)> {
 /// An IPv6 literal without the brackets that a URL puts around it.
 fn bare(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dialer(host: &str) -> (Dialer, Option<Lookup>) {
+        let endpoint = RedisEndpoint::Tls { host: host.into(), port: 1 };
+        Dialer::new(&RedisUrl { endpoint, user: None, password: None }, Timing::default(), 0).unwrap()
+    }
+
+    #[test]
+    fn only_a_name_needs_a_resolver() {
+        for literal in ["127.0.0.1", "::1", "[::1]"] {
+            assert!(dialer(literal).1.is_none(), "{literal}");
+        }
+        assert!(dialer("localhost").1.is_some());
+    }
+
+    #[test]
+    fn a_dialer_and_its_lookup_can_go_to_the_threads_that_use_them() {
+        fn goes<T: Send>(thing: T) -> T {
+            thing
+        }
+        let (dialer, lookup) = dialer("localhost");
+        drop((goes(dialer), goes(lookup)));
+    }
 }

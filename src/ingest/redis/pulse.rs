@@ -3,10 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Timing;
-
-/// The least time a session looks at its socket before it believes in a deadline. A thread that was held up itself
-/// finds every deadline passed, and the answers waiting.
-const LOOK: Duration = Duration::from_millis(50);
+use crate::limits::REDIS_LOOK;
 
 /// What a session has heard of its server, and when.
 #[derive(Debug)]
@@ -53,7 +50,7 @@ impl Pulse {
 
     /// How long to wait for bytes before asking [`Self::due`].
     pub(super) fn patience(&self, now: Instant) -> Duration {
-        self.deadline().saturating_duration_since(now).max(LOOK)
+        self.deadline().saturating_duration_since(now).max(REDIS_LOOK)
     }
 
     /// What to do when no byte came.
@@ -118,6 +115,6 @@ mod tests {
         let (mut pulse, at) = pulse();
         pulse.asked(at(1));
         assert_eq!(pulse.patience(at(3)), Duration::from_secs(3));
-        assert_eq!(pulse.patience(at(60)), LOOK);
+        assert_eq!(pulse.patience(at(60)), REDIS_LOOK);
     }
 }

@@ -10,10 +10,8 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 
 use crate::ingest::inbox::Bell;
+use crate::limits::REDIS_PUBLISH_BYTES;
 use crate::wire::resp;
-
-/// What an entry costs besides its bytes.
-const ENTRY_BYTES: usize = 64;
 
 /// The queue's end that everybody in ingest may hold; the session holds another.
 #[derive(Clone)]
@@ -43,7 +41,7 @@ struct Publish {
 
 impl Publish {
     fn bytes(&self) -> usize {
-        ENTRY_BYTES + self.channel.len() + self.payload.len()
+        REDIS_PUBLISH_BYTES + self.channel.len() + self.payload.len()
     }
 }
 
@@ -75,7 +73,7 @@ impl PublishQueue {
         Ok(())
     }
 
-    /// Bytes on their way: payloads, channels, and 64 for each publish.
+    /// Bytes on their way: payloads, channels, and [`REDIS_PUBLISH_BYTES`] for each publish.
     pub fn bytes(&self) -> usize {
         self.0.bytes.get()
     }
@@ -153,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_publish_counts_until_it_is_answered() {
-        let queue = PublishQueue::new("p:", 2 * (ENTRY_BYTES + 5 + 100));
+        let queue = PublishQueue::new("p:", 2 * (REDIS_PUBLISH_BYTES + 5 + 100));
         queue.try_publish(b"all", payload(100)).unwrap();
         queue.try_publish(b"all", payload(100)).unwrap();
         assert_eq!(queue.try_publish(b"", Bytes::new()), Err(Full));
@@ -162,7 +160,7 @@ mod tests {
         assert!(queue.answered());
         queue.try_publish(b"all", payload(100)).unwrap();
         assert!(queue.answered() && !queue.answered());
-        assert_eq!((queue.sent_bytes(), queue.bytes()), (0, ENTRY_BYTES + 5 + 100));
+        assert_eq!((queue.sent_bytes(), queue.bytes()), (0, REDIS_PUBLISH_BYTES + 5 + 100));
     }
 
     #[test]

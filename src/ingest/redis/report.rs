@@ -4,9 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Failure;
 use crate::ingest::backoff::Pace;
-
-/// Least time between two lines about the same kind of event.
-const QUIET: Duration = Duration::from_secs(10);
+use crate::limits::LOG_QUIET;
 
 /// One session's lines about its connection.
 pub(super) struct Report {
@@ -46,13 +44,13 @@ impl Report {
         match gap {
             None => tracing::info!(session = self.session, "redis: connected"),
             Some(gap) => {
-                tracing::warn!(session = self.session, gap_ms = gap.as_millis() as u64, "redis: back")
+                tracing::warn!(session = self.session, gap_ms = gap.as_millis() as u64, "redis: back");
             }
         }
     }
 }
 
-/// Lets one event in [`QUIET`] through, and counts the others.
+/// Lets one event in [`LOG_QUIET`] through, and counts the others.
 #[derive(Default)]
 pub(super) struct Throttle {
     last: Option<Instant>,
@@ -63,7 +61,7 @@ impl Throttle {
     /// `Some(n)`: say it, and that it happened n times since the last time it was said, this one included.
     pub(super) fn event(&mut self, now: Instant) -> Option<u64> {
         self.held += 1;
-        if self.last.is_some_and(|last| now.saturating_duration_since(last) < QUIET) {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) < LOG_QUIET) {
             return None;
         }
         self.last = Some(now);
@@ -82,7 +80,7 @@ mod tests {
         for ms in 0..100 {
             assert_eq!(throttle.event(start + Duration::from_millis(ms)), None);
         }
-        assert_eq!(throttle.event(start + QUIET), Some(101));
+        assert_eq!(throttle.event(start + LOG_QUIET), Some(101));
     }
 
     #[test]

@@ -15,9 +15,7 @@ use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::UnixStream;
 
 use super::Failure;
-
-/// Addresses of one name that are kept; a connect tries each.
-const ADDRESSES_MAX: usize = 8;
+use crate::limits::REDIS_ADDRESSES_MAX;
 
 /// The blocking half: a thread runs it for as long as the session lives.
 #[derive(Debug)]
@@ -30,39 +28,26 @@ pub struct Lookup {
 /// The asking half, with what it knows.
 pub(super) struct Resolver {
     host: String,
-    answers: Answers,
+    answers: StdStream,
     /// A question is out. There is never a second one: a resolver that hangs is not asked again.
     asked: bool,
     line: Vec<u8>,
     known: Vec<SocketAddr>,
 }
 
-/// A socket belongs to a runtime, which exists only once the session runs.
-enum Answers {
-    Unbound(StdStream),
-    Bound(UnixStream),
-    Gone,
-}
-
 /// The two halves for one name.
 pub(super) fn resolver(host: &str, port: u16) -> io::Result<(Resolver, Lookup)> {
     let (answers, questions) = StdStream::pair()?;
-    let resolver = Resolver {
-        host: host.into(),
-        answers: Answers::Unbound(answers),
-        asked: false,
-        line: Vec::new(),
-        known: Vec::new(),
-    };
+    let resolver = Resolver { host: host.into(), answers, asked: false, line: Vec::new(), known: Vec::new() };
     Ok((resolver, Lookup { host: host.into(), port, questions }))
 }
 
 impl Lookup {
     /// Answers questions until the other half is dropped. Blocks.
     pub fn run(self) {
-        let mut answers = &self.questions;
-        for question in (&self.questions).bytes() {
-            if question.is_err() || answers.write_all(self.answer().as_bytes()).is_err() {
+        let mut stream = &self.questions;
+        while stream.read_exact(&mut [0]).is_ok() {
+            if stream.write_all(self.answer().as_bytes()).is_err() {
                 return;
             }
         }
@@ -73,7 +58,7 @@ impl Lookup {
         let mut line = String::new();
         match (self.host.as_str(), self.port).to_socket_addrs() {
             Ok(addresses) => {
-                for address in addresses.take(ADDRESSES_MAX) {
+                for address in addresses.take(REDIS_ADDRESSES_MAX) {
                     // Writing to a String does not fail.
                     let _ = write!(line, "{address} ");
                 }
@@ -100,15 +85,8 @@ impl Resolver {
     async fn refresh(&mut self) -> Result<(), Failure> {
         let host = &self.host;
         let gone = |error: io::Error| Failure::Unresolved(format!("{host}: the resolver is gone: {error}"));
-        if let Answers::Unbound(_) = self.answers {
-            let Answers::Unbound(stream) = std::mem::replace(&mut self.answers, Answers::Gone) else {
-                return Ok(());
-            };
-            self.answers = Answers::Bound(UnixStream::from_std(stream).map_err(gone)?);
-        }
-        let Answers::Bound(stream) = &mut self.answers else {
-            return Err(gone(io::ErrorKind::BrokenPipe.into()));
-        };
+        // A monoio socket belongs to its runtime's thread, and a dialer may be made on another: it gets a duplicate.
+        let mut stream = self.answers.try_clone().and_then(UnixStream::from_std).map_err(gone)?;
         if !self.asked {
             // The flag is first: a write that is cancelled may have been done.
             self.asked = true;
