@@ -130,13 +130,51 @@ pub const REDIS_BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Time for one attempt to connect, TLS and AUTH included.
 pub const REDIS_CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Redis: longest pause while nothing answers at its address. An attempt there costs next to nothing, and delivery
+/// resumes within this and a round trip or two of the server's return: below a second.
+pub const REDIS_BACKOFF_ABSENT_MAX: Duration = Duration::from_millis(500);
+/// Redis: a session that stood this long counts as proof that the server is well; the pauses start over.
+pub const REDIS_WELL_AFTER: Duration = Duration::from_secs(5);
+/// Redis: how long one attempt waits for a name to be resolved when it knows addresses from an earlier time.
+pub const REDIS_RESOLVE_PATIENCE: Duration = Duration::from_secs(1);
+/// Redis: bytes of publishes that are written before replies are looked at. It allows 20 MB/s at 50 ms.
+pub const REDIS_WINDOW_BYTES: usize = 1024 * 1024;
+/// Redis: bytes that one read can take, and about as many as one write gives.
+pub const REDIS_IO_BYTES: usize = 64 * 1024;
+
+/// Redis: addresses of one host name that an attempt tries, each with an equal share of its time.
+pub const REDIS_ADDRESSES_MAX: usize = 8;
+/// Redis: the least time a session looks at its socket before it believes that a deadline has passed. A thread that
+/// was held up itself finds every deadline passed, and the answers waiting.
+pub const REDIS_LOOK: Duration = Duration::from_millis(50);
+/// Redis: what a publish on its way costs besides channel and payload.
+pub const REDIS_PUBLISH_BYTES: usize = 64;
+/// Least time between two log lines about the same kind of event.
+pub const LOG_QUIET: Duration = Duration::from_secs(10);
+
+/// A line of RESP: heads and error texts. Redis' longest are a few hundred bytes.
+pub const RESP_LINE_BYTES_MAX: usize = 4 * 1024;
+/// Elements of a RESP array. A message has four.
+pub const RESP_ELEMENTS_MAX: usize = 8;
+/// A RESP bulk string that is skipped instead of taken for nonsense: what the protocol allows.
+pub const RESP_BULK_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// Replies below this are copied out of the read buffer, so that a message that waits for long does not hold
+/// [`REDIS_IO_BYTES`]; above it the copy would cost more than the memory.
+pub const RESP_COPY_BELOW: usize = 16 * 1024;
+
 const _: () = assert!(MERGE_BYTES_DEFAULT <= ROUND_BYTES_MAX);
 const _: () = assert!(ROUND_BYTES_MAX < OUTBOX_BYTES_DEFAULT);
 const _: () = assert!(MESSAGE_BYTES_MAX <= BACKLOG_BYTES_MAX);
 const _: () = assert!(BACKLOG_BYTES_MAX <= RING_BYTES_MAX);
-const _: () = assert!(MESSAGE_BYTES_MAX < REDIS_OUTBOX_BYTES_MAX);
+const _: () = assert!(MESSAGE_BYTES_MAX + TOPIC_BYTES_MAX + 1024 < REDIS_OUTBOX_BYTES_MAX);
 const _: () = assert!(ROUND_BYTES_MAX < KERNEL_UNSENT_BYTES as usize);
 const _: () = assert!(UPGRADE_HEAD_BYTES_MAX < SCRATCH_BYTES);
 const _: () = assert!(TOPIC_BYTES_MAX < UPGRADE_HEAD_BYTES_MAX);
 const _: () = assert!(DOWNLINKS_PER_TURN <= RING_SLOTS);
 const _: () = assert!(CONNECTIONS_PER_SHARD_MAX.is_multiple_of(TABLE_CHUNK));
+const _: () = assert!(REDIS_BACKOFF_MIN.as_millis() < REDIS_BACKOFF_ABSENT_MAX.as_millis());
+const _: () = assert!(REDIS_BACKOFF_ABSENT_MAX.as_millis() < REDIS_BACKOFF_MAX.as_millis());
+const _: () = assert!(REDIS_PING_AFTER.as_secs() + REDIS_PONG_WITHIN.as_secs() < 15);
+const _: () = assert!(MESSAGE_BYTES_MAX as u64 <= RESP_BULK_BYTES_MAX);
+const _: () = assert!(REDIS_WINDOW_BYTES < REDIS_OUTBOX_BYTES_MAX);
+const _: () = assert!(RESP_COPY_BELOW < REDIS_IO_BYTES);

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use fanfare::config::flags::Flags;
 use fanfare::config::{self, Config, LogFormat, print, raw};
+use fanfare::server::{self, Outcome};
 use fanfare::sys::signals::Signals;
 use fanfare::sys::{affinity, files, probe};
-use fanfare::{server, topology};
+use fanfare::topology;
 use tracing_subscriber::EnvFilter;
 
 /// Each thread frees and reuses its own memory without meeting the others', and can give it back (`sys::memory`).
@@ -20,6 +21,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EXIT_OPERATOR: u8 = 78;
 /// `EX_SOFTWARE` of sysexits.h: something failed that should not.
 const EXIT_INTERNAL: u8 = 70;
+/// A drain was cut short: clients were not told, and messages on their way may be lost.
+const EXIT_FORCED: u8 = 1;
 
 /// Why the program ends before it serves: a sentence for the operator, and the exit code.
 struct Failure {
@@ -64,10 +67,21 @@ fn run(flags: &Flags) -> Result<ExitCode, Failure> {
     warn_of_quota(&config, cores.len());
 
     // Before any thread is started: threads inherit that these signals are blocked.
-    let signals = Signals::block().map_err(internal)?;
-    let running = server::start(config, cores)
+    let mut signals = Signals::block().map_err(internal)?;
+    let running = server::start(config, &cores, &signals.waker())
         .map_err(|error| Failure { code: error.exit_code(), sentence: error.to_string() })?;
-    Ok(running.wait(signals))
+    tracing::info!("devices connect to {}, the API is at http://{}", running.devices(), running.api());
+    match running.wait(&mut signals) {
+        Outcome::Drained => {
+            tracing::info!("drained");
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::Forced(signal) => Err(Failure {
+            sentence: format!("{signal} while it drained: stopped at once"),
+            code: EXIT_FORCED,
+        }),
+        Outcome::Died(cause) => Err(internal(cause)),
+    }
 }
 
 fn for_operator(problem: impl Display) -> Failure {

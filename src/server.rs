@@ -100,6 +100,16 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+impl StartError {
+    /// 78 (`EX_CONFIG`) when the operator has something to fix, 70 (`EX_SOFTWARE`) when the kernel refuses.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Address { .. } => 78,
+            Self::Kernel { .. } => 70,
+        }
+    }
+}
+
 /// What a thread tells the main thread.
 enum Notice {
     /// A shard listens here.
@@ -298,8 +308,7 @@ fn run_shard(seat: ShardSeat, notices: &mpsc::Sender<Notice>) -> Result<(), Stri
         let ShardSeat { number, plan, config, blocks, doorbell, receiver, listen } = seat;
         let address = listener.local_addr().unwrap_or(listen);
         let same_listener = listener.try_clone()?;
-        let lobby =
-            Lobby::new(number, Arc::clone(&blocks), config.clients.clone(), Arc::clone(&doorbell));
+        let lobby = Lobby::new(number, Arc::clone(&blocks), config.clients.clone(), Arc::clone(&doorbell));
         let shard = Shard::new(plane, number, Arc::clone(&blocks), &config.clients, config.outbox);
         let seat = run::Seat {
             ring: receiver,

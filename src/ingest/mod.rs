@@ -19,7 +19,10 @@ use crate::batch::merger::Merger;
 use crate::batch::{Address, Message, PayloadKind, Topic, seal};
 use crate::config::{self, Config};
 use crate::downlink::Downlink;
-use crate::limits::{DRAIN_REDIS, INGEST_TURN, MESSAGE_BYTES_MAX, REDIS_INBOX_MESSAGES_MAX, REDIS_OUTBOX_BYTES_MAX, STALL_RETRY};
+use crate::limits::{
+    DRAIN_REDIS, INGEST_TURN, MESSAGE_BYTES_MAX, REDIS_INBOX_MESSAGES_MAX, REDIS_OUTBOX_BYTES_MAX,
+    STALL_RETRY,
+};
 use crate::metrics::{Blocks, Refused};
 use crate::ring::broadcast::Broadcast;
 use crate::ring::doorbell::Doorbell;
@@ -96,7 +99,8 @@ pub async fn run(seat: Seat) -> io::Result<()> {
     always.signal();
     let always = Readiness::of(&always)?;
 
-    let first_epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u64);
+    let first_epoch =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u64);
     let merger = Merger::new(config.merge, first_epoch);
     let mut ingest = Ingest {
         config,
@@ -159,7 +163,8 @@ fn begin_sessions(
 
 /// Differs between processes and sessions, so that a fleet of gateways does not return to Redis in step.
 fn seed(session: u64) -> u64 {
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::from(since.subsec_nanos()));
+    let nanos =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::from(since.subsec_nanos()));
     nanos ^ u64::from(std::process::id()) << 32 ^ session << 63
 }
 
@@ -218,13 +223,15 @@ impl Ingest {
 
     fn handle(&mut self, event: Event, now: u64) {
         match event {
-            Event::Incoming(Incoming::Message { channel, payload }) => match self.address_of(&channel, &payload) {
-                Ok(address) => {
-                    self.blocks.ingest.messages_redis.add(1);
-                    self.merge(&address, Message { payload, kind: PayloadKind::Unknown }, now);
+            Event::Incoming(Incoming::Message { channel, payload }) => {
+                match self.address_of(&channel, &payload) {
+                    Ok(address) => {
+                        self.blocks.ingest.messages_redis.add(1);
+                        self.merge(&address, Message { payload, kind: PayloadKind::Unknown }, now);
+                    }
+                    Err(refused) => self.blocks.ingest.messages_refused[refused as usize].add(1),
                 }
-                Err(refused) => self.blocks.ingest.messages_refused[refused as usize].add(1),
-            },
+            }
             // Nothing can be done about messages that did not come. The session has counted the gap; when topics have
             // a history, this is where their epochs change.
             Event::Incoming(Incoming::Gap) => {}

@@ -64,7 +64,6 @@ fn bindable(address: SocketAddr) -> io::Result<Socket> {
 mod tests {
     use std::net::TcpStream;
 
-
     use super::*;
 
     const LOOPBACK: ([u8; 4], u16) = ([127, 0, 0, 1], 0);

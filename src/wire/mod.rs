@@ -7,4 +7,5 @@ pub mod close;
 pub mod decoder;
 pub mod frame;
 pub mod mask;
+pub mod resp;
 pub mod upgrade;
