@@ -129,7 +129,11 @@ mod tests {
     fn merged_recorders_answer_as_one() {
         let (mut odd, mut even, mut all) = (Recorder::default(), Recorder::default(), Recorder::default());
         for value in 1..10_000 {
-            if value % 2 == 0 { even.record(value) } else { odd.record(value) }
+            if value % 2 == 0 {
+                even.record(value);
+            } else {
+                odd.record(value);
+            }
             all.record(value);
         }
         odd.merge(&even);

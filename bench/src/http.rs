@@ -77,15 +77,14 @@ impl Client {
 
     /// Sends and waits for the answer. An error closes the connection; the next request opens a new one.
     fn exchange(&mut self, request: &[u8]) -> io::Result<Response> {
-        let mut socket = match self.socket.take() {
-            Some(socket) => socket,
-            None => {
-                let socket = TcpStream::connect_timeout(&self.url.address, TIMEOUT)?;
-                socket.set_nodelay(true)?;
-                socket.set_read_timeout(Some(TIMEOUT))?;
-                socket.set_write_timeout(Some(TIMEOUT))?;
-                socket
-            }
+        let mut socket = if let Some(socket) = self.socket.take() {
+            socket
+        } else {
+            let socket = TcpStream::connect_timeout(&self.url.address, TIMEOUT)?;
+            socket.set_nodelay(true)?;
+            socket.set_read_timeout(Some(TIMEOUT))?;
+            socket.set_write_timeout(Some(TIMEOUT))?;
+            socket
         };
         socket.write_all(request)?;
         let (response, keep) = read_response(&mut socket)?;
@@ -113,7 +112,9 @@ fn read_response(socket: &mut impl Read) -> io::Result<(Response, bool)> {
     let (mut length, mut chunked, mut keep) = (0, false, true);
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         match name.to_ascii_lowercase().as_str() {
-            "content-length" => length = value.trim().parse().map_err(|_| invalid("a length is no number"))?,
+            "content-length" => {
+                length = value.trim().parse().map_err(|_| invalid("a length is no number"))?;
+            }
             "transfer-encoding" => chunked = value.trim().eq_ignore_ascii_case("chunked"),
             "connection" => keep = !value.trim().eq_ignore_ascii_case("close"),
             _ => {}
@@ -171,11 +172,7 @@ pub(crate) fn form_encode(bytes: &[u8], out: &mut Vec<u8>) {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' => out.push(*byte),
             b' ' => out.push(b'+'),
-            _ => out.extend_from_slice(&[
-                b'%',
-                HEX[usize::from(byte >> 4)],
-                HEX[usize::from(byte & 15)],
-            ]),
+            _ => out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
         }
     }
 }

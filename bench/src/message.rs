@@ -75,9 +75,9 @@ fn write_digits(out: &mut [u8], mut value: u64) {
 }
 
 fn read_digits(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0_u64, |value, digit| {
-        digit.is_ascii_digit().then(|| value * 10 + u64::from(digit - b'0'))
-    })
+    digits
+        .iter()
+        .try_fold(0_u64, |value, digit| digit.is_ascii_digit().then(|| value * 10 + u64::from(digit - b'0')))
 }
 
 #[cfg(test)]

@@ -139,15 +139,14 @@ fn publish_all(
     let result = pin(schedule.core).and_then(|()| {
         let spec = &schedule.spec;
         let most = MESSAGES_PER_PUBLISH.min((BYTES_PER_PUBLISH / spec.bytes) as u64).max(1);
-        let mut tick = 0_u64;
+        let tick_us = schedule.tick.as_micros() as u64;
         while out.messages < spec.count && !stop.load(Ordering::Relaxed) {
             let now = clock.now_us();
-            let due = spec.due(now).min(spec.count).min(out.messages + most);
-            if due == out.messages || now == 0 {
+            let due = spec.due(now / tick_us * tick_us).min(spec.count).min(out.messages + most);
+            if due <= out.messages || now == 0 {
                 // The first tick at or behind the next message's time.
-                let step = schedule.tick.as_micros() as u64;
-                tick = (tick + 1).max(spec.intended_us(due).div_ceil(step)).max(now / step);
-                clock.sleep_until(tick * step, Duration::from_millis(50));
+                let next = spec.intended_us(out.messages).div_ceil(tick_us) * tick_us;
+                clock.sleep_until(next.max(1), Duration::from_millis(50));
                 continue;
             }
             let messages = out.messages..due;

@@ -51,11 +51,7 @@ impl RedisTarget {
             self.message.clear();
             spec.write(sequence, &mut self.message);
             let (channel, bytes) = (&self.channel, self.message.len());
-            write!(
-                self.commands,
-                "*3\r\n$7\r\nPUBLISH\r\n${}\r\n{channel}\r\n${bytes}\r\n",
-                channel.len()
-            )?;
+            write!(self.commands, "*3\r\n$7\r\nPUBLISH\r\n${}\r\n{channel}\r\n${bytes}\r\n", channel.len())?;
             self.commands.extend_from_slice(&self.message);
             self.commands.extend_from_slice(b"\r\n");
             self.unanswered.push_back(sequence);

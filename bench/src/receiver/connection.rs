@@ -139,9 +139,9 @@ fn check_response(head: &str) -> Result<(), String> {
     if status.split(' ').nth(1) != Some("101") {
         return Err(format!("the server answered the upgrade with: {status}"));
     }
-    let accept = lines.filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
-        name.eq_ignore_ascii_case("sec-websocket-accept").then_some(value.trim())
-    });
+    let accept = lines
+        .filter_map(|line| line.split_once(':'))
+        .find_map(|(name, value)| name.eq_ignore_ascii_case("sec-websocket-accept").then_some(value.trim()));
     if accept == Some(ACCEPT) {
         return Ok(());
     }

@@ -164,7 +164,10 @@ impl Receivers {
     }
 
     fn sum(&self, value: impl Fn(&Progress) -> &AtomicU64) -> u64 {
-        self.progress.iter().map(|progress| value(progress).load(Ordering::Acquire)).fold(0, u64::saturating_add)
+        self.progress
+            .iter()
+            .map(|progress| value(progress).load(Ordering::Acquire))
+            .fold(0, u64::saturating_add)
     }
 
     /// Connections that are open (and joined, as far as the server's answer says).

@@ -108,9 +108,10 @@ impl Receiver<'_> {
         let mut phase = Phase::Receive;
         let (mut mark, mut counted) = (Mark::now(), Instant::now());
         let mut leaves = Pace::new(self.plan.churn_per_s);
-        let mut pings = self.plan.ping_every.map(|every| {
-            Pace::new(self.connections.len() as f64 / every.as_secs_f64().max(0.001))
-        });
+        let mut pings = self
+            .plan
+            .ping_every
+            .map(|every| Pace::new(self.connections.len() as f64 / every.as_secs_f64().max(0.001)));
         let (mut leave_next, mut ping_next) = (self.plan.staying, 0);
         loop {
             self.start_connects()?;
@@ -205,7 +206,10 @@ impl Receiver<'_> {
                 let done = self.open_further(at);
                 let settled = match done {
                     Ok(settled) => settled,
-                    Err(_) if self.connections[at].role == Role::Churns && self.started == self.connections.len() => {
+                    Err(_)
+                        if self.connections[at].role == Role::Churns
+                            && self.started == self.connections.len() =>
+                    {
                         self.out.rejoins_failed += 1;
                         self.connections[at].state = State::Gone;
                         true
@@ -258,8 +262,11 @@ impl Receiver<'_> {
         self.progress.open.store(self.open, Ordering::Release);
         let (role, fd) = (self.connections[at].role, self.connections[at].fd());
         if let Some(fd) = fd {
-            let change =
-                if role == Role::Stalls { self.epoll.remove(fd) } else { self.epoll.read_only(fd, at as u64) };
+            let change = if role == Role::Stalls {
+                self.epoll.remove(fd)
+            } else {
+                self.epoll.read_only(fd, at as u64)
+            };
             change.map_err(|e| format!("epoll_ctl: {e}"))?;
         }
         if !tail.is_empty() {
@@ -293,8 +300,7 @@ impl Receiver<'_> {
 
     fn take(&mut self, at: usize, bytes: &[u8]) {
         let connection = &mut self.connections[at];
-        let tally =
-            if connection.role == Role::Stalls { &mut self.out.stalled } else { &mut self.out.tally };
+        let tally = if connection.role == Role::Stalls { &mut self.out.stalled } else { &mut self.out.tally };
         tally.reads += 1;
         tally.bytes += bytes.len() as u64;
         let now_us = self.control.clock.now_us();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Sockets reported by one wait. Large enough that a wait costs little per socket, small enough that the loop looks
 /// at its clock every few milliseconds.
-const EVENTS: usize = 512;
+const EVENTS: i32 = 512;
 
 /// An epoll instance and the buffer of its last wait.
 pub(crate) struct Epoll {
@@ -35,7 +35,7 @@ impl Epoll {
         }
         // SAFETY: `fd` was just made and nobody else has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self { fd, events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS] })
+        Ok(Self { fd, events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS.unsigned_abs() as usize] })
     }
 
     /// Reports input, an end, and the moments at which the socket becomes writable.
@@ -66,9 +66,7 @@ impl Epoll {
     pub(crate) fn wait(&mut self, timeout: Duration) -> io::Result<usize> {
         let ms = i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
         // SAFETY: the buffer has room for EVENTS events and lives for the whole call.
-        let n = unsafe {
-            libc::epoll_wait(self.fd.as_raw_fd(), self.events.as_mut_ptr(), EVENTS as i32, ms)
-        };
+        let n = unsafe { libc::epoll_wait(self.fd.as_raw_fd(), self.events.as_mut_ptr(), EVENTS, ms) };
         match usize::try_from(n) {
             Ok(n) => Ok(n),
             Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => Ok(0),
@@ -81,10 +79,6 @@ impl Epoll {
         let event = self.events[index];
         let bits = event.events.cast_signed();
         let ends = libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR;
-        Ready {
-            token: event.u64,
-            readable: bits & (libc::EPOLLIN | ends) != 0,
-            ended: bits & ends != 0,
-        }
+        Ready { token: event.u64, readable: bits & (libc::EPOLLIN | ends) != 0, ended: bits & ends != 0 }
     }
 }

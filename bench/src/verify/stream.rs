@@ -102,7 +102,13 @@ impl Stream {
     }
 
     /// Items of a batch against the tape; all of `bytes` that can be, at once.
-    fn compare_items(&mut self, offset: usize, left: u64, bytes: &[u8], desk: &mut Desk<'_>) -> Option<usize> {
+    fn compare_items(
+        &mut self,
+        offset: usize,
+        left: u64,
+        bytes: &[u8],
+        desk: &mut Desk<'_>,
+    ) -> Option<usize> {
         let next = self.next?;
         let (stride, separator) = (desk.tape.stride(), usize::from(self.framing == Framing::GoPush));
         let length = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -288,8 +294,7 @@ impl Stream {
     }
 
     fn take_batch(&mut self, payload: &[u8], desk: &mut Desk<'_>) {
-        let items =
-            payload.strip_prefix(PUSH_PREFIX).and_then(|rest| rest.strip_suffix(PUSH_SUFFIX));
+        let items = payload.strip_prefix(PUSH_PREFIX).and_then(|rest| rest.strip_suffix(PUSH_SUFFIX));
         let Some(items) = items else {
             if payload.starts_with(PUSH_PREFIX) {
                 desk.tally.malformed(|| "a batch does not end as one".into());
@@ -331,7 +336,9 @@ impl Stream {
         if sequence > next {
             let passed_over = desk.refusals.rest_of(next..sequence);
             let missing = self.missing.get_or_insert_default();
-            passed_over.into_iter().for_each(|range| missing.add(range));
+            for range in passed_over {
+                missing.add(range);
+            }
         }
         desk.tally.deliver(sequence..sequence + 1, desk.now_us, &spec);
         self.next = Some(sequence + 1);

@@ -66,7 +66,9 @@ fn text(payload: &str) -> Vec<u8> {
 
 fn frames(framing: Framing, ranges: &[Range<u64>]) -> Vec<u8> {
     let mut out = Vec::new();
-    ranges.iter().for_each(|range| framing.write(&SPEC, range.clone(), &mut out));
+    for range in ranges {
+        framing.write(&SPEC, range.clone(), &mut out);
+    }
     out
 }
 
@@ -77,7 +79,12 @@ fn a_right_stream_is_right_in_pieces_of_any_size() {
         for piece in (1..200).chain([1_000, 4_096, bytes.len()]) {
             let mut world = World::new(framing, true);
             world.receive(&bytes, piece);
-            assert_eq!(world.faults(333), [0; 4], "{framing:?} in {piece}: {:?}", world.tally.first_malformed);
+            assert_eq!(
+                world.faults(333),
+                [0; 4],
+                "{framing:?} in {piece}: {:?}",
+                world.tally.first_malformed
+            );
             assert_eq!(world.tally.messages, 333, "{framing:?} in pieces of {piece}");
             assert_eq!(world.tally.latency.percentiles().count, 333);
             let expected = match framing {
@@ -96,6 +103,7 @@ fn batches_are_written_as_the_protocol_says() {
 }
 
 #[test]
+#[allow(clippy::type_complexity)] // a table of cases
 fn each_fault_has_its_name_whatever_the_pieces() {
     let cases: [(&[&[u64]], [u64; 4], u64); 8] = [
         (&[&[0, 1, 2], &[4, 5]], [1, 0, 0, 0], 5),
