@@ -167,7 +167,9 @@ pub(crate) fn run(args: &FanoutArgs) -> Result<bool, String> {
         report.floor = Some(measure_floor(args, &report)?);
     }
     report::fanout(args, &plan, &report)?;
-    Ok(report.faults.none() && report.publish_error.is_none())
+    // A run that delivered nothing has verified nothing.
+    let delivered = args.idle || report.deliveries > 0;
+    Ok(delivered && report.faults.none() && report.publish_error.is_none())
 }
 
 fn check(args: &FanoutArgs) -> Result<(), String> {
@@ -212,7 +214,7 @@ fn plan(args: &FanoutArgs, gateway: &Gateway) -> Plan {
             FormatKind::GoPush => Framing::GoPush,
             FormatKind::Raw => Framing::Raw,
         },
-        spec: MessageSpec { bytes: args.bytes, interval_us: 1e6 / args.rate, count },
+        spec: MessageSpec::new(args.bytes, 1e6 / args.rate, count),
         measure_from: (args.rate * args.warmup).round() as u64,
         congestion: args.machine.congestion.clone(),
         ping_every: (args.ping_every > 0.0 && args.format == FormatKind::GoPush)

@@ -45,10 +45,15 @@ fn range(bucket: usize) -> (u64, u64) {
 
 impl Recorder {
     /// One more of this value.
-    #[inline]
     pub(crate) fn record(&mut self, value: u64) {
+        self.record_below(value, value);
+    }
+
+    /// One more of this value, of a run of values whose maximum is known.
+    #[inline]
+    pub(crate) fn record_below(&mut self, value: u64, max: u64) {
         self.counts[bucket(value)] += 1;
-        self.max = self.max.max(value);
+        self.max = self.max.max(max);
     }
 
     /// Takes the counts of another in.

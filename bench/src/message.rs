@@ -19,24 +19,29 @@ const TEMPLATE: &[u8; MESSAGE_BYTES_MIN - 2] = br#"{"s":"0000000000","t":"000000
 pub(crate) struct MessageSpec {
     /// Bytes of every message.
     pub(crate) bytes: usize,
-    /// Microseconds between the intended times of two messages; 0 when there is no schedule.
-    pub(crate) interval_us: f64,
+    /// Time between the intended times of two messages, in units of 2^-32 microseconds: a delivery's latency costs one
+    /// multiplication. 0 when there is no schedule.
+    interval: u64,
     /// How many the run has at most; a sequence at or above it is no message of the run.
     pub(crate) count: u64,
 }
 
 impl MessageSpec {
+    /// Messages of this size, this many microseconds apart (below 2^31), at most so many.
+    #[allow(clippy::cast_sign_loss)] // an interval is not negative
+    pub(crate) const fn new(bytes: usize, interval_us: f64, count: u64) -> Self {
+        Self { bytes, interval: (interval_us * 4_294_967_296.0) as u64, count }
+    }
+
     /// Intended send time of a message, microseconds since the run's base.
-    #[allow(clippy::cast_sign_loss)] // neither factor is negative
     #[inline]
     pub(crate) fn intended_us(&self, sequence: u64) -> u64 {
-        (sequence as f64 * self.interval_us) as u64
+        ((u128::from(sequence) * u128::from(self.interval)) >> 32) as u64
     }
 
     /// How many messages are due at a time.
-    #[allow(clippy::cast_sign_loss)] // neither operand is negative
     pub(crate) fn due(&self, now_us: u64) -> u64 {
-        let mut due = (now_us as f64 / self.interval_us) as u64;
+        let mut due = ((u128::from(now_us) << 32) / u128::from(self.interval.max(1))) as u64;
         while self.intended_us(due) <= now_us {
             due += 1;
         }
@@ -86,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_message_is_json_of_exactly_its_size_and_reads_back() {
-        let spec = MessageSpec { bytes: 100, interval_us: 2_000.0, count: SEQUENCE_MAX };
+        let spec = MessageSpec::new(100, 2_000.0, SEQUENCE_MAX);
         let mut out = Vec::new();
         spec.write(1_234_567, &mut out);
         assert_eq!(out.len(), 100);
@@ -98,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_smallest_message_has_no_padding() {
-        let spec = MessageSpec { bytes: MESSAGE_BYTES_MIN, interval_us: 0.0, count: SEQUENCE_MAX };
+        let spec = MessageSpec::new(MESSAGE_BYTES_MIN, 0.0, SEQUENCE_MAX);
         let mut out = Vec::new();
         spec.write(9_999_999_999, &mut out);
         assert_eq!(out.len(), MESSAGE_BYTES_MIN);
@@ -107,7 +112,7 @@ mod tests {
 
     #[test]
     fn one_wrong_byte_anywhere_is_no_message() {
-        let spec = MessageSpec { bytes: 64, interval_us: 10.0, count: SEQUENCE_MAX };
+        let spec = MessageSpec::new(64, 10.0, SEQUENCE_MAX);
         let mut out = Vec::new();
         spec.write(77, &mut out);
         for at in (0..out.len()).filter(|at| !(SEQUENCE_AT..SEQUENCE_AT + 10).contains(at)) {
@@ -119,7 +124,7 @@ mod tests {
 
     #[test]
     fn due_counts_the_messages_whose_time_has_come() {
-        let spec = MessageSpec { bytes: 64, interval_us: 2_000.0, count: SEQUENCE_MAX };
+        let spec = MessageSpec::new(64, 2_000.0, SEQUENCE_MAX);
         assert_eq!(spec.due(0), 1);
         assert_eq!(spec.due(1_999), 1);
         assert_eq!(spec.due(2_000), 2);

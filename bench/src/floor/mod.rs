@@ -144,8 +144,9 @@ fn measure_here(spec: &Spec) -> Result<Floor, String> {
         upgrade: None,
         hello: None,
         framing: if spec.items.is_some() { Framing::GoPush } else { Framing::Bare },
-        spec: MessageSpec { bytes: spec.bytes, interval_us: 0.0, count: SEQUENCE_MAX },
-        measure_from: u64::MAX,
+        spec: MessageSpec::new(spec.bytes, 0.0, SEQUENCE_MAX),
+        // Batches are there to show what the receivers can do, so they do all of it: latencies are recorded too.
+        measure_from: if spec.items.is_some() { 0 } else { u64::MAX },
         congestion: spec.congestion.clone(),
         ping_every: None,
         staying: spec.sockets,

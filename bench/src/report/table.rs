@@ -89,7 +89,7 @@ pub(super) fn floor(floors: &[Floor]) {
         if floor.messages_per_send > 1 {
             let at_full = floor.messages_per_s * 100.0 / floor.receivers.cpu_percent.max(1.0);
             let text = format!(
-                "{} messages/s verified; at a whole core about {}",
+                "{} messages/s verified and recorded; extrapolated to a whole core {}",
                 count(floor.messages_per_s),
                 count(at_full)
             );

@@ -3,7 +3,7 @@ use std::ops::Range;
 use super::*;
 use crate::message::MessageSpec;
 
-const SPEC: MessageSpec = MessageSpec { bytes: 60, interval_us: 1_000.0, count: 1_000 };
+const SPEC: MessageSpec = MessageSpec::new(60, 1_000.0, 1_000);
 
 struct World {
     stream: Stream,

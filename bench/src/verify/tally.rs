@@ -103,8 +103,10 @@ impl Tally {
             return;
         }
         self.measured += measured.end - measured.start;
+        // The oldest message has waited longest.
+        let max = now_us.saturating_sub(spec.intended_us(measured.start));
         for sequence in measured {
-            self.latency.record(now_us.saturating_sub(spec.intended_us(sequence)));
+            self.latency.record_below(now_us.saturating_sub(spec.intended_us(sequence)), max);
         }
     }
 

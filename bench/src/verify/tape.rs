@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn the_tape_has_the_messages_with_what_stands_between_them() {
-        let spec = MessageSpec { bytes: 50, interval_us: 7.0, count: u64::MAX };
+        let spec = MessageSpec::new(50, 7.0, u64::MAX);
         let mut tape = Tape::new(spec, b"", b",");
         let mut all = Vec::new();
         for sequence in 0..3_000 {
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_window_moves_and_says_so_to_whoever_is_behind_it() {
-        let spec = MessageSpec { bytes: 100_000, interval_us: 0.0, count: u64::MAX };
+        let spec = MessageSpec::new(100_000, 0.0, u64::MAX);
         let mut tape = Tape::new(spec, b"", b"");
         let mut message = Vec::new();
         for sequence in 0..1_500 {
