@@ -1,2 +1,3 @@
 //! Linux calls behind safe functions.
 pub mod eventfd;
+pub mod readiness;
