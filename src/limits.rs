@@ -111,8 +111,30 @@ pub const API_BODY_BYTES_DEFAULT: usize = 8 * 1024 * 1024;
 pub const API_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// API connections at once; one more is answered 503.
 pub const API_CONNECTIONS_MAX: usize = 256;
-/// Time for one API request to arrive whole.
+/// Header fields of an API request. A browser behind two proxies sends about 30.
+pub const API_HEADERS_MAX: usize = 64;
+/// A line that announces a chunk: 16 digits and an extension that nobody sends.
+pub const API_CHUNK_LINE_BYTES_MAX: usize = 256;
+/// API connections above [`API_CONNECTIONS_MAX`] that are being told so; the next ones are closed without a word.
+pub const API_REFUSALS_MAX: usize = 64;
+/// Time for one API request to arrive whole, and for its answer to leave.
 pub const API_READ_DEADLINE: Duration = Duration::from_secs(10);
+/// Silence between two requests of a connection. Longer than the pools of common HTTP clients keep one.
+pub const API_IDLE_DEADLINE: Duration = Duration::from_secs(60);
+/// After a last answer, time in which what the client still sends is read and dropped: closing with bytes unread
+/// resets the connection, and the reset can overtake the answer.
+pub const API_LINGER: Duration = Duration::from_secs(1);
+/// Time for the ingest core and every shard to answer a census. A shard's turn takes milliseconds.
+pub const API_CENSUS_DEADLINE: Duration = Duration::from_secs(2);
+/// Pause of the accept loop after it failed: EMFILE does not go away by trying again at once.
+pub const API_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Topics of one `/v1/push`.
+pub const PUSH_TOPICS_MAX: usize = 100;
+/// Messages of one `/v1/push`.
+pub const PUSH_MESSAGES_MAX: usize = 1000;
+/// Items of one `/push/all` or `/push/room`. go-push has no such bound; this one is far above what its callers send,
+/// and keeps the bookkeeping of one request below 1 MiB.
+pub const PUSH_ITEMS_MAX: usize = 10_000;
 
 /// Time over which a drain spreads its closes.
 pub const DRAIN_DEFAULT: Duration = Duration::from_secs(10);
@@ -170,6 +192,10 @@ const _: () = assert!(MESSAGE_BYTES_MAX + TOPIC_BYTES_MAX + 1024 < REDIS_OUTBOX_
 const _: () = assert!(ROUND_BYTES_MAX < KERNEL_UNSENT_BYTES as usize);
 const _: () = assert!(UPGRADE_HEAD_BYTES_MAX < SCRATCH_BYTES);
 const _: () = assert!(TOPIC_BYTES_MAX < UPGRADE_HEAD_BYTES_MAX);
+const _: () = assert!(MESSAGE_BYTES_MAX < API_BODY_BYTES_DEFAULT);
+const _: () = assert!(API_CHUNK_LINE_BYTES_MAX < API_HEAD_BYTES_MAX);
+const _: () = assert!(3 * TOPIC_BYTES_MAX < API_HEAD_BYTES_MAX);
+const _: () = assert!(PUSH_MESSAGES_MAX <= PUSH_ITEMS_MAX);
 const _: () = assert!(DOWNLINKS_PER_TURN <= RING_SLOTS);
 const _: () = assert!(CONNECTIONS_PER_SHARD_MAX.is_multiple_of(TABLE_CHUNK));
 const _: () = assert!(REDIS_BACKOFF_MIN.as_millis() < REDIS_BACKOFF_ABSENT_MAX.as_millis());
