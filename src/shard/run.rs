@@ -19,8 +19,10 @@ use crate::sys::eventfd::EventFd;
 use crate::sys::memory;
 use crate::sys::readiness::Readiness;
 
-/// Connections that must have left before memory is given back to the system.
-const COLLECT_AFTER: usize = 512;
+/// Connections that must have come or gone before memory is given back to the system, when nobody comes or goes now.
+const COLLECT_AFTER: usize = 256;
+/// The same while they still do.
+const COLLECT_AT_LEAST_AFTER: usize = 64 * 1024;
 
 /// What the loop needs beside the shard.
 pub struct Seat {
@@ -49,9 +51,10 @@ pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
     let mut crowd = Crowd::default();
     loop {
         let turn_began = Instant::now();
-        shard.set_now(Tick((turn_began.duration_since(began).as_millis() / TICK.as_millis()) as u32));
-        turn(&mut shard, &mut ring, &lobby);
-        crowd.look(shard.connections());
+        let now = Tick((turn_began.duration_since(began).as_millis() / TICK.as_millis()) as u32);
+        shard.set_now(now);
+        let arrived = turn(&mut shard, &mut ring, &lobby);
+        crowd.look(now, arrived, shard.connections());
         pace.note(turn_began, shard.block());
         if shard.is_draining() {
             if let Some(stop) = stop_accepting.take() {
@@ -82,8 +85,9 @@ pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
     }
 }
 
-/// One turn: what the kernel reports, what ingest sent, who arrived, and then the shard's own work.
-fn turn(shard: &mut Shard<Uring>, ring: &mut Receiver, lobby: &Lobby) {
+/// One turn: what the kernel reports, what ingest sent, who arrived, and then the shard's own work. Returns how many
+/// arrived.
+fn turn(shard: &mut Shard<Uring>, ring: &mut Receiver, lobby: &Lobby) -> usize {
     shard.plane().turn();
     for _ in 0..EVENTS_PER_TURN {
         let Some(event) = shard.plane().next_event() else { break };
@@ -96,10 +100,13 @@ fn turn(shard: &mut Shard<Uring>, ring: &mut Receiver, lobby: &Lobby) {
         let Some(downlink) = ring.pop() else { break };
         shard.take(downlink);
     }
-    for arrival in lobby.take() {
+    let arrivals = lobby.take();
+    let arrived = arrivals.len();
+    for arrival in arrivals {
         shard.admit(arrival);
     }
     shard.turn();
+    arrived
 }
 
 /// Looks for work without sleeping; `true` when there is some.
@@ -136,18 +143,30 @@ impl Pace {
     }
 }
 
-/// Gives memory back when a crowd has left.
+/// Gives memory back once a crowd has come or gone: handshakes use more than what stays of them, and a table that
+/// empties leaves pages behind.
 #[derive(Default)]
 struct Crowd {
-    peak: usize,
+    connections: usize,
+    /// Comings and goings since memory was last given back.
+    moves: usize,
+    /// The tick that was looked at last, and `moves` then.
+    tick: Tick,
+    moves_then: usize,
 }
 
 impl Crowd {
-    fn look(&mut self, now: usize) {
-        self.peak = self.peak.max(now);
-        if self.peak - now >= COLLECT_AFTER && now <= self.peak / 2 {
-            self.peak = now;
-            memory::collect();
+    fn look(&mut self, now: Tick, arrived: usize, connections: usize) {
+        self.moves += arrived + (self.connections + arrived).saturating_sub(connections);
+        self.connections = connections;
+        if now > self.tick {
+            self.tick = now;
+            let quiet = self.moves == self.moves_then;
+            self.moves_then = self.moves;
+            if (quiet && self.moves >= COLLECT_AFTER) || self.moves >= COLLECT_AT_LEAST_AFTER {
+                (self.moves, self.moves_then) = (0, 0);
+                memory::collect();
+            }
         }
     }
 }
