@@ -42,7 +42,7 @@ pub async fn serve(api: &Api, stream: TcpStream) {
 pub async fn turn_away(api: &Api, stream: TcpStream) {
     let mut client = Client { api, stream, scratch: Vec::with_capacity(READ_BYTES) };
     let refusal = Refusal::new(Code::TooManyConnections, "as many API connections as there may be");
-    let _ = client.refuse(&refusal).await;
+    let _ = client.refuse(&refusal, None).await;
 }
 
 struct Client<'a> {
@@ -72,7 +72,7 @@ impl Client<'_> {
                         Err(_) => {
                             let seconds = deadlines.read.as_secs_f32();
                             let message = format!("the request did not arrive whole in {seconds} s");
-                            return self.refuse(&Refusal::new(Code::RequestTimeout, message)).await;
+                            return self.refuse(&Refusal::new(Code::RequestTimeout, message), None).await;
                         }
                     }
                     inbound.handle_bytes(&self.scratch);
@@ -94,15 +94,16 @@ impl Client<'_> {
                     if method == Some(Method::Post) {
                         self.api.count_publish_refused(&refusal);
                     }
-                    return self.refuse(&refusal).await;
+                    return self.refuse(&refusal, method).await;
                 }
             }
         }
     }
 
-    /// The last answer on a connection whose next request cannot be found.
-    async fn refuse(&mut self, refusal: &Refusal) -> Result<(), Gone> {
-        self.answer(&Response::refusal(refusal), After::Close, false).await?;
+    /// The last answer on a connection whose next request cannot be found. The method is there when it is known.
+    async fn refuse(&mut self, refusal: &Refusal, method: Option<Method>) -> Result<(), Gone> {
+        let head_only = method == Some(Method::Head);
+        self.answer(&Response::refusal(refusal), After::Close, head_only).await?;
         self.linger().await
     }
 
