@@ -19,10 +19,10 @@ use crate::sys::eventfd::EventFd;
 use crate::sys::memory;
 use crate::sys::readiness::Readiness;
 
-/// Connections that must have come or gone before memory is given back to the system, when nobody comes or goes now.
-const COLLECT_AFTER: usize = 256;
-/// The same while they still do.
-const COLLECT_AT_LEAST_AFTER: usize = 64 * 1024;
+/// Ticks without a coming or going after which memory is given back to the system.
+const COLLECT_AFTER_QUIET: u32 = 2;
+/// Comings and goings after which it is given back although they go on.
+const COLLECT_AFTER_MOVES: usize = 64 * 1024;
 
 /// What the loop needs beside the shard.
 pub struct Seat {
@@ -150,23 +150,22 @@ struct Crowd {
     connections: usize,
     /// Comings and goings since memory was last given back.
     moves: usize,
-    /// The tick that was looked at last, and `moves` then.
-    tick: Tick,
-    moves_then: usize,
+    /// When the last of them was.
+    last: Tick,
 }
 
 impl Crowd {
     fn look(&mut self, now: Tick, arrived: usize, connections: usize) {
-        self.moves += arrived + (self.connections + arrived).saturating_sub(connections);
+        let moves = arrived + (self.connections + arrived).saturating_sub(connections);
         self.connections = connections;
-        if now > self.tick {
-            self.tick = now;
-            let quiet = self.moves == self.moves_then;
-            self.moves_then = self.moves;
-            if (quiet && self.moves >= COLLECT_AFTER) || self.moves >= COLLECT_AT_LEAST_AFTER {
-                (self.moves, self.moves_then) = (0, 0);
-                memory::collect();
-            }
+        if moves > 0 {
+            self.moves += moves;
+            self.last = now;
+        }
+        let quiet = self.moves > 0 && now.since(self.last) >= COLLECT_AFTER_QUIET;
+        if quiet || self.moves >= COLLECT_AFTER_MOVES {
+            self.moves = 0;
+            memory::collect();
         }
     }
 }
