@@ -59,7 +59,7 @@ class Answer:
 class Gateway:
     """One process with its two ports. `settings` are configuration keys, as in the file."""
 
-    def __init__(self, directory, *, redis=None, arguments=(), **settings):
+    def __init__(self, directory, *, redis=None, arguments=(), await_ready=True, **settings):
         self.port, self.api_port = free_port(), free_port()
         self.log_path = directory / f"gateway-{self.port}.log"
         # Two shards, so that every test crosses them; unpinned, because several gateways share the machine.
@@ -70,8 +70,10 @@ class Gateway:
         ]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(command, env=environment(settings), stdout=log, stderr=log)
+        self.may_die = False
+        path = "/readyz" if await_ready else "/healthz"
         try:
-            eventually(self._ready, "the gateway is ready", every_s=0.01)
+            eventually(lambda: self._answers(path), f"{path} answers 200", every_s=0.01)
         except AssertionError as problem:
             self.kill()
             raise AssertionError(f"{problem}\n{self.log}") from None
@@ -80,10 +82,10 @@ class Gateway:
     def log(self):
         return self.log_path.read_text(errors="replace")
 
-    def _ready(self):
+    def _answers(self, path):
         assert self.process.poll() is None, f"the gateway exited with {self.process.returncode}"
         try:
-            return self.get("/readyz").status == 200
+            return self.get(path).status == 200
         except OSError:
             return False
 
