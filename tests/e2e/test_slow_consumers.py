@@ -9,16 +9,20 @@ from harness.poll import eventually
 from harness.wire import CLOSE, TEXT, Wire, server_frame
 
 PAYLOAD_BYTES = 10_000
+READER_LAG_BYTES = 1_000_000
 
 
 def payload(n):
     return b"%08d" % n + b"x" * (PAYLOAD_BYTES - 8)
 
 
-def publish(redis, first, count):
+def publish(redis, first, count, readers=()):
+    """Publishes no faster than the readers read: a test client that falls behind is not what is tested here."""
     publisher = redis.client()
     for start in range(first, first + count, 50):
         publisher.pipeline([("PUBLISH", "fanfare:topic:t", payload(n)) for n in range(start, start + 50)])
+        enough = (start - first) * PAYLOAD_BYTES - READER_LAG_BYTES
+        eventually(lambda: all(len(r.buffer) >= enough for r in readers), "the readers follow", deadline_s=30)
     publisher.close()
 
 
@@ -62,7 +66,7 @@ def test_who_stops_reading_is_closed_with_4008_and_its_neighbours_get_everything
     for at, client in enumerate(neighbours):
         readers.append(threading.Thread(target=read, args=(at, client)))
         readers[-1].start()
-    publish(redis, 0, count)
+    publish(redis, 0, count, neighbours)
     for reader in readers:
         reader.join()
     assert outcomes == {at: "all" for at in range(4)}
@@ -104,7 +108,7 @@ def test_a_dropping_policy_keeps_the_client_and_sends_only_whole_messages_in_ord
     gateway = start_gateway(redis=redis.url, **{"outbox.bytes_max": 524_288, "outbox.policy": policy})
     with sleeper(gateway) as slow, Wire(gateway.port, "/topics/t", timeout=30) as neighbour:
         expected = b"".join(server_frame(TEXT, payload(n)) for n in range(2_000))
-        load = threading.Thread(target=publish, args=(redis, 0, 2_000))
+        load = threading.Thread(target=publish, args=(redis, 0, 2_000, [neighbour]))
         load.start()
         neighbour.expect_stream(expected, deadline_s=60)
         load.join()
