@@ -1,0 +1,115 @@
+"""Starting: what the operator must fix is a clear sentence and exit code 78, all of it at once."""
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.gateway import MUST_FIX, run_to_end
+from harness.ports import free_port
+from harness.wire import TEXT, Wire, server_frame
+
+WITHOUT_IO_URING = (sys.executable, str(Path(__file__).with_name("without_io_uring.py")))
+
+
+def addresses(listen=None, api=None):
+    return "--listen", f"127.0.0.1:{listen or free_port()}", "--api", f"127.0.0.1:{api or free_port()}"
+
+
+@pytest.mark.parametrize("taken", ["listen", "api"])
+def test_a_taken_port_is_named_and_ends_the_start_with_78(taken):
+    with socket.socket() as other:
+        port = free_port()
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        code, output = run_to_end(*addresses(**{taken: port}))
+    assert code == MUST_FIX, output
+    assert str(port) in output and "panicked" not in output
+
+
+def test_a_second_gateway_does_not_share_the_port_of_the_first(gateway):
+    code, output = run_to_end(*addresses(listen=gateway.port))
+    assert code == MUST_FIX, output
+    assert str(gateway.port) in output
+    # Every new connection still reaches the first one.
+    for n in range(20):
+        with Wire(gateway.port, "/topics/t") as client:
+            assert gateway.push({"topic": "t"}, [n]).status == 202
+            client.expect_stream(server_frame(TEXT, b"%d" % n))
+
+
+@pytest.mark.parametrize("by", ["environment", "file"])
+def test_all_problems_of_a_configuration_are_told_at_once(tmp_path, by):
+    wrong = {"server.drain_s": "soon", "merge.delay_ms": "-1", "outbox.policy": "pray", "clients.topics_max": "100000"}
+    if by == "environment":
+        code, output = run_to_end(*addresses(), settings=wrong)
+    else:
+        config = tmp_path / "bad.toml"
+        sections = {}
+        for key, value in wrong.items():
+            section, name = key.split(".")
+            sections.setdefault(section, []).append(f'{name} = "{value}"' if not value.lstrip("-").isdigit() else f"{name} = {value}")
+        config.write_text("".join(f"[{s}]\n" + "\n".join(lines) + "\n" for s, lines in sections.items()))
+        code, output = run_to_end("--config", str(config), *addresses())
+    assert code == MUST_FIX, output
+    for key in wrong:
+        name = key if by == "file" else "FANFARE_" + key.upper().replace(".", "_")
+        assert key in output or name in output, f"{key} is not told:\n{output}"
+
+
+def test_an_unknown_key_is_a_problem_wherever_it_stands(tmp_path):
+    config = tmp_path / "bad.toml"
+    config.write_text("[server]\nlissten = 1\n")
+    code, output = run_to_end("--config", str(config), *addresses())
+    assert code == MUST_FIX and "lissten" in output, output
+    code, output = run_to_end(*addresses(), settings={"server.shard": 2})
+    assert code == MUST_FIX and "FANFARE_SERVER_SHARD" in output, output
+
+
+def test_a_file_that_is_not_there_is_named():
+    code, output = run_to_end("--config", "/nowhere/fanfare.toml", *addresses())
+    assert code == MUST_FIX and "/nowhere/fanfare.toml" in output, output
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:6379", "redis://", "127.0.0.1:6379", "redis://host:notaport"])
+def test_a_redis_url_that_is_none_is_refused_with_a_sentence(url):
+    code, output = run_to_end("--redis", url, *addresses())
+    assert code == MUST_FIX and "redis" in output.lower(), output
+
+
+def test_an_unknown_flag_is_refused():
+    code, output = run_to_end("--lissten", "127.0.0.1:1")
+    assert code != 0 and "--lissten" in output
+
+
+def test_check_tells_right_from_wrong_without_opening_a_port(gateway):
+    code, output = run_to_end("--check", *addresses(listen=gateway.port, api=gateway.api_port))
+    assert code == 0, output
+    code, output = run_to_end("--check", settings={"merge.delay_ms": "x"})
+    assert code == MUST_FIX and "delay_ms" in output.lower(), output
+
+
+def test_the_printed_configuration_is_one_that_is_accepted(tmp_path):
+    code, printed = run_to_end("--print-config", "--shards", "3", settings={"merge.delay_ms": 7})
+    assert code == 0, printed
+    config = tmp_path / "printed.toml"
+    config.write_text(printed)
+    assert run_to_end("--config", str(config), "--check")[0] == 0
+    assert run_to_end("--config", str(config), "--print-config") == (0, printed)
+    assert "shards = 3" in printed and "delay_ms = 7" in printed
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path):
+    config = tmp_path / "fanfare.toml"
+    config.write_text("[server]\nshards = 2\ndrain_s = 2\nspin_us = 2\n")
+    _, printed = run_to_end(
+        "--config", str(config), "--shards", "4", "--print-config", settings={"server.shards": 3, "server.drain_s": 3}
+    )
+    assert "shards = 4" in printed and "drain_s = 3" in printed and "spin_us = 2" in printed, printed
+
+
+def test_forbidden_io_uring_is_told_with_what_to_do_and_ends_with_78():
+    code, output = run_to_end(*addresses(), launcher=WITHOUT_IO_URING)
+    assert code == MUST_FIX, output
+    assert "io_uring" in output and "panicked" not in output, output
