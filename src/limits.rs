@@ -53,6 +53,9 @@ pub const OUTBOX_AGE_DEFAULT: Duration = Duration::from_secs(30);
 /// A connection that was told to close gets this long to take the Close frame and answer it; then it is reset.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(30);
 
+/// A connection whose two Close frames and whose FIN are sent gets this long to end its side; then it is reset.
+pub const FINISH_GRACE: Duration = Duration::from_secs(5);
+
 /// A client's message, bytes, fragments joined. Devices send PING and JOIN; nothing they say is long.
 pub const CLIENT_MESSAGE_BYTES_DEFAULT: usize = 64 * 1024;
 

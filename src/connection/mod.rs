@@ -85,6 +85,8 @@ pub struct Rules {
     pub outbox_age: u32,
     /// How long a close may take, in ticks.
     pub close_grace: u32,
+    /// How long a client may take to end its side once everything is sent, in ticks.
+    pub finish_grace: u32,
 }
 
 impl Rules {
@@ -106,6 +108,7 @@ impl Rules {
             outbox,
             outbox_age: ticks(outbox.age_max),
             close_grace: ticks(crate::limits::CLOSE_GRACE),
+            finish_grace: ticks(crate::limits::FINISH_GRACE),
         }
     }
 }
@@ -280,7 +283,9 @@ impl Connection {
     pub fn check(&mut self, now: Tick, rules: &Rules) -> Checkup {
         let silence = now.since(self.last_seen);
         if self.phase != Phase::Open {
-            return if silence >= rules.close_grace { Checkup::Reset } else { Checkup::Well };
+            let finished = self.phase == Phase::Finishing && self.outbox.is_none();
+            let grace = if finished { rules.finish_grace } else { rules.close_grace };
+            return if silence >= grace { Checkup::Reset } else { Checkup::Well };
         }
         if let Some(outbox) = &mut self.outbox
             && outbox.age(now) >= rules.outbox_age
