@@ -35,6 +35,10 @@ impl Tick {
     }
 }
 
+/// A position that no list has: a table holds fewer connections.
+const NOWHERE: u32 = u32::MAX;
+const _: () = assert!(crate::limits::CONNECTIONS_PER_SHARD_MAX < NOWHERE as usize);
+
 /// Where a connection stands; see the diagram above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -53,8 +57,8 @@ pub struct Connection {
     pub fd: i32,
     /// When a frame that counts for liveness last came; from [`Phase::Closing`] on: when that began.
     pub last_seen: Tick,
-    /// Position in the list of all members.
-    pub position_in_all: u32,
+    /// Position in the list of everybody; [`NOWHERE`] before and after (an `Option` would cost 8 bytes a connection).
+    position_in_all: u32,
     /// The protocol it speaks.
     pub format: FormatId,
     phase: Phase,
@@ -154,7 +158,7 @@ impl Connection {
         Self {
             fd,
             last_seen: now,
-            position_in_all: u32::MAX,
+            position_in_all: NOWHERE,
             format,
             phase: Phase::Open,
             pinged: false,
@@ -173,6 +177,17 @@ impl Connection {
     /// Why it ends, once that is known.
     pub fn reason(&self) -> Option<CloseReason> {
         self.reason
+    }
+
+    /// Gives up its place in the list of everybody and in every topic.
+    pub fn take_places(&mut self) -> (Option<u32>, Subscriptions) {
+        let position = std::mem::replace(&mut self.position_in_all, NOWHERE);
+        ((position != NOWHERE).then_some(position), std::mem::take(&mut self.subscriptions))
+    }
+
+    /// Notes its place in the list of everybody.
+    pub fn place_in_all(&mut self, position: u32) {
+        self.position_in_all = position;
     }
 
     /// What it still owes its client.

@@ -86,6 +86,7 @@ impl<P: Plane> Shard<P> {
             }
         }
         if result.ended {
+            self.retire(token);
             self.abandon(token);
         }
         self.reply(token, &replies);
@@ -103,6 +104,7 @@ impl<P: Plane> Shard<P> {
         if !connection.close(reason, text, self.now, &mut close) {
             return;
         }
+        self.retire(token);
         if reason != CloseReason::Shutdown {
             self.abandon(token);
         }

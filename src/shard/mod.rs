@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::batch::Topic;
 use crate::config::{Clients, Outbox};
 use crate::connection::reason::CloseReason;
-use crate::connection::subscriptions::Membership;
+use crate::connection::subscriptions::{Membership, Subscriptions};
 use crate::connection::{Connection, Rules, Tick};
 use crate::dataplane::{Closing, Plane, Short, Token};
 use crate::downlink::Downlink;
@@ -169,7 +169,7 @@ impl<P: Plane> Shard<P> {
         };
         let position = self.members.join(ALL, token.index);
         if let Some(connection) = self.table.get(token) {
-            connection.position_in_all = position;
+            connection.place_in_all(position);
         }
         for topic in topics {
             self.join(token, topic);
@@ -204,6 +204,22 @@ impl<P: Plane> Shard<P> {
         self.vacate(Membership { topic: id, position });
     }
 
+    /// Gives up every place of a connection that closes: it is nobody's member while it says goodbye.
+    fn retire(&mut self, token: Token) {
+        if let Some(places) = self.table.get(token).map(Connection::take_places) {
+            self.vacate_all(places);
+        }
+    }
+
+    fn vacate_all(&mut self, (in_all, places): (Option<u32>, Subscriptions)) {
+        if let Some(position) = in_all {
+            self.vacate(Membership { topic: ALL, position });
+        }
+        for place in places.as_slice() {
+            self.vacate(*place);
+        }
+    }
+
     /// Gives up a place in a topic that the connection itself has forgotten already.
     fn vacate(&mut self, place: Membership) {
         let Membership { topic, position } = place;
@@ -211,7 +227,7 @@ impl<P: Plane> Shard<P> {
             && let Some((_, connection)) = self.table.at(moved)
         {
             if topic == ALL {
-                connection.position_in_all = position;
+                connection.place_in_all(position);
             } else {
                 connection.subscriptions.moved(topic, position);
             }
@@ -240,10 +256,7 @@ impl<P: Plane> Shard<P> {
             self.block().deliveries_failed.add(u64::from(outbox.abandon()));
         }
         self.plane.close(token, connection.fd, how);
-        self.vacate(Membership { topic: ALL, position: connection.position_in_all });
-        for place in connection.subscriptions.as_slice() {
-            self.vacate(*place);
-        }
+        self.vacate_all(connection.take_places());
         let block = self.block();
         block.connections[connection.format.index()].sub(1);
         block.closed[connection.reason().unwrap_or(reason) as usize].add(1);

@@ -41,6 +41,8 @@ pub struct Drain {
     last: Tick,
     over: Tick,
     cursor: u32,
+    /// Connections still to close, once closing has begun.
+    left: Option<usize>,
 }
 
 impl Drain {
@@ -48,7 +50,7 @@ impl Drain {
     pub fn new(now: Tick, duration: Duration) -> Self {
         let ticks = |d: Duration| (d.as_millis() / TICK.as_millis()) as u32;
         let last = Tick(now.0 + ticks(duration));
-        Self { last, over: Tick(last.0 + ticks(DRAIN_TAIL)), cursor: 0 }
+        Self { last, over: Tick(last.0 + ticks(DRAIN_TAIL)), cursor: 0, left: None }
     }
 
     /// Whether even the clients that did not answer have had their time.
@@ -135,14 +137,17 @@ impl<P: Plane> Shard<P> {
     fn drain_on(&mut self) {
         let Some(mut drain) = self.drain.take() else { return };
         if self.agenda.is_empty() {
-            let ticks_left = drain.last.since(self.now) + 1;
-            let places_left = self.table.span().saturating_sub(drain.cursor);
-            let end = drain.cursor + places_left.div_ceil(ticks_left);
-            while drain.cursor < end {
+            let left = drain.left.unwrap_or(self.table.len());
+            let ticks_left = drain.last.since(self.now) as usize;
+            // At the last tick everybody who is left, however the estimate went.
+            let mut quota = if ticks_left == 0 { usize::MAX } else { left.div_ceil(ticks_left + 1) };
+            drain.left = Some(left.saturating_sub(quota));
+            while quota > 0 && drain.cursor < self.table.span() {
                 if let Some((token, connection)) = self.table.at(drain.cursor)
                     && connection.phase() == Phase::Open
                 {
                     self.begin_close(token, CloseReason::Shutdown, "the gateway is shutting down");
+                    quota -= 1;
                 }
                 drain.cursor += 1;
             }
