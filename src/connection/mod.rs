@@ -17,7 +17,7 @@ pub mod subscriptions;
 use std::ops::ControlFlow;
 
 use crate::config::{Clients, LivenessCounts, Outbox as OutboxBounds, OutboxPolicy};
-use crate::formats::{Command, FormatId};
+use crate::formats::{Command, Format, FormatId};
 use crate::wire::decoder::{self, Event, Partial};
 use crate::wire::frame::{self, Opcode};
 use outbox::Outbox;
@@ -205,12 +205,14 @@ impl Connection {
         self.outbox.take()
     }
 
-    /// Decodes what a client sent. Answers are appended to `replies` as complete frames, in order.
+    /// Decodes what a client sent and lets `format` say what it asks for. Answers are appended to `replies` as complete
+    /// frames, in order.
     ///
     /// `input` is unmasked in place. Costs no allocation unless a frame is incomplete.
     pub fn handle_bytes(
         &mut self,
         input: &mut [u8],
+        format: &dyn Format,
         now: Tick,
         rules: &Rules,
         replies: &mut Vec<u8>,
@@ -221,7 +223,7 @@ impl Connection {
             return result;
         }
         let mut reader = Reader {
-            format: self.format,
+            format,
             open: self.phase == Phase::Open,
             replies,
             changes,
@@ -332,7 +334,7 @@ enum Ending {
 
 /// Turns the decoder's events into replies and changes.
 struct Reader<'r> {
-    format: FormatId,
+    format: &'r dyn Format,
     open: bool,
     replies: &'r mut Vec<u8>,
     changes: &'r mut dyn FnMut(Change<'_>),
@@ -361,11 +363,8 @@ impl Reader<'_> {
                 ControlFlow::Continue(())
             }
             Event::Pong(_) => ControlFlow::Continue(()),
-            Event::Binary(_) => {
-                self.ignored += 1;
-                ControlFlow::Continue(())
-            }
-            Event::Text(text) => self.command(self.format.format().command(text)),
+            Event::Binary(bytes) => self.command(self.format.binary(bytes)),
+            Event::Text(text) => self.command(self.format.command(text)),
         }
     }
 
@@ -377,6 +376,7 @@ impl Reader<'_> {
             }
             Command::Join(topic) => (self.changes)(Change::Join(&topic)),
             Command::Leave(topic) => (self.changes)(Change::Leave(&topic)),
+            Command::Answer { opcode, payload } => frame::push_frame(self.replies, opcode, payload),
             Command::Ignore => self.ignored += 1,
             Command::BadText(text) => {
                 self.ending = Some(Ending::Refused(CloseReason::BadText, text));

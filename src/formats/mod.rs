@@ -6,6 +6,7 @@ pub mod go_push;
 pub mod raw;
 
 use crate::batch::{Batch, Encoded};
+use crate::wire::frame::Opcode;
 
 /// A client protocol.
 pub trait Format: Sync {
@@ -17,6 +18,12 @@ pub trait Format: Sync {
 
     /// What a client's complete text message asks for.
     fn command<'a>(&self, text: &'a str) -> Command<'a>;
+
+    /// What a client's complete binary message asks for: nothing, in the protocols of devices.
+    fn binary<'a>(&self, bytes: &'a [u8]) -> Command<'a> {
+        let _ = bytes;
+        Command::Ignore
+    }
 }
 
 /// What a client's message asks for. `'a` is the message.
@@ -31,6 +38,13 @@ pub enum Command<'a> {
     Join(std::borrow::Cow<'a, str>),
     /// Leave a topic.
     Leave(std::borrow::Cow<'a, str>),
+    /// Answer with this message.
+    Answer {
+        /// Text or binary.
+        opcode: Opcode,
+        /// The message, not framed.
+        payload: &'a [u8],
+    },
     /// Nothing to do; the message is counted.
     Ignore,
     /// The text is not what the format's grammar allows: close 1007.

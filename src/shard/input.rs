@@ -71,12 +71,14 @@ impl<P: Plane> Shard<P> {
         let Some(connection) = self.table.get(token) else { return };
         let mut replies = std::mem::take(&mut self.replies);
         let mut wishes = Vec::new();
-        let result = connection.handle_bytes(input, self.now, &self.rules, &mut replies, &mut |change| {
+        let format = connection.format.format();
+        let mut wish = |change: Change<'_>| {
             wishes.extend(match change {
                 Change::Join(topic) => Topic::new(topic).ok().map(Wish::Join),
                 Change::Leave(topic) => Some(Wish::Leave(topic.into())),
             });
-        });
+        };
+        let result = connection.handle_bytes(input, format, self.now, &self.rules, &mut replies, &mut wish);
         self.block().frames_in.add(u64::from(result.frames));
         self.block().frames_ignored.add(u64::from(result.ignored));
         for wish in wishes {
