@@ -123,7 +123,7 @@ def test_a_password_in_the_url_is_used(start_redis, start_gateway):
 
 
 def test_an_acl_user_in_the_url_is_used(start_redis, start_gateway):
-    redis = start_redis("--user", "gate on >secret allchannels +@pubsub +@connection")
+    redis = start_redis("--user", "gate", "on", ">secret", "allchannels", "+@pubsub", "+@connection")
     delivers(start_gateway(redis=f"redis://gate:secret@127.0.0.1:{redis.port}/3"), redis)
 
 

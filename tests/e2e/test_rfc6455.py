@@ -224,16 +224,20 @@ def test_another_version_is_answered_426_with_the_one_that_is_spoken(gateway, ve
         upgrade_request("/connect", key=b"c2hvcnQ="),
         upgrade_request("/connect").replace(b"Upgrade: websocket", b"Upgrade: h2c"),
         upgrade_request("/connect").replace(b"Connection: Upgrade", b"Connection: close"),
-        upgrade_request("/connect", method="POST"),
         b"GET /connect HTTP/1.1\r\nHost: x\r\n\r\n",
         b"nonsense\r\n\r\n",
     ],
-    ids=["no key", "a short key", "another protocol", "no upgrade", "POST", "plain HTTP", "no HTTP"],
+    ids=["no key", "a short key", "another protocol", "no upgrade", "plain HTTP", "no HTTP"],
 )
 def test_what_is_no_upgrade_is_answered_400(gateway, request_bytes):
     status, _ = answer_to(gateway, request_bytes)
     assert status == 400
     assert gateway.metric("handshakes_failed_total", reason="bad_request") == 1
+
+
+def test_an_upgrade_is_a_get(gateway):
+    status, headers = answer_to(gateway, upgrade_request("/connect", method="POST"))
+    assert status == 405 and headers["allow"] == "GET", (status, headers)
 
 
 def test_header_names_and_tokens_are_case_insensitive(gateway):

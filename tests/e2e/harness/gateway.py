@@ -106,7 +106,7 @@ class Gateway:
         return self.request("POST", path, urllib.parse.urlencode(fields), form)
 
     def push(self, to, messages):
-        body = json.dumps({"to": to, "messages": messages})
+        body = json.dumps({"to": to, "messages": messages}, separators=(",", ":"))
         return self.request("POST", "/v1/push", body, {"Content-Type": "application/json"})
 
     def ready(self):
