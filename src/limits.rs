@@ -82,7 +82,7 @@ pub const TICK: Duration = Duration::from_millis(250);
 /// Ticks in which a sweep looks at every connection once.
 pub const SWEEP_TICKS: u32 = 4;
 
-/// Bytes that the kernel may hold unsent for one device (TCP_NOTSENT_LOWAT). Above a round, so that a fast device never
+/// Bytes that the kernel may hold unsent for one device (`TCP_NOTSENT_LOWAT`). Above a round, so that a fast device never
 /// falls short; far below the kernel's own 4 MiB, so that a slow one is seen here and not in kernel memory.
 pub const KERNEL_UNSENT_BYTES: u32 = 512 * 1024;
 
