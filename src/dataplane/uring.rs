@@ -94,6 +94,12 @@ impl Uring {
         self.ring.submission().taskrun() || !self.ring.completion().is_empty()
     }
 
+    /// Whether its thread may sleep: nothing is prepared, taken or reported. What the kernel has to report from here on
+    /// is announced by the eventfd.
+    pub fn is_quiet(&mut self) -> bool {
+        self.events.is_empty() && self.ring.submission().is_empty() && !self.has_news()
+    }
+
     /// The next event, if one has been taken.
     pub fn next_event(&mut self) -> Option<Event> {
         self.events.pop_front()
