@@ -32,10 +32,10 @@ def test_a_second_gateway_does_not_share_the_port_of_the_first(gateway):
     code, output = run_to_end(*addresses(listen=gateway.port))
     assert code == MUST_FIX, output
     assert str(gateway.port) in output
-    # Every new connection still reaches the first one.
+    # Every new connection still reaches the first one, a topic of its own each.
     for n in range(20):
-        with Wire(gateway.port, "/topics/t") as client:
-            assert gateway.push({"topic": "t"}, [n]).status == 202
+        with Wire(gateway.port, f"/topics/t{n}") as client:
+            assert gateway.push({"topic": f"t{n}"}, [n]).status == 202
             client.expect_stream(server_frame(TEXT, b"%d" % n))
 
 
