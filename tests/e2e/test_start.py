@@ -49,7 +49,8 @@ def test_all_problems_of_a_configuration_are_told_at_once(tmp_path, by):
         sections = {}
         for key, value in wrong.items():
             section, name = key.split(".")
-            sections.setdefault(section, []).append(f'{name} = "{value}"' if not value.lstrip("-").isdigit() else f"{name} = {value}")
+            written = value if value.lstrip("-").isdigit() else f'"{value}"'
+            sections.setdefault(section, []).append(f"{name} = {written}")
         config.write_text("".join(f"[{s}]\n" + "\n".join(lines) + "\n" for s, lines in sections.items()))
         code, output = run_to_end("--config", str(config), *addresses())
     assert code == MUST_FIX, output
