@@ -268,9 +268,9 @@ impl Connection {
     /// Begins to close for a reason of ours: appends the Close frame, forgets what input was unfinished. `false` if it
     /// was closing already. A client that broke the protocol is not asked to answer: no frame of it can be trusted.
     pub fn close(&mut self, reason: CloseReason, text: &str, now: Tick, replies: &mut Vec<u8>) -> bool {
-        self.partial = None;
         if self.phase != Phase::Open {
             if matches!(reason, CloseReason::ProtocolError | CloseReason::BadText | CloseReason::TooBig) {
+                self.partial = None;
                 self.phase = Phase::Finishing;
                 return true;
             }
@@ -285,6 +285,9 @@ impl Connection {
             CloseReason::ProtocolError | CloseReason::BadText | CloseReason::TooBig => Phase::Finishing,
             _ => Phase::Closing,
         };
+        if self.phase == Phase::Finishing {
+            self.partial = None;
+        }
         true
     }
 

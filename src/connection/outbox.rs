@@ -34,6 +34,8 @@ struct Item {
     since: Tick,
     /// Whose messages and how many; `None`: a control frame, or the rest of a frame, which no policy drops.
     batch: Option<(TopicId, u32)>,
+    /// It begins in the middle of a frame and ends with it.
+    is_rest: bool,
 }
 
 /// The queue of one slow connection.
@@ -76,13 +78,26 @@ impl Outbox {
         debug_assert!(self.items.is_empty(), "a short send means that nothing was owed before it");
         self.bytes = frames.len() - sent;
         self.sent = sent;
-        self.items.push_back(Item { bytes: frames, since: now, batch: Some((topic, messages)) });
+        self.items.push_back(Item {
+            bytes: frames,
+            since: now,
+            batch: Some((topic, messages)),
+            is_rest: false,
+        });
     }
 
     /// Appends frames that no policy drops. Their bytes count against the bound: see [`Outbox::is_over`].
     pub fn push_control(&mut self, frames: Bytes, now: Tick) {
         self.bytes += frames.len();
-        self.items.push_back(Item { bytes: frames, since: now, batch: None });
+        self.items.push_back(Item { bytes: frames, since: now, batch: None, is_rest: false });
+    }
+
+    /// Appends control frames whose first `sent` bytes the kernel has taken.
+    pub fn push_control_rest(&mut self, frames: Bytes, sent: usize, now: Tick) {
+        debug_assert!(self.items.is_empty(), "a short send means that nothing was owed before it");
+        self.push_control(frames, now);
+        self.bytes -= sent;
+        self.sent = sent;
     }
 
     /// Whether more is owed than the bound allows, control frames included.
@@ -114,7 +129,12 @@ impl Outbox {
             }
         }
         self.bytes += frames.len();
-        self.items.push_back(Item { bytes: frames.clone(), since: now, batch: Some((topic, messages)) });
+        self.items.push_back(Item {
+            bytes: frames.clone(),
+            since: now,
+            batch: Some((topic, messages)),
+            is_rest: false,
+        });
         Delivery::Queued { dropped }
     }
 
@@ -160,12 +180,16 @@ impl Outbox {
     /// Gives up everything but the rest of the frame that has begun; returns how many messages of untouched or
     /// unfinished batches that were. The batch's shared buffer is let go: the rest is copied.
     pub fn abandon(&mut self) -> u32 {
-        let rest = self.items.front().map_or(0, |item| rest_of_frame(&item.bytes, self.sent));
+        let rest = self.items.front().map_or(0, |item| match item.is_rest {
+            true => item.bytes.len() - self.sent,
+            false => rest_of_frame(&item.bytes, self.sent),
+        });
         let messages = self.items.iter().filter_map(|item| item.batch).map(|(_, messages)| messages).sum();
         let kept = self.items.front().filter(|_| rest > 0).map(|item| Item {
             bytes: Bytes::copy_from_slice(&item.bytes[self.sent..self.sent + rest]),
             since: item.since,
             batch: None,
+            is_rest: true,
         });
         self.items = kept.into_iter().collect();
         self.sent = 0;

@@ -24,6 +24,9 @@ pub struct Token {
 pub enum Event {
     /// Bytes, the end of the stream or an error can be received.
     Readable(Token),
+    /// The same, and the peer's end of the stream is behind the bytes, or an error: nothing more will be reported, so
+    /// receive until that is seen.
+    Ending(Token),
     /// The connection's multishot poll ended by itself; it has to be armed again, and the socket looked at.
     PollEnded(Token),
     /// The socket takes bytes again.

@@ -24,6 +24,9 @@ const COMPLETIONS: u32 = 4 * limits::SLICE_SENDS as u32;
 
 const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
+/// Bits of a poll's result that say that the stream ends.
+const ENDING: i32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as i32;
+
 /// What a completion is about; the top byte of its user data.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -147,8 +150,12 @@ impl Uring {
                 if result == -libc::ECANCELED {
                     continue;
                 }
-                let more = cqueue::more(completion.flags());
-                self.events.push_back(if more { Event::Readable(token) } else { Event::PollEnded(token) });
+                let ending = result < 0 || result & ENDING != 0;
+                self.events.push_back(match cqueue::more(completion.flags()) {
+                    false => Event::PollEnded(token),
+                    true if ending => Event::Ending(token),
+                    true => Event::Readable(token),
+                });
             } else if op == Op::Writable as u8 {
                 if result != -libc::ECANCELED {
                     self.events.push_back(Event::Writable(token));

@@ -115,14 +115,9 @@ async fn handshake(mut stream: TcpStream, lobby: Rc<Lobby>) {
     match head {
         Ok(Ok(Head::Upgrade { upgrade, tail })) if !lobby.closed.get() => {
             let upgrade::Upgrade { format, topics, response, .. } = upgrade;
-            let (written, _) = stream.write_all(response).await;
-            if written.is_ok() {
-                let arrival = Arrival { fd: stream.into_raw_fd(), format, topics, tail };
-                lobby.arrivals.borrow_mut().push(arrival);
-                lobby.doorbell.ring();
-            } else {
-                lobby.fail(HandshakeFailure::Gone);
-            }
+            let arrival = Arrival { fd: stream.into_raw_fd(), format, topics, response, tail };
+            lobby.arrivals.borrow_mut().push(arrival);
+            lobby.doorbell.ring();
         }
         Ok(Ok(Head::Upgrade { .. })) => {
             lobby.fail(HandshakeFailure::Overload);

@@ -132,6 +132,16 @@ impl Round {
         })
     }
 
+    /// Messages in bytes that [`Round::part`] lent.
+    fn messages_in(&self, format: FormatId, part: &[u8]) -> u32 {
+        let joined = self.joined[format.index()].as_ref();
+        let first = joined.and_then(|joined| {
+            let at = joined.bytes.len() - part.len();
+            joined.starts.iter().find(|start| start.1 as usize == at)
+        });
+        first.map_or(0, |first| (self.end.0 - first.0.0) as u32)
+    }
+
     /// A counted reference to bytes that [`Round::part`] lent.
     fn keep(&self, format: FormatId, part: &[u8]) -> Bytes {
         self.joined[format.index()].as_ref().map_or_else(Bytes::new, |joined| joined.bytes.slice_ref(part))
@@ -286,7 +296,7 @@ impl<P: Plane> Shard<P> {
                 Took::Bytes(taken) => {
                     let format = connection.format;
                     let rest = round.keep(format, send.bytes);
-                    let messages = round.batches.iter().map(|batch| batch.messages.len() as u32).sum();
+                    let messages = round.messages_in(format, send.bytes);
                     connection.owe(self.now).push_rest(rest, taken, id, messages, self.now);
                     let owed = send.bytes.len() - taken;
                     self.block().outbox_bytes.add(owed as u64);

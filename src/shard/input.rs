@@ -13,6 +13,15 @@ use crate::dataplane::{Event, Plane, Received, Token, Took};
 /// Full scratch buffers that one connection may fill in one turn.
 const READS_PER_TURN: usize = 2;
 
+/// How far a socket is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// To the first read that does not fill the buffer.
+    ShortRead,
+    /// Until the socket itself says that nothing, or the end, is left.
+    Empty,
+}
+
 /// A [`Change`] that outlives the input it came from.
 enum Wish {
     Join(Topic),
@@ -23,11 +32,12 @@ impl<P: Plane> Shard<P> {
     /// Handles one event of the plane.
     pub fn handle(&mut self, event: Event) {
         match event {
-            Event::Readable(token) => self.receive(token),
+            Event::Readable(token) => self.receive(token, Until::ShortRead),
+            Event::Ending(token) => self.receive(token, Until::Empty),
             Event::PollEnded(token) => {
                 if let Some(connection) = self.table.get(token) {
                     self.plane.watch(token, connection.fd);
-                    self.receive(token);
+                    self.receive(token, Until::Empty);
                 }
             }
             Event::Writable(token) => self.send_owed(token),
@@ -37,24 +47,25 @@ impl<P: Plane> Shard<P> {
 
     /// Goes on with connections whose input did not fit the last turn.
     pub(super) fn read_on(&mut self) {
-        for token in std::mem::take(&mut self.unread) {
-            self.receive(token);
+        for (token, until) in std::mem::take(&mut self.unread) {
+            self.receive(token, until);
         }
     }
 
-    fn receive(&mut self, token: Token) {
+    fn receive(&mut self, token: Token, until: Until) {
         let mut scratch = std::mem::take(&mut self.scratch);
         for turn in 0.. {
             let Some(connection) = self.table.get(token) else { break };
             if turn == READS_PER_TURN {
-                self.unread.push(token);
+                self.unread.push((token, until));
                 break;
             }
             match self.plane.receive(connection.fd, &mut scratch) {
                 Received::Bytes(count) => {
                     self.handle_input(token, &mut scratch[..count]);
-                    // The poll reports an edge: only a read that did not fill the buffer has seen the end of it.
-                    if count < scratch.len() {
+                    // The poll reports an edge. A read that does not fill the buffer has taken all of it, but one edge
+                    // can stand for bytes and for the end behind them.
+                    if count < scratch.len() && until == Until::ShortRead {
                         break;
                     }
                 }
@@ -69,6 +80,7 @@ impl<P: Plane> Shard<P> {
     /// Decodes bytes of a client and does what they ask for.
     pub(super) fn handle_input(&mut self, token: Token, input: &mut [u8]) {
         let Some(connection) = self.table.get(token) else { return };
+        let was_open = connection.phase() == Phase::Open;
         let mut replies = std::mem::take(&mut self.replies);
         let mut wishes = Vec::new();
         let format = connection.format.format();
@@ -89,7 +101,10 @@ impl<P: Plane> Shard<P> {
         }
         if result.ended {
             self.retire(token);
-            self.abandon(token);
+            // Our Close may be among what is owed already, and a drain delivers what came before it.
+            if was_open {
+                self.abandon(token);
+            }
         }
         self.reply(token, &replies);
         if result.ended {
@@ -121,8 +136,8 @@ impl<P: Plane> Shard<P> {
         let messages = outbox.abandon();
         let after = outbox.bytes();
         self.block().outbox_bytes.sub((before - after) as u64);
+        // An empty outbox stays until the socket has room: it knows that a poll is armed.
         self.block().deliveries_failed.add(u64::from(messages));
-        self.drop_outbox_if_empty(token);
     }
 
     /// Sends control frames or answers, behind whatever is owed.
@@ -144,7 +159,7 @@ impl<P: Plane> Shard<P> {
         match self.plane.send(connection.fd, frames) {
             Took::Bytes(sent) if sent == frames.len() => {}
             Took::Bytes(sent) => {
-                connection.owe(now).push_control(Bytes::copy_from_slice(&frames[sent..]), now);
+                connection.owe(now).push_control_rest(Bytes::copy_from_slice(frames), sent, now);
                 self.block().outbox_bytes.add((frames.len() - sent) as u64);
                 self.block().outboxes.add(1);
                 self.await_room(token);

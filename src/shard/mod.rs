@@ -28,6 +28,7 @@ use crate::formats::FormatId;
 use crate::limits;
 use crate::metrics::{Blocks, ShardBlock};
 use fanout::Agenda;
+use input::Until;
 use members::{ALL, Members};
 use sweep::{Drain, Sweep};
 use table::Table;
@@ -41,6 +42,9 @@ pub struct Arrival {
     pub format: FormatId,
     /// Topics to join at once.
     pub topics: Vec<Topic>,
+    /// The answer to the handshake. It is sent by the shard, once the connection is a member of its topics: whoever has
+    /// seen it misses nothing that is published from then on.
+    pub response: Vec<u8>,
     /// Bytes that came behind the head: the client's first frames.
     pub tail: Vec<u8>,
 }
@@ -61,7 +65,7 @@ pub struct Shard<P: Plane> {
     sweep: Sweep,
     drain: Option<Drain>,
     /// Connections whose receive buffer had more than one turn takes.
-    unread: Vec<Token>,
+    unread: Vec<(Token, Until)>,
     scratch: Box<[u8]>,
     replies: Vec<u8>,
     /// Reused by every slice.
@@ -162,7 +166,7 @@ impl<P: Plane> Shard<P> {
 
     /// Takes a connection in.
     pub fn admit(&mut self, arrival: Arrival) {
-        let Arrival { fd, format, topics, mut tail } = arrival;
+        let Arrival { fd, format, topics, response, mut tail } = arrival;
         let Ok(token) = self.table.insert(Connection::new(fd, format, self.now)) else {
             self.plane.close(Token { index: 0, generation: 0 }, fd, Closing::Reset);
             return;
@@ -177,6 +181,7 @@ impl<P: Plane> Shard<P> {
         self.block().connections[format.index()].add(1);
         self.block().upgraded.add(1);
         self.plane.watch(token, fd);
+        self.reply(token, &response);
         if !tail.is_empty() {
             self.handle_input(token, &mut tail);
         }
