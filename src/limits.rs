@@ -31,10 +31,10 @@ pub const ROUND_BYTES_MAX: usize = 256 * 1024;
 /// Downlinks in a shard's ring. At 100 batches a second and address this is seconds of traffic, in 64 KiB of slots.
 pub const RING_SLOTS: usize = 4096;
 /// Bytes of payload in a shard's ring. Past it the ingest core stops reading its sources.
-pub const RING_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const RING_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes of batches that a shard has taken from its ring and not finished. Past it the shard leaves them in the ring.
-pub const BACKLOG_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Publish requests from the HTTP API that wait for the ingest core.
 pub const PUBLISH_SLOTS: usize = 1024;
@@ -46,12 +46,15 @@ pub const REDIS_INBOX_MESSAGES_MAX: usize = 4096;
 pub const REDIS_OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes that one slow connection may owe its client.
-pub const OUTBOX_BYTES_DEFAULT: usize = 1024 * 1024;
+pub const OUTBOX_BYTES_DEFAULT: usize = 2 * 1024 * 1024;
 /// How long the oldest byte may wait.
 pub const OUTBOX_AGE_DEFAULT: Duration = Duration::from_secs(30);
 
 /// A connection that was told to close gets this long to take the Close frame and answer it; then it is reset.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(30);
+
+/// A connection whose two Close frames and whose FIN are sent gets this long to end its side; then it is reset.
+pub const FINISH_GRACE: Duration = Duration::from_secs(5);
 
 /// A client's message, bytes, fragments joined. Devices send PING and JOIN; nothing they say is long.
 pub const CLIENT_MESSAGE_BYTES_DEFAULT: usize = 64 * 1024;
@@ -74,12 +77,31 @@ pub const LIVENESS_DEFAULT: Duration = Duration::from_secs(60);
 /// Receive scratch of a shard. One read takes at most this; the rest waits for the next turn of the loop.
 pub const SCRATCH_BYTES: usize = 64 * 1024;
 
+/// Unit of a shard's coarse clock. Everything that a sweep decides is late by at most a sweep.
+pub const TICK: Duration = Duration::from_millis(250);
+/// Ticks in which a sweep looks at every connection once.
+pub const SWEEP_TICKS: u32 = 4;
+
+/// Bytes that the kernel may hold unsent for one device (`TCP_NOTSENT_LOWAT`). Above a round, so that a fast device never
+/// falls short; far below the kernel's own 4 MiB, so that a slow one is seen here and not in kernel memory.
+pub const KERNEL_UNSENT_BYTES: u32 = 512 * 1024;
+
+/// How long ingest waits before it tries a full ring, or a full queue to Redis, again.
+pub const STALL_RETRY: Duration = Duration::from_millis(1);
+/// Messages that ingest takes from one source before it looks at the others and at the clock.
+pub const INGEST_TURN: usize = 512;
+/// How long a drain waits for Redis to return what this gateway published.
+pub const DRAIN_REDIS: Duration = Duration::from_secs(2);
+
 /// SENDs of one submission. Eight milliseconds of kernel work: the longest that input and other jobs wait.
 pub const SLICE_SENDS: usize = 1024;
 /// Downlinks that a shard takes in one turn of its loop.
 pub const DOWNLINKS_PER_TURN: usize = 64;
 /// Readiness events that a shard handles in one turn of its loop.
 pub const EVENTS_PER_TURN: usize = 1024;
+
+/// Connections that wait to be accepted, per listener. The kernel cuts it to `net.core.somaxconn`, which is the knob.
+pub const LISTEN_BACKLOG: i32 = 65_535;
 
 /// Connections in one chunk of a shard's table. A chunk is the unit in which memory is taken and given back.
 pub const TABLE_CHUNK: usize = 256;
@@ -92,12 +114,36 @@ pub const API_BODY_BYTES_DEFAULT: usize = 8 * 1024 * 1024;
 pub const API_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// API connections at once; one more is answered 503.
 pub const API_CONNECTIONS_MAX: usize = 256;
-/// Time for one API request to arrive whole.
+/// Header fields of an API request. A browser behind two proxies sends about 30.
+pub const API_HEADERS_MAX: usize = 64;
+/// A line that announces a chunk: 16 digits and an extension that nobody sends.
+pub const API_CHUNK_LINE_BYTES_MAX: usize = 256;
+/// API connections above [`API_CONNECTIONS_MAX`] that are being told so; the next ones are closed without a word.
+pub const API_REFUSALS_MAX: usize = 64;
+/// Time for one API request to arrive whole, and for its answer to leave.
 pub const API_READ_DEADLINE: Duration = Duration::from_secs(10);
+/// Silence between two requests of a connection. Longer than the pools of common HTTP clients keep one.
+pub const API_IDLE_DEADLINE: Duration = Duration::from_secs(60);
+/// After a last answer, time in which what the client still sends is read and dropped: closing with bytes unread
+/// resets the connection, and the reset can overtake the answer.
+pub const API_LINGER: Duration = Duration::from_secs(1);
+/// Time for the ingest core and every shard to answer a census. A shard's turn takes milliseconds.
+pub const API_CENSUS_DEADLINE: Duration = Duration::from_secs(2);
+/// Pause of the accept loop after it failed: EMFILE does not go away by trying again at once.
+pub const API_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Topics of one `/v1/push`.
+pub const PUSH_TOPICS_MAX: usize = 100;
+/// Messages of one `/v1/push`.
+pub const PUSH_MESSAGES_MAX: usize = 1000;
+/// Items of one `/push/all` or `/push/room`. go-push has no such bound; this one is far above what its callers send,
+/// and keeps the bookkeeping of one request below 1 MiB.
+pub const PUSH_ITEMS_MAX: usize = 10_000;
 
 /// Time over which a drain spreads its closes.
 pub const DRAIN_DEFAULT: Duration = Duration::from_secs(10);
 
+/// Prefix of the Redis channels, bytes. With the longest topic behind it a channel's name stays below a kilobyte.
+pub const REDIS_PREFIX_BYTES_MAX: usize = 128;
 /// Redis: silence after which the session sends PING, and how long it waits for any byte after that.
 pub const REDIS_PING_AFTER: Duration = Duration::from_secs(5);
 /// See [`REDIS_PING_AFTER`]: a dead peer is noticed within the sum, below 15 s.
@@ -109,12 +155,56 @@ pub const REDIS_BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Time for one attempt to connect, TLS and AUTH included.
 pub const REDIS_CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Redis: longest pause while nothing answers at its address. An attempt there costs next to nothing, and delivery
+/// resumes within this and a round trip or two of the server's return: below a second.
+pub const REDIS_BACKOFF_ABSENT_MAX: Duration = Duration::from_millis(500);
+/// Redis: a session that stood this long counts as proof that the server is well; the pauses start over.
+pub const REDIS_WELL_AFTER: Duration = Duration::from_secs(5);
+/// Redis: how long one attempt waits for a name to be resolved when it knows addresses from an earlier time.
+pub const REDIS_RESOLVE_PATIENCE: Duration = Duration::from_secs(1);
+/// Redis: bytes of publishes that are written before replies are looked at. It allows 20 MB/s at 50 ms.
+pub const REDIS_WINDOW_BYTES: usize = 1024 * 1024;
+/// Redis: bytes that one read can take, and about as many as one write gives.
+pub const REDIS_IO_BYTES: usize = 64 * 1024;
+
+/// Redis: addresses of one host name that an attempt tries, each with an equal share of its time.
+pub const REDIS_ADDRESSES_MAX: usize = 8;
+/// Redis: the least time a session looks at its socket before it believes that a deadline has passed. A thread that
+/// was held up itself finds every deadline passed, and the answers waiting.
+pub const REDIS_LOOK: Duration = Duration::from_millis(50);
+/// Redis: what a publish on its way costs besides channel and payload.
+pub const REDIS_PUBLISH_BYTES: usize = 64;
+/// Least time between two log lines about the same kind of event.
+pub const LOG_QUIET: Duration = Duration::from_secs(10);
+
+/// A line of RESP: heads and error texts. Redis' longest are a few hundred bytes.
+pub const RESP_LINE_BYTES_MAX: usize = 4 * 1024;
+/// Elements of a RESP array. A message has four.
+pub const RESP_ELEMENTS_MAX: usize = 8;
+/// A RESP bulk string that is skipped instead of taken for nonsense: what the protocol allows.
+pub const RESP_BULK_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// Replies below this are copied out of the read buffer, so that a message that waits for long does not hold
+/// [`REDIS_IO_BYTES`]; above it the copy would cost more than the memory.
+pub const RESP_COPY_BELOW: usize = 16 * 1024;
+
 const _: () = assert!(MERGE_BYTES_DEFAULT <= ROUND_BYTES_MAX);
 const _: () = assert!(ROUND_BYTES_MAX < OUTBOX_BYTES_DEFAULT);
+const _: () = assert!(MESSAGE_BYTES_MAX < OUTBOX_BYTES_DEFAULT);
 const _: () = assert!(MESSAGE_BYTES_MAX <= BACKLOG_BYTES_MAX);
 const _: () = assert!(BACKLOG_BYTES_MAX <= RING_BYTES_MAX);
-const _: () = assert!(MESSAGE_BYTES_MAX < REDIS_OUTBOX_BYTES_MAX);
+const _: () = assert!(MESSAGE_BYTES_MAX + TOPIC_BYTES_MAX + 1024 < REDIS_OUTBOX_BYTES_MAX);
+const _: () = assert!(ROUND_BYTES_MAX < KERNEL_UNSENT_BYTES as usize);
 const _: () = assert!(UPGRADE_HEAD_BYTES_MAX < SCRATCH_BYTES);
 const _: () = assert!(TOPIC_BYTES_MAX < UPGRADE_HEAD_BYTES_MAX);
+const _: () = assert!(MESSAGE_BYTES_MAX < API_BODY_BYTES_DEFAULT);
+const _: () = assert!(API_CHUNK_LINE_BYTES_MAX < API_HEAD_BYTES_MAX);
+const _: () = assert!(3 * TOPIC_BYTES_MAX < API_HEAD_BYTES_MAX);
+const _: () = assert!(PUSH_MESSAGES_MAX <= PUSH_ITEMS_MAX);
 const _: () = assert!(DOWNLINKS_PER_TURN <= RING_SLOTS);
 const _: () = assert!(CONNECTIONS_PER_SHARD_MAX.is_multiple_of(TABLE_CHUNK));
+const _: () = assert!(REDIS_BACKOFF_MIN.as_millis() < REDIS_BACKOFF_ABSENT_MAX.as_millis());
+const _: () = assert!(REDIS_BACKOFF_ABSENT_MAX.as_millis() < REDIS_BACKOFF_MAX.as_millis());
+const _: () = assert!(REDIS_PING_AFTER.as_secs() + REDIS_PONG_WITHIN.as_secs() < 15);
+const _: () = assert!(MESSAGE_BYTES_MAX as u64 <= RESP_BULK_BYTES_MAX);
+const _: () = assert!(REDIS_WINDOW_BYTES < REDIS_OUTBOX_BYTES_MAX);
+const _: () = assert!(RESP_COPY_BELOW < REDIS_IO_BYTES);

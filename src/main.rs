@@ -1,2 +1,129 @@
-//! fanfare
-fn main() {}
+//! The program: arguments, configuration, log, probe, server, signals, exit code. Each step is somebody else's module.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use fanfare::config::flags::Flags;
+use fanfare::config::{self, Config, LogFormat, print, raw};
+use fanfare::server::{self, Outcome};
+use fanfare::sys::signals::Signals;
+use fanfare::sys::{affinity, files, probe};
+use fanfare::topology;
+use tracing_subscriber::EnvFilter;
+
+/// Each thread frees and reuses its own memory without meeting the others', and can give it back (`sys::memory`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// `EX_CONFIG` of sysexits.h: the operator has something to fix, a restart alone does not help.
+const EXIT_OPERATOR: u8 = 78;
+/// `EX_SOFTWARE` of sysexits.h: something failed that should not.
+const EXIT_INTERNAL: u8 = 70;
+/// A drain was cut short: clients were not told, and messages on their way may be lost.
+const EXIT_FORCED: u8 = 1;
+
+/// Why the program ends before it serves: a sentence for the operator, and the exit code.
+struct Failure {
+    sentence: String,
+    code: u8,
+}
+
+fn main() -> ExitCode {
+    let flags = match Flags::try_parse() {
+        Ok(flags) => flags,
+        Err(answer) => {
+            // Help and version are answers too, on standard output.
+            let _ = answer.print();
+            return if answer.use_stderr() { ExitCode::from(EXIT_OPERATOR) } else { ExitCode::SUCCESS };
+        }
+    };
+    run(&flags).unwrap_or_else(|failure| {
+        eprintln!("fanfare: {}", failure.sentence);
+        ExitCode::from(failure.code)
+    })
+}
+
+fn run(flags: &Flags) -> Result<ExitCode, Failure> {
+    let loaded = raw::load(flags, std::env::vars_os()).map_err(for_operator)?;
+    // Before any thread is pinned: afterwards the answer is the pinned core.
+    let cores = affinity::allowed();
+    if flags.print_config {
+        say(&print::to_toml(&loaded));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let config = loaded.config;
+    if flags.check {
+        say(&format!("configuration ok\n{}\n{}\n", print::Summary(&config), threads(&config, &cores)));
+        return Ok(ExitCode::SUCCESS);
+    }
+
+    start_log(&config.log).map_err(internal)?;
+    probe::io_uring().map_err(for_operator)?;
+    let descriptors = files::raise_nofile_limit().map_err(internal)?.soft;
+    tracing::info!("fanfare {}: {}", env!("CARGO_PKG_VERSION"), print::Summary(&config));
+    tracing::info!("{}, each with up to {descriptors} open files", threads(&config, &cores));
+    warn_of_quota(&config, cores.len());
+
+    // Before any thread is started: threads inherit that these signals are blocked.
+    let mut signals = Signals::block().map_err(internal)?;
+    let running = server::start(config, &cores, &signals.waker())
+        .map_err(|error| Failure { code: error.exit_code(), sentence: error.to_string() })?;
+    tracing::info!("devices connect to {}, the API is at http://{}", running.devices(), running.api());
+    match running.wait(&mut signals) {
+        Outcome::Drained => {
+            tracing::info!("drained");
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::Forced(signal) => Err(Failure {
+            sentence: format!("{signal} while it drained: stopped at once"),
+            code: EXIT_FORCED,
+        }),
+        Outcome::Died(cause) => Err(internal(cause)),
+    }
+}
+
+fn for_operator(problem: impl Display) -> Failure {
+    Failure { sentence: problem.to_string(), code: EXIT_OPERATOR }
+}
+
+fn internal(error: impl Display) -> Failure {
+    Failure { sentence: error.to_string(), code: EXIT_INTERNAL }
+}
+
+/// To standard output. Whoever closes it early (`| head`) has seen enough.
+fn say(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+/// "3 shards on 4 CPUs"
+fn threads(config: &Config, cores: &[usize]) -> String {
+    let count = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
+    let shards = topology::plan(cores, &config.server).shards.len();
+    format!("{} on {}", count(shards, "shard"), count(cores.len(), "CPU"))
+}
+
+/// To standard error, so that standard output is the answer of `--check` and `--print-config` and nothing else.
+fn start_log(log: &config::Log) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new(&log.level)?)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
+    match log.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    }
+}
+
+/// A quota stops all threads of the process at once when they have used it up; fewer threads use it up later.
+fn warn_of_quota(config: &Config, cores: usize) {
+    if config.server.shards.is_none()
+        && let Some(quota) = affinity::quota(cores)
+    {
+        tracing::warn!(
+            "a cgroup's quota leaves the time of {quota} of {cores} CPUs: set server.shards to {quota} and server.pin \
+             to false, or lift the quota"
+        );
+    }
+}

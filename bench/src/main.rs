@@ -1,2 +1,43 @@
-//! bench
-fn main() {}
+//! fanfare-bench: load for fanfare and other WebSocket push gateways, from one machine, with every byte verified.
+//!
+//! `args` → `floor` or `fanout` → `receiver` (devices, which ask `verify`) and `publisher` (backend) → `report`.
+
+mod args;
+mod clock;
+mod fanout;
+mod floor;
+mod gateway;
+mod histogram;
+mod http;
+mod message;
+mod publisher;
+mod receiver;
+mod report;
+mod sys;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The run could not be made: bad arguments, an unreachable server, a gateway that died.
+const EXIT_NO_RUN: u8 = 2;
+/// The run was made and something that must be zero is not.
+const EXIT_FAULTS: u8 = 1;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    sys::process::note_interrupts();
+    let result = match &cli.command {
+        args::Command::Floor(args) => floor::run(args),
+        args::Command::Fanout(args) => fanout::run(args),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_FAULTS),
+        Err(why) => {
+            eprintln!("fanfare-bench: {why}");
+            ExitCode::from(EXIT_NO_RUN)
+        }
+    }
+}

@@ -1,1 +1,221 @@
-//! stub
+//! The control thread: HTTP for backends and operators on the private port.
+//!
+//! ```text
+//!  accept ─► connection: read ─► inbound (head, body) ─► routes ─┬─ publish ──► Publisher ─► ingest core
+//!               ▲  deadlines, panics stay inside                 ├─ census ───► ingest core ─► shards ─► answer
+//!               └──────────────── response ◄─────────────────────┴─ views, metrics ◄── blocks
+//! ```
+//! [`Api`] is owned by the one thread that runs [`serve`]; its cells need no lock. The HTTP is httparse for the head and
+//! `inbound` for the rest: monoio-http takes a request that has both Content-Length and Transfer-Encoding, has no place
+//! for a bound between a head and its body, and cannot send `100 Continue`.
+//! *Not here*: what ingest does with a publish (`ingest`), the names of metrics (`metrics::text`).
+
+pub mod body;
+pub mod census;
+pub mod connection;
+pub mod head;
+pub mod inbound;
+pub mod publish;
+pub mod refusal;
+pub mod response;
+pub mod routes;
+pub mod views;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use monoio::net::TcpListener;
+use monoio::time::sleep;
+
+use crate::api::connection::Contained;
+use crate::api::refusal::Refusal;
+use crate::config::Config;
+use crate::ingest::publisher::{NotTaken, Publisher, Request};
+use crate::limits;
+use crate::metrics::Blocks;
+use crate::metrics::text::Exposition;
+use crate::sys::eventfd::EventFd;
+use crate::sys::readiness::Readiness;
+
+/// How often the Redis subscription is looked at: `/readyz` tells to this precision for how long it has been gone.
+const REDIS_LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Pause between two attempts to hand the drain to a full queue. Ingest empties 1,024 requests in some milliseconds.
+const DRAIN_RETRY_EVERY: Duration = Duration::from_millis(1);
+
+/// What the control thread is given.
+pub struct Control {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The way to the ingest core.
+    pub publisher: Publisher,
+    /// Every counter of the process; this thread writes `control`.
+    pub blocks: Arc<Blocks>,
+    /// Listens on the private port.
+    pub listener: std::net::TcpListener,
+    /// Readable once the process must drain.
+    pub stop: Arc<EventFd>,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// A request to arrive whole, from its first byte; an answer to leave; a new connection's first byte.
+    pub read: Duration,
+    /// Silence between two requests.
+    pub idle: Duration,
+    /// The rest of what a refused client sends.
+    pub linger: Duration,
+    /// Ingest and every shard to answer a census.
+    pub census: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            read: limits::API_READ_DEADLINE,
+            idle: limits::API_IDLE_DEADLINE,
+            linger: limits::API_LINGER,
+            census: limits::API_CENSUS_DEADLINE,
+        }
+    }
+}
+
+/// Serves the API on this thread's monoio runtime (timers enabled) for as long as the process lives. Once `stop` is
+/// readable, hands [`Request::Drain`] to the ingest core and goes on answering: not ready, no publishes.
+pub async fn serve(control: Control) {
+    serve_within(control, Deadlines::default()).await;
+}
+
+/// [`serve`] with other deadlines.
+pub async fn serve_within(control: Control, deadlines: Deadlines) {
+    let Control { config, publisher, blocks, listener, stop } = control;
+    let started = SystemTime::now();
+    let api = Rc::new(Api {
+        exposition: Exposition::new(blocks.clone(), started),
+        config,
+        blocks,
+        publisher: RefCell::new(publisher),
+        deadlines,
+        started,
+        ids: Cell::new(0),
+        draining: Cell::new(false),
+        redis_gone_since: Cell::new(Some(Instant::now())),
+    });
+    monoio::spawn(drain_when_told(api.clone(), stop));
+    if api.config.redis.is_some() {
+        monoio::spawn(watch_redis(api.clone()));
+    }
+    let listener = TcpListener::from_std(listener).expect("an io_uring runtime registers nothing");
+    accept(api, listener).await;
+}
+
+/// What the connections of the thread share.
+pub struct Api {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Every counter of the process.
+    pub blocks: Arc<Blocks>,
+    /// The way to the ingest core. Never borrowed across an await.
+    pub publisher: RefCell<Publisher>,
+    /// The metrics' text.
+    pub exposition: Exposition,
+    /// How long things may take.
+    pub deadlines: Deadlines,
+    /// When the thread began, which is when the process did.
+    pub started: SystemTime,
+    ids: Cell<u64>,
+    draining: Cell<bool>,
+    redis_gone_since: Cell<Option<Instant>>,
+}
+
+impl Api {
+    /// A name for a push: sorts by time within a process, and no other process that started in another nanosecond has it.
+    pub fn next_id(&self) -> String {
+        let number = self.ids.replace(self.ids.get() + 1);
+        let started_ns = self.started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        format!("{started_ns:016x}{number:012x}")
+    }
+
+    /// Whether the process is stopping.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// For how long the Redis subscription has been gone; `None` while it stands or when Redis is not configured.
+    pub fn redis_gone_ms(&self) -> Option<u64> {
+        let gone = self.config.redis.is_some() && self.blocks.ingest.redis_subscribed.get() == 0;
+        gone.then(|| self.redis_gone_since.get().map_or(0, |since| since.elapsed().as_millis() as u64))
+    }
+
+    /// Counts a publish that was refused.
+    pub fn count_publish_refused(&self, refusal: &Refusal) {
+        self.blocks.control.publish_refused[refusal.code.counter() as usize].add(1);
+    }
+
+    /// Counts an answer.
+    pub fn count_request(&self, status: u16) {
+        self.blocks.control.requests[usize::from(status / 100) - 1].add(1);
+    }
+}
+
+/// Accepts for ever: a bounded number of connections is served, a few more are told why not, the rest is closed.
+async fn accept(api: Rc<Api>, listener: TcpListener) {
+    loop {
+        // This future is never dropped: a cancelled accept would lose a descriptor.
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the API cannot accept a connection");
+                sleep(limits::API_ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let connections = api.blocks.control.connections.get() as usize;
+        if connections >= limits::API_CONNECTIONS_MAX + limits::API_REFUSALS_MAX {
+            continue;
+        }
+        api.blocks.control.connections.add(1);
+        let api = api.clone();
+        monoio::spawn(async move {
+            let ended = if connections < limits::API_CONNECTIONS_MAX {
+                Contained::new(connection::serve(&api, stream)).await
+            } else {
+                Contained::new(connection::turn_away(&api, stream)).await
+            };
+            if ended.is_err() {
+                api.blocks.control.panics.add(1);
+            }
+            api.blocks.control.connections.sub(1);
+        });
+    }
+}
+
+/// Waits for `stop`, then makes the ingest core drain.
+async fn drain_when_told(api: Rc<Api>, stop: Arc<EventFd>) {
+    while let Err(error) = async { Readiness::of(&*stop)?.ready().await }.await {
+        tracing::error!(%error, "the control thread cannot wait for the stop signal");
+        sleep(limits::API_ACCEPT_PAUSE).await;
+    }
+    api.draining.set(true);
+    loop {
+        let handed_over = api.publisher.borrow_mut().request(Request::Drain);
+        match handed_over {
+            Ok(()) | Err(NotTaken::Stopping) => return,
+            Err(NotTaken::Full) => sleep(DRAIN_RETRY_EVERY).await,
+        }
+    }
+}
+
+/// Notes when the Redis subscription goes.
+async fn watch_redis(api: Rc<Api>) {
+    loop {
+        let since = match api.blocks.ingest.redis_subscribed.get() {
+            0 => api.redis_gone_since.get().or_else(|| Some(Instant::now())),
+            _ => None,
+        };
+        api.redis_gone_since.set(since);
+        sleep(REDIS_LOOK_EVERY).await;
+    }
+}

@@ -1,1 +1,384 @@
-//! stub
+//! Merger: gathers messages of one address into batches and gives each message its offset.
+//!
+//! A batch closes at a count, at a size, or a delay after its first message. An address that was quiet for the delay is
+//! *idle*: what comes for it leaves with the turn in which it came, so a lone message pays nothing; the delay applies
+//! to what follows. Time is an argument, in microseconds of any steady clock. *Not here*: encoding (`seal`), rings.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::{Address, Batch, Epoch, Message, Offset};
+use crate::config::Merge;
+use crate::limits::TOPICS_MAX;
+
+/// Why a batch closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SealReason {
+    /// It had as many messages as a batch may have.
+    Messages,
+    /// It had as many bytes.
+    Bytes,
+    /// Its first message had waited long enough.
+    Delay,
+    /// Its address had been idle.
+    Idle,
+    /// The gateway drains.
+    Drain,
+}
+
+impl SealReason {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 5] = [Self::Messages, Self::Bytes, Self::Delay, Self::Idle, Self::Drain];
+
+    /// Label in `batches_sealed_total{reason}`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Bytes => "bytes",
+            Self::Delay => "delay",
+            Self::Idle => "idle",
+            Self::Drain => "drain",
+        }
+    }
+}
+
+/// The log of one address, of which only the open end is kept.
+#[derive(Debug)]
+struct Log {
+    epoch: Epoch,
+    /// Offset of the next message.
+    next: Offset,
+    open: Vec<Message>,
+    open_bytes: usize,
+    /// When the open batch is due; names the entry in `due` that is meant.
+    due: u64,
+    last_sealed: Option<u64>,
+}
+
+/// Every address that had a message lately.
+#[derive(Debug)]
+pub struct Merger {
+    rules: Merge,
+    topics_max: usize,
+    logs: HashMap<Address, Log>,
+    /// Open batches by due time; the delay is one constant, so this is in order. Batches that closed early leave their
+    /// entry behind until it is due.
+    due: VecDeque<(u64, Address)>,
+    /// Addresses that were idle when this turn's messages came.
+    idle: Vec<Address>,
+    next_epoch: u64,
+    /// No log that was forgotten had an offset above this: one that comes back begins here, so that offsets of an
+    /// address never repeat within a process.
+    forgotten: Offset,
+    open_messages: usize,
+}
+
+impl Merger {
+    /// An empty merger. `first_epoch` differs from process to process.
+    pub fn new(rules: Merge, first_epoch: u64) -> Self {
+        Self {
+            rules,
+            topics_max: TOPICS_MAX,
+            logs: HashMap::new(),
+            due: VecDeque::new(),
+            idle: Vec::new(),
+            next_epoch: first_epoch,
+            forgotten: Offset(0),
+            open_messages: 0,
+        }
+    }
+
+    /// Messages in open batches.
+    pub fn open_messages(&self) -> usize {
+        self.open_messages
+    }
+
+    /// Addresses with state.
+    pub fn len(&self) -> usize {
+        self.logs.len()
+    }
+
+    /// Whether no address has state.
+    pub fn is_empty(&self) -> bool {
+        self.logs.is_empty()
+    }
+
+    /// Where an address stands: the offset of its next message, and its epoch. `None`: nothing is known of it.
+    pub fn position(&self, address: &Address) -> Option<(Offset, Epoch)> {
+        self.logs.get(address).map(|log| (Offset(log.next.0 + log.open.len() as u64), log.epoch))
+    }
+
+    /// Takes a message. Batches that it fills are handed to `sealed`.
+    pub fn push(
+        &mut self,
+        address: &Address,
+        message: Message,
+        now: u64,
+        sealed: &mut dyn FnMut(Batch, SealReason),
+    ) {
+        if !self.logs.contains_key(address) {
+            self.open_log(address.clone(), now);
+        }
+        let Some(log) = self.logs.get_mut(address) else { return };
+        let length = message.payload.len();
+        if !log.open.is_empty() && log.open_bytes + length > self.rules.bytes_max {
+            self.open_messages -= log.open.len();
+            sealed(log.close(address, now), SealReason::Bytes);
+        }
+        if log.open.is_empty() {
+            let delay = self.rules.delay.as_micros() as u64;
+            log.due = now + delay;
+            if log.last_sealed.is_none_or(|sealed| now.saturating_sub(sealed) >= delay) {
+                self.idle.push(address.clone());
+            } else {
+                self.due.push_back((log.due, address.clone()));
+            }
+        }
+        log.open.push(message);
+        log.open_bytes += length;
+        self.open_messages += 1;
+        let full = if log.open.len() >= self.rules.messages_max {
+            Some(SealReason::Messages)
+        } else {
+            (log.open_bytes >= self.rules.bytes_max).then_some(SealReason::Bytes)
+        };
+        if let Some(reason) = full {
+            self.open_messages -= log.open.len();
+            sealed(log.close(address, now), reason);
+        }
+    }
+
+    /// Ends a turn: closes what came for idle addresses, and what is due.
+    pub fn end_turn(&mut self, now: u64, sealed: &mut dyn FnMut(Batch, SealReason)) {
+        for address in std::mem::take(&mut self.idle) {
+            self.close(&address, now, SealReason::Idle, sealed);
+        }
+        while let Some((due, _)) = self.due.front() {
+            if *due > now {
+                break;
+            }
+            let Some((due, address)) = self.due.pop_front() else { break };
+            if self.logs.get(&address).is_some_and(|log| log.due == due) {
+                self.close(&address, now, SealReason::Delay, sealed);
+            }
+        }
+    }
+
+    /// When [`Merger::end_turn`] has something to do next.
+    pub fn next_due(&self) -> Option<u64> {
+        self.due.front().map(|(due, _)| *due)
+    }
+
+    /// Closes every open batch.
+    pub fn drain(&mut self, now: u64, sealed: &mut dyn FnMut(Batch, SealReason)) {
+        let open: Vec<_> =
+            self.logs.iter().filter(|(_, log)| !log.open.is_empty()).map(|(a, _)| a.clone()).collect();
+        for address in open {
+            self.close(&address, now, SealReason::Drain, sealed);
+        }
+        self.idle.clear();
+        self.due.clear();
+    }
+
+    fn close(
+        &mut self,
+        address: &Address,
+        now: u64,
+        reason: SealReason,
+        sealed: &mut dyn FnMut(Batch, SealReason),
+    ) {
+        if let Some(log) = self.logs.get_mut(address)
+            && !log.open.is_empty()
+        {
+            self.open_messages -= log.open.len();
+            sealed(log.close(address, now), reason);
+        }
+    }
+
+    fn open_log(&mut self, address: Address, now: u64) {
+        if self.logs.len() >= self.topics_max {
+            self.forget(now);
+        }
+        let log = Log {
+            epoch: Epoch(self.next_epoch),
+            next: self.forgotten,
+            open: Vec::new(),
+            open_bytes: 0,
+            due: 0,
+            last_sealed: None,
+        };
+        self.next_epoch += 1;
+        self.logs.insert(address, log);
+    }
+
+    /// Forgets logs without an open batch: the half that was quiet longest.
+    fn forget(&mut self, now: u64) {
+        let mut quiet: Vec<u64> = self
+            .logs
+            .values()
+            .filter(|log| log.open.is_empty())
+            .map(|log| now.saturating_sub(log.last_sealed.unwrap_or(0)))
+            .collect();
+        let middle = quiet.len() / 2;
+        if quiet.is_empty() {
+            return;
+        }
+        let (_, &mut limit, _) = quiet.select_nth_unstable(middle);
+        let forgotten = &mut self.forgotten;
+        self.logs.retain(|address, log| {
+            let quiet = now.saturating_sub(log.last_sealed.unwrap_or(0));
+            let keep = !log.open.is_empty() || quiet < limit || *address == Address::All;
+            if !keep {
+                *forgotten = (*forgotten).max(log.next);
+            }
+            keep
+        });
+    }
+}
+
+impl Log {
+    fn close(&mut self, address: &Address, now: u64) -> Batch {
+        let messages = std::mem::take(&mut self.open).into_boxed_slice();
+        self.open_bytes = 0;
+        self.due = u64::MAX;
+        self.last_sealed = Some(now);
+        let first = self.next;
+        self.next = Offset(first.0 + messages.len() as u64);
+        Batch::new(address.clone(), self.epoch, first, messages)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{PayloadKind, Topic};
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    const RULES: Merge = Merge { messages_max: 4, bytes_max: 100, delay: Duration::from_millis(10) };
+
+    fn topic(name: &str) -> Address {
+        Address::Topic(Topic::new(name).expect("a topic"))
+    }
+
+    fn message(length: usize) -> Message {
+        Message { payload: Bytes::from(vec![b'1'; length]), kind: PayloadKind::Unknown }
+    }
+
+    #[derive(Default)]
+    struct Sealed(Vec<(Batch, SealReason)>);
+
+    impl Sealed {
+        fn reasons(&mut self) -> Vec<(usize, SealReason)> {
+            self.0.drain(..).map(|(batch, reason)| (batch.messages.len(), reason)).collect()
+        }
+    }
+
+    #[test]
+    fn a_lone_message_leaves_with_its_turn() {
+        let mut merger = Merger::new(RULES, 1);
+        let mut sealed = Sealed::default();
+        merger.push(&topic("t"), message(1), 0, &mut |b, r| sealed.0.push((b, r)));
+        merger.push(&topic("t"), message(1), 0, &mut |b, r| sealed.0.push((b, r)));
+        merger.end_turn(0, &mut |b, r| sealed.0.push((b, r)));
+        assert_eq!(sealed.reasons(), [(2, SealReason::Idle)]);
+        assert_eq!(merger.open_messages(), 0);
+    }
+
+    #[test]
+    fn what_follows_waits_for_the_delay() {
+        let mut merger = Merger::new(RULES, 1);
+        let mut sealed = Sealed::default();
+        for now in [0, 2_000, 5_000] {
+            merger.push(&topic("t"), message(1), now, &mut |b, r| sealed.0.push((b, r)));
+            merger.end_turn(now, &mut |b, r| sealed.0.push((b, r)));
+        }
+        assert_eq!(sealed.reasons(), [(1, SealReason::Idle)]);
+        assert_eq!(merger.next_due(), Some(12_000));
+        merger.end_turn(11_999, &mut |b, r| sealed.0.push((b, r)));
+        assert!(sealed.0.is_empty());
+        merger.end_turn(12_000, &mut |b, r| sealed.0.push((b, r)));
+        assert_eq!(sealed.reasons(), [(2, SealReason::Delay)]);
+        assert_eq!(merger.next_due(), None);
+    }
+
+    #[test]
+    fn a_batch_closes_at_its_count_and_before_its_size_is_passed() {
+        let mut merger = Merger::new(RULES, 1);
+        let mut sealed = Sealed::default();
+        for _ in 0..4 {
+            merger.push(&topic("t"), message(1), 0, &mut |b, r| sealed.0.push((b, r)));
+        }
+        assert_eq!(sealed.reasons(), [(4, SealReason::Messages)]);
+        for length in [60, 60, 500] {
+            merger.push(&topic("t"), message(length), 1, &mut |b, r| sealed.0.push((b, r)));
+        }
+        assert_eq!(
+            sealed.reasons(),
+            [(1, SealReason::Bytes), (1, SealReason::Bytes), (1, SealReason::Bytes)]
+        );
+    }
+
+    #[test]
+    fn forgotten_topics_never_get_an_offset_again() {
+        let mut merger = Merger::new(RULES, 1);
+        merger.topics_max = 4;
+        let mut highest = HashMap::<Address, (Offset, Epoch)>::new();
+        for round in 0..50_u64 {
+            let address = topic(&format!("t{}", round * 7 % 9));
+            let mut batches = Vec::new();
+            merger.push(&address, message(1), round * 20_000, &mut |b, _| batches.push(b));
+            merger.end_turn(round * 20_000, &mut |b, _| batches.push(b));
+            for batch in batches {
+                if let Some((end, epoch)) = highest.get(&batch.address) {
+                    assert!(batch.first >= *end);
+                    assert!(
+                        batch.first == *end || batch.epoch != *epoch,
+                        "a break in a history is a new epoch"
+                    );
+                }
+                highest.insert(batch.address.clone(), (batch.end(), batch.epoch));
+            }
+            assert!(merger.len() <= 4);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_message_leaves_once_in_order_within_the_bounds(
+            steps in prop::collection::vec((0_usize..3, 1_usize..150, 0_u64..15_000), 1..200)
+        ) {
+            let mut merger = Merger::new(RULES, 1);
+            let mut sealed = Vec::new();
+            let (mut now, mut pushed) = (0, [0_u64; 3]);
+            for (to, length, pause) in steps {
+                now += pause;
+                let address = topic(&to.to_string());
+                let mut payload = pushed[to].to_string().into_bytes();
+                payload.resize(payload.len().max(length), b' ');
+                pushed[to] += 1;
+                let message = Message { payload: payload.into(), kind: PayloadKind::Unknown };
+                merger.push(&address, message, now, &mut |b, _| sealed.push(b));
+                merger.end_turn(now, &mut |b, _| sealed.push(b));
+                prop_assert!(merger.next_due().is_none_or(|due| due > now && due <= now + 10_000));
+            }
+            merger.drain(now, &mut |b, _| sealed.push(b));
+            prop_assert_eq!(merger.open_messages(), 0);
+            let mut seen = [0_u64; 3];
+            for batch in sealed {
+                let Address::Topic(name) = &batch.address else { panic!("no broadcast was sent") };
+                let to: usize = name.as_str().parse().unwrap();
+                prop_assert!(batch.messages.len() <= 4);
+                prop_assert!(batch.payload_bytes() <= 100 || batch.messages.len() == 1);
+                for (i, message) in batch.messages.iter().enumerate() {
+                    prop_assert_eq!(batch.first.0 + i as u64, seen[to]);
+                    let text = std::str::from_utf8(&message.payload).unwrap().trim();
+                    prop_assert_eq!(text.parse::<u64>().unwrap(), seen[to]);
+                    seen[to] += 1;
+                }
+            }
+            prop_assert_eq!(seen, pushed);
+        }
+    }
+}

@@ -1,1 +1,18 @@
-//! stub
+//! Seal: encode a batch once for every format that somebody speaks, before it crosses to the shards.
+//!
+//! A format nobody spoke a moment ago is encoded by the first shard that needs it. *Not here*: the formats.
+
+use std::sync::Arc;
+
+use super::Batch;
+use crate::formats::{FORMATS, FormatId};
+
+/// Encodes for the formats in use and shares the batch.
+pub fn seal(batch: Batch, in_use: [bool; FORMATS.len()]) -> Arc<Batch> {
+    for format in FormatId::ALL {
+        if in_use[format.index()] {
+            batch.encoded(format);
+        }
+    }
+    Arc::new(batch)
+}

@@ -1,13 +1,28 @@
 //! The configuration that the program runs with: typed, complete, checked.
 //!
-//! `raw` reads file, environment and flags; [`Config`] is what every other module sees. No field here is an option
-//! that means a default. *Not here*: parsing, precedence, messages about mistakes (`raw`).
+//! [`raw::load`] reads file, environment and flags; [`Config`] is what every other module sees. No field here is an
+//! option that means a default. *Not here*: parsing and precedence (`raw`), ranges (`keys`), messages about mistakes
+//! (`problem`).
+
+mod environment;
+mod file;
+pub mod flags;
+mod given;
+mod keys;
+pub mod print;
+pub mod problem;
+pub mod raw;
+pub mod redis_url;
+pub mod template;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::limits;
+
+/// Prefix of the Redis channels unless told otherwise.
+pub const REDIS_PREFIX_DEFAULT: &str = "fanfare:";
 
 /// Everything the operator decides.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +72,7 @@ pub struct Api {
 pub struct Redis {
     /// Where and as whom.
     pub url: RedisUrl,
-    /// Prefix of the channels, default `fanfare:`.
+    /// Prefix of the channels, default [`REDIS_PREFIX_DEFAULT`].
     pub prefix: String,
 }
 

@@ -1,1 +1,109 @@
-//! stub
+//! A shard's own way to the kernel: readiness, receiving and sending for its connections.
+//!
+//! It knows file descriptors and bytes, not WebSocket. [`Plane`] is what a shard needs; [`Uring`] is the real one, a
+//! raw io_uring; the simulation brings another. *Not here*: what the bytes mean (`wire`), whom they are for (`shard`).
+
+mod uring;
+
+pub use uring::Uring;
+
+use std::os::fd::RawFd;
+
+/// Names a connection in a request to the kernel. A completion whose generation is not the connection's any more is
+/// late news of a predecessor at the same index, and is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token {
+    /// Index in the shard's table, below [`crate::limits::CONNECTIONS_PER_SHARD_MAX`].
+    pub index: u32,
+    /// Generation of the table's slot.
+    pub generation: u32,
+}
+
+/// What the kernel reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Bytes, the end of the stream or an error can be received.
+    Readable(Token),
+    /// The connection's multishot poll ended by itself; it has to be armed again, and the socket looked at.
+    PollEnded(Token),
+    /// The socket takes bytes again.
+    Writable(Token),
+    /// [`crate::limits::TICK`] passed.
+    Tick,
+}
+
+/// One send of a slice.
+#[derive(Clone, Copy, Debug)]
+pub struct Send<'a> {
+    /// Whose.
+    pub token: Token,
+    /// Its socket.
+    pub fd: RawFd,
+    /// What; complete frames.
+    pub bytes: &'a [u8],
+}
+
+/// What became of a send that was not taken whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Took {
+    /// The kernel took this many bytes, from none to all of them.
+    Bytes(usize),
+    /// The connection is gone.
+    Gone,
+}
+
+/// A send of a slice that fell short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Short {
+    /// Whose.
+    pub token: Token,
+    /// How far it came.
+    pub took: Took,
+}
+
+/// What a receive returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// That many bytes; more may wait only if the buffer is full.
+    Bytes(usize),
+    /// Nothing now.
+    Empty,
+    /// The peer sends no more.
+    End,
+    /// The connection is gone.
+    Gone,
+}
+
+/// How a socket is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// What the kernel holds is still sent.
+    Orderly,
+    /// The peer is reset and the kernel's memory is free at once.
+    Reset,
+}
+
+/// What a shard needs of the kernel.
+pub trait Plane {
+    /// Reports readiness of this socket until it is closed.
+    fn watch(&mut self, token: Token, fd: RawFd);
+
+    /// Reports once when this socket takes bytes again.
+    fn watch_writable(&mut self, token: Token, fd: RawFd);
+
+    /// Sends each of the slice, at most one per connection; those that fell short are appended to `shorts`. When it
+    /// returns, the kernel needs none of the bytes any more.
+    fn send_slice(&mut self, sends: &[Send<'_>], shorts: &mut Vec<Short>);
+
+    /// Sends a few bytes now.
+    fn send(&mut self, fd: RawFd, bytes: &[u8]) -> Took;
+
+    /// Receives what waits, up to the buffer's length.
+    fn receive(&mut self, fd: RawFd, buffer: &mut [u8]) -> Received;
+
+    /// Sends FIN once everything before it is sent.
+    fn finish(&mut self, fd: RawFd);
+
+    /// Ends watching and closes.
+    fn close(&mut self, token: Token, fd: RawFd, how: Closing);
+}

@@ -6,6 +6,7 @@ pub mod go_push;
 pub mod raw;
 
 use crate::batch::{Batch, Encoded};
+use crate::wire::frame::Opcode;
 
 /// A client protocol.
 pub trait Format: Sync {
@@ -17,6 +18,12 @@ pub trait Format: Sync {
 
     /// What a client's complete text message asks for.
     fn command<'a>(&self, text: &'a str) -> Command<'a>;
+
+    /// What a client's complete binary message asks for: nothing, in the protocols of devices.
+    fn binary<'a>(&self, bytes: &'a [u8]) -> Command<'a> {
+        let _ = bytes;
+        Command::Ignore
+    }
 }
 
 /// What a client's message asks for. `'a` is the message.
@@ -31,6 +38,13 @@ pub enum Command<'a> {
     Join(std::borrow::Cow<'a, str>),
     /// Leave a topic.
     Leave(std::borrow::Cow<'a, str>),
+    /// Answer with this message.
+    Answer {
+        /// Text or binary.
+        opcode: Opcode,
+        /// The message, not framed.
+        payload: &'a [u8],
+    },
     /// Nothing to do; the message is counted.
     Ignore,
     /// The text is not what the format's grammar allows: close 1007.
@@ -66,3 +80,20 @@ impl FormatId {
 
 /// Every client protocol, by [`FormatId`].
 pub static FORMATS: [&dyn Format; 3] = [&go_push::V1, &go_push::V2, &raw::Raw];
+
+/// The frames of an encoding, read by tungstenite's header parser, each with its payload.
+#[cfg(test)]
+fn server_frames(bytes: &[u8]) -> Vec<(crate::wire::frame::Opcode, Vec<u8>)> {
+    use tungstenite::protocol::frame::FrameHeader;
+    let mut cursor = std::io::Cursor::new(bytes);
+    let mut frames = Vec::new();
+    while cursor.position() < bytes.len() as u64 {
+        let (header, len) = FrameHeader::parse(&mut cursor).unwrap().unwrap();
+        assert!(header.is_final && !header.rsv1 && !header.rsv2 && !header.rsv3 && header.mask.is_none());
+        let opcode = crate::wire::frame::Opcode::from_first_byte(header.opcode.into()).unwrap();
+        let start = cursor.position() as usize;
+        frames.push((opcode, bytes[start..start + len as usize].to_vec()));
+        cursor.set_position(cursor.position() + len);
+    }
+    frames
+}

@@ -1,2 +1,343 @@
-//! stub
+//! The ingest core: what Redis and the API publish becomes batches, and batches go to every shard, in order.
+//!
+//! One thread, one loop over a closed set of events. When a shard's ring has no room the loop takes nothing, so its
+//! inbox and its ring of requests fill, Redis feels TCP's back-pressure and publishers get 429. *Not here*: batches
+//! (`batch`), rings (`ring`), what a shard does (never named here).
+
+pub mod backoff;
+pub mod inbox;
 pub mod publisher;
+pub mod redis;
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+use crate::batch::merger::Merger;
+use crate::batch::{Address, Message, PayloadKind, Topic, seal};
+use crate::config::{self, Config};
+use crate::downlink::Downlink;
+use crate::limits::{
+    DRAIN_REDIS, INGEST_TURN, MESSAGE_BYTES_MAX, REDIS_INBOX_MESSAGES_MAX, REDIS_OUTBOX_BYTES_MAX,
+    STALL_RETRY,
+};
+use crate::metrics::{Blocks, Refused};
+use crate::ring::broadcast::Broadcast;
+use crate::ring::doorbell::Doorbell;
+use crate::sys::eventfd::EventFd;
+use crate::sys::readiness::Readiness;
+use inbox::Inbox;
+use publisher::Request;
+use redis::{Dialer, Incoming, Lookup, PublishQueue, Timing};
+
+/// How long nothing may come from Redis before a drain believes that nothing more will.
+const DRAIN_QUIET: Duration = Duration::from_millis(50);
+
+/// What the ingest core is given at its start.
+pub struct Seat {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Requests from the control thread.
+    pub requests: rtrb::Consumer<Request>,
+    /// Rung by the control thread.
+    pub doorbell: Arc<Doorbell>,
+    /// Every shard's ring.
+    pub broadcast: Broadcast,
+    /// Counters.
+    pub blocks: Arc<Blocks>,
+    /// Gives a lookup of Redis' host name a thread of its own.
+    pub resolve: Box<dyn Fn(Lookup) -> io::Result<()> + Send>,
+}
+
+/// One thing that happens to the ingest core.
+enum Event {
+    Incoming(Incoming),
+    Request(Request),
+}
+
+/// A publish on its way to Redis that its queue had no room for.
+struct Held {
+    addresses: Vec<Address>,
+    messages: Vec<Message>,
+    /// How many of the messages times addresses are in the queue already.
+    done: usize,
+}
+
+/// Where a drain stands.
+struct Draining {
+    until: u64,
+    quiet_since: u64,
+}
+
+/// The state of the loop.
+struct Ingest {
+    config: Arc<Config>,
+    merger: Merger,
+    broadcast: Broadcast,
+    blocks: Arc<Blocks>,
+    requests: rtrb::Consumer<Request>,
+    inbox: Inbox<Incoming>,
+    to_redis: Option<PublishQueue>,
+    held: Option<Held>,
+    draining: Option<Draining>,
+    began: Instant,
+}
+
+/// Runs until a drain has handed its last downlink over.
+pub async fn run(seat: Seat) -> io::Result<()> {
+    let Seat { config, requests, doorbell, broadcast, blocks, resolve } = seat;
+    let inbox = Inbox::new(REDIS_INBOX_MESSAGES_MAX);
+    let to_redis = match &config.redis {
+        Some(redis) => Some(begin_sessions(redis, &inbox, &blocks, &resolve)?),
+        None => None,
+    };
+    let wakeup = Readiness::of(doorbell.bell())?;
+    monoio::spawn(pass_on(wakeup, Arc::clone(&doorbell), inbox.clone()));
+    let always = EventFd::new()?;
+    always.signal();
+    let always = Readiness::of(&always)?;
+
+    let first_epoch =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u64);
+    let merger = Merger::new(config.merge, first_epoch);
+    let mut ingest = Ingest {
+        config,
+        merger,
+        broadcast,
+        blocks,
+        requests,
+        inbox,
+        to_redis,
+        held: None,
+        draining: None,
+        began: Instant::now(),
+    };
+    loop {
+        if let Some(shard) = ingest.broadcast.flush() {
+            ingest.blocks.ring_stalls[shard].add(1);
+            monoio::time::sleep(STALL_RETRY).await;
+            continue;
+        }
+        let taken = ingest.turn();
+        if ingest.draining.is_some() {
+            if ingest.is_drained() {
+                return ingest.finish().await;
+            }
+            monoio::time::sleep(STALL_RETRY).await;
+        } else if taken > 0 {
+            // The sessions need their turn; a task that wakes itself would starve the timers.
+            always.ready().await?;
+        } else {
+            doorbell.prepare_sleep();
+            if ingest.requests.is_empty() {
+                let wait = ingest.inbox.wait();
+                match ingest.pause() {
+                    Some(pause) => drop(monoio::time::timeout(pause, wait).await),
+                    None => wait.await,
+                }
+            }
+            doorbell.awake();
+        }
+    }
+}
+
+/// Starts both sessions: one subscribes, one publishes what enters by HTTP.
+fn begin_sessions(
+    redis: &config::Redis,
+    inbox: &Inbox<Incoming>,
+    blocks: &Arc<Blocks>,
+    resolve: &dyn Fn(Lookup) -> io::Result<()>,
+) -> io::Result<PublishQueue> {
+    let dialer = |session| -> io::Result<Dialer> {
+        let (dialer, lookup) = Dialer::new(&redis.url, Timing::default(), seed(session))?;
+        lookup.map_or(Ok(()), resolve)?;
+        Ok(dialer)
+    };
+    let queue = PublishQueue::new(&redis.prefix, REDIS_OUTBOX_BYTES_MAX);
+    monoio::spawn(redis::subscribe(dialer(0)?, redis.prefix.clone(), inbox.clone(), Arc::clone(blocks)));
+    monoio::spawn(redis::publish(dialer(1)?, queue.clone(), Arc::clone(blocks)));
+    Ok(queue)
+}
+
+/// Differs between processes and sessions, so that a fleet of gateways does not return to Redis in step.
+fn seed(session: u64) -> u64 {
+    let nanos =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::from(since.subsec_nanos()));
+    nanos ^ u64::from(std::process::id()) << 32 ^ session << 63
+}
+
+/// Makes the doorbell's rings end the loop's wait.
+async fn pass_on(wakeup: Readiness, doorbell: Arc<Doorbell>, inbox: Inbox<Incoming>) {
+    while wakeup.ready().await.is_ok() {
+        doorbell.bell().drain();
+        inbox.notify();
+    }
+}
+
+impl Ingest {
+    /// Microseconds since the core began.
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_micros() as u64
+    }
+
+    /// How long the loop may sleep; `None`: until something comes.
+    fn pause(&self) -> Option<Duration> {
+        if self.held.is_some() {
+            return Some(STALL_RETRY);
+        }
+        self.merger.next_due().map(|due| Duration::from_micros(due.saturating_sub(self.now()).max(1)))
+    }
+
+    /// Takes a share of what waits, and seals what is due; returns how much was taken.
+    fn turn(&mut self) -> usize {
+        let now = self.now();
+        let mut taken = 0;
+        while taken < INGEST_TURN
+            && !self.broadcast.is_waiting()
+            && let Some(incoming) = self.inbox.try_pop()
+        {
+            self.handle(Event::Incoming(incoming), now);
+            taken += 1;
+        }
+        self.try_held();
+        while taken < 2 * INGEST_TURN
+            && self.held.is_none()
+            && !self.broadcast.is_waiting()
+            && let Ok(request) = self.requests.pop()
+        {
+            self.handle(Event::Request(request), now);
+            taken += 1;
+        }
+        self.seal(|merger, sealed| merger.end_turn(now, sealed));
+        self.blocks.ingest.open_messages.set(self.merger.open_messages() as u64);
+        self.blocks.ingest.topics.set(self.merger.len() as u64);
+        if taken > 0
+            && let Some(draining) = &mut self.draining
+        {
+            draining.quiet_since = now;
+        }
+        taken
+    }
+
+    fn handle(&mut self, event: Event, now: u64) {
+        match event {
+            Event::Incoming(Incoming::Message { channel, payload }) => {
+                match Self::address_of(&channel, &payload) {
+                    Ok(address) => {
+                        self.blocks.ingest.messages_redis.add(1);
+                        self.merge(&address, Message { payload, kind: PayloadKind::Unknown }, now);
+                    }
+                    Err(refused) => self.blocks.ingest.messages_refused[refused as usize].add(1),
+                }
+            }
+            // Nothing can be done about messages that did not come. The session has counted the gap; when topics have
+            // a history, this is where their epochs change.
+            Event::Incoming(Incoming::Gap) => {}
+            Event::Request(Request::Publish { addresses, messages }) => {
+                if self.to_redis.is_some() {
+                    self.held = Some(Held { addresses, messages, done: 0 });
+                    self.try_held();
+                } else {
+                    self.blocks.ingest.messages_http.add((messages.len() * addresses.len()) as u64);
+                    for address in &addresses {
+                        for message in &messages {
+                            self.merge(address, message.clone(), now);
+                        }
+                    }
+                }
+            }
+            Event::Request(Request::Inspect { position, census }) => {
+                if let Some((next, epoch)) = self.merger.position(&census.address) {
+                    position.fill(next.0, epoch.0);
+                }
+                self.broadcast.send(Downlink::Census(census));
+            }
+            Event::Request(Request::Drain) => {
+                let until = now + DRAIN_REDIS.as_micros() as u64;
+                self.draining.get_or_insert(Draining { until, quiet_since: now });
+            }
+        }
+    }
+
+    /// The address that a channel, without its prefix, names.
+    fn address_of(channel: &Bytes, payload: &Bytes) -> Result<Address, Refused> {
+        if payload.len() > MESSAGE_BYTES_MAX {
+            return Err(Refused::TooBig);
+        }
+        let channel = std::str::from_utf8(channel).map_err(|_| Refused::BadTopic)?;
+        match channel.split_once(':') {
+            None if channel == "all" => Ok(Address::All),
+            Some(("topic", topic)) => Topic::new(topic).map(Address::Topic).map_err(|_| Refused::BadTopic),
+            Some(("uid", _)) => Err(Refused::Uid),
+            _ => Err(Refused::UnknownChannel),
+        }
+    }
+
+    fn merge(&mut self, address: &Address, message: Message, now: u64) {
+        self.blocks.ingest.message_bytes.add(message.payload.len() as u64);
+        self.seal(|merger, sealed| merger.push(address, message, now, sealed));
+    }
+
+    /// Lets the merger close batches, and sends each of them on.
+    fn seal(
+        &mut self,
+        act: impl FnOnce(&mut Merger, &mut dyn FnMut(crate::batch::Batch, crate::batch::merger::SealReason)),
+    ) {
+        let Self { merger, broadcast, blocks, .. } = self;
+        act(merger, &mut |batch, reason| {
+            blocks.ingest.batches_sealed[reason as usize].add(1);
+            let batch = seal::seal(batch, blocks.formats_in_use());
+            broadcast.send(Downlink::Batch(batch));
+        });
+    }
+
+    /// Moves a held publish on towards Redis, as far as there is room.
+    fn try_held(&mut self) {
+        let (Some(held), Some(queue)) = (&mut self.held, &self.to_redis) else { return };
+        let total = held.addresses.len() * held.messages.len();
+        while held.done < total {
+            let address = &held.addresses[held.done / held.messages.len()];
+            let message = &held.messages[held.done % held.messages.len()];
+            let channel = match address {
+                Address::All => "all".to_owned(),
+                Address::Topic(topic) => format!("topic:{}", topic.as_str()),
+            };
+            if queue.try_publish(channel.as_bytes(), message.payload.clone()).is_err() {
+                return;
+            }
+            held.done += 1;
+        }
+        self.held = None;
+    }
+
+    /// Whether everything that entered before the drain has reached the merger, or had its time.
+    fn is_drained(&self) -> bool {
+        let Some(draining) = &self.draining else { return false };
+        let now = self.now();
+        if !self.requests.is_empty() {
+            return false;
+        }
+        let settled = match &self.to_redis {
+            None => true,
+            // What this gateway publishes comes back through its own subscription.
+            Some(queue) => {
+                let quiet = now.saturating_sub(draining.quiet_since) >= DRAIN_QUIET.as_micros() as u64;
+                self.held.is_none() && queue.is_empty() && self.inbox.is_empty() && quiet
+            }
+        };
+        settled || now >= draining.until
+    }
+
+    /// Seals what is open, tells every shard to drain, and waits until each has been told.
+    async fn finish(mut self) -> io::Result<()> {
+        let now = self.now();
+        self.seal(|merger, sealed| merger.drain(now, sealed));
+        self.broadcast.send(Downlink::Drain(self.config.server.drain));
+        while self.broadcast.flush().is_some() {
+            monoio::time::sleep(STALL_RETRY).await;
+        }
+        Ok(())
+    }
+}

@@ -3,6 +3,9 @@
 //! A write is a plain load and store (no locked instruction): the block's owner is the only writer. *Not here*: names
 //! and help texts (`text`), who serves them (`api`).
 
+pub mod process;
+pub mod text;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::connection::reason::CloseReason;
@@ -164,8 +167,6 @@ pub struct IngestBlock {
     pub open_messages: Value,
     /// Topics with state now.
     pub topics: Value,
-    /// Times that ingest had to wait for a ring.
-    pub ring_stalls: Value,
     /// 1 while the subscription stands.
     pub redis_subscribed: Value,
     /// 1 while the publishing session stands.
@@ -211,14 +212,74 @@ impl Refused {
     }
 }
 
+/// Why a publish by HTTP was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PublishRefused {
+    /// Not the shape that the route asks for (400).
+    Bad,
+    /// A message or the body above its bound (413).
+    TooLarge,
+    /// The queue to the ingest core is full (429).
+    QueueFull,
+    /// Redis is configured and does not take publishes now (503).
+    RedisUnavailable,
+    /// The process is stopping (503).
+    ShuttingDown,
+}
+
+impl PublishRefused {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 5] =
+        [Self::Bad, Self::TooLarge, Self::QueueFull, Self::RedisUnavailable, Self::ShuttingDown];
+
+    /// Label in `publish_refused_total{reason}`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Bad => "bad",
+            Self::TooLarge => "too_large",
+            Self::QueueFull => "queue_full",
+            Self::RedisUnavailable => "redis_unavailable",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+}
+
+/// The two kinds of address that a publish by HTTP can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Audience {
+    /// Every connection.
+    All,
+    /// The members of a topic.
+    Topic,
+}
+
+impl Audience {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 2] = [Self::All, Self::Topic];
+
+    /// Label in `api_messages_total{audience}`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Topic => "topic",
+        }
+    }
+}
+
 /// What the control thread counts itself.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct ControlBlock {
     /// API requests answered, by status class (1xx at 0).
     pub requests: [Value; 5],
-    /// Publishes refused: queue full, too large, bad, shutting down.
-    pub publish_refused: [Value; 4],
+    /// Publishes refused, by [`PublishRefused`].
+    pub publish_refused: [Value; PublishRefused::ALL.len()],
+    /// Messages handed to the ingest core, one per address that they are for, by [`Audience`].
+    pub messages_taken: [Value; Audience::ALL.len()],
+    /// Messages of well-formed publishes that found no room or no Redis, by [`Audience`].
+    pub messages_turned_away: [Value; Audience::ALL.len()],
     /// API connections now.
     pub connections: Value,
     /// API connections that ended in a caught panic.
@@ -236,9 +297,16 @@ pub struct Blocks {
     pub control: ControlBlock,
     /// One ring's depth per shard, written by ingest: bytes pushed so far.
     pub ring_bytes_pushed: Box<[Value]>,
+    /// Times that ingest had to wait for a shard's ring; written by ingest.
+    pub ring_stalls: Box<[Value]>,
 }
 
 impl Blocks {
+    /// Which formats any connection speaks now.
+    pub fn formats_in_use(&self) -> [bool; FORMATS.len()] {
+        std::array::from_fn(|format| self.shards.iter().any(|shard| shard.connections[format].get() > 0))
+    }
+
     /// Blocks for that many shards, all zero.
     pub fn new(shards: usize) -> Self {
         Self {
@@ -246,6 +314,14 @@ impl Blocks {
             ingest: IngestBlock::default(),
             control: ControlBlock::default(),
             ring_bytes_pushed: (0..shards).map(|_| Value::default()).collect(),
+            ring_stalls: (0..shards).map(|_| Value::default()).collect(),
         }
+    }
+
+    /// Payload bytes in a shard's ring now. The two values are read one after the other: the answer is never below 0,
+    /// and may be off by what moved meanwhile.
+    pub fn ring_bytes(&self, shard: usize) -> u64 {
+        let released = self.shards[shard].downlink_bytes_released.get();
+        self.ring_bytes_pushed[shard].get().saturating_sub(released)
     }
 }

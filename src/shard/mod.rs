@@ -1,1 +1,283 @@
-//! stub
+//! A shard: the connections of one thread, the topics they joined, and what is on its way to them.
+//!
+//! The shard owns everything it touches; what crosses to it comes as a [`Downlink`], what leaves it are counters. This
+//! file is its state and the two ends of a connection's life; `run` is the thread's loop, the other files are what the
+//! loop calls. All of it is synchronous and generic over [`Plane`], so that a simulation can drive it in virtual time.
+//! *Not here*: the handshake (`accept`), system calls (`dataplane`), protocol (`connection`, `wire`).
+
+pub mod accept;
+mod fanout;
+mod input;
+mod members;
+pub mod run;
+mod sweep;
+mod table;
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::batch::Topic;
+use crate::config::{Clients, Outbox};
+use crate::connection::reason::CloseReason;
+use crate::connection::subscriptions::{Membership, Subscriptions};
+use crate::connection::{Connection, Rules, Tick};
+use crate::dataplane::{Closing, Plane, Short, Token};
+use crate::downlink::Downlink;
+use crate::formats::FormatId;
+use crate::limits;
+use crate::metrics::{Blocks, ShardBlock};
+use fanout::Agenda;
+use members::{ALL, Members};
+use sweep::{Drain, Sweep};
+use table::Table;
+
+/// A socket whose handshake is done.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The socket; owned by whoever holds the arrival.
+    pub fd: RawFd,
+    /// The protocol it asked for.
+    pub format: FormatId,
+    /// Topics to join at once.
+    pub topics: Vec<Topic>,
+    /// Bytes that came behind the head: the client's first frames.
+    pub tail: Vec<u8>,
+}
+
+/// The state of one shard.
+pub struct Shard<P: Plane> {
+    plane: P,
+    number: usize,
+    blocks: Arc<Blocks>,
+    rules: Rules,
+    topics_max: usize,
+    now: Tick,
+    table: Table,
+    members: Members,
+    agenda: Agenda,
+    /// Payload bytes of batches taken from the ring and not finished.
+    backlog_bytes: usize,
+    sweep: Sweep,
+    drain: Option<Drain>,
+    /// Connections whose receive buffer had more than one turn takes.
+    unread: Vec<Token>,
+    scratch: Box<[u8]>,
+    replies: Vec<u8>,
+    /// Reused by every slice.
+    shorts: Vec<Short>,
+    slow: Vec<Token>,
+}
+
+impl<P: Plane> Shard<P> {
+    /// A shard without connections. `number` is its place in `blocks`.
+    pub fn new(plane: P, number: usize, blocks: Arc<Blocks>, clients: &Clients, outbox: Outbox) -> Self {
+        Self {
+            plane,
+            number,
+            blocks,
+            rules: Rules::new(clients, outbox),
+            topics_max: clients.topics_max,
+            now: Tick(0),
+            table: Table::default(),
+            members: Members::default(),
+            agenda: Agenda::default(),
+            backlog_bytes: 0,
+            sweep: Sweep::default(),
+            drain: None,
+            unread: Vec::new(),
+            scratch: vec![0; limits::SCRATCH_BYTES].into(),
+            replies: Vec::new(),
+            shorts: Vec::new(),
+            slow: Vec::new(),
+        }
+    }
+
+    /// Its way to the kernel.
+    pub fn plane(&mut self) -> &mut P {
+        &mut self.plane
+    }
+
+    /// Connections now.
+    pub fn connections(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Payload bytes of batches taken from the ring and not finished.
+    pub fn backlog_bytes(&self) -> usize {
+        self.backlog_bytes
+    }
+
+    /// Whether the next downlink may be taken from the ring.
+    pub fn has_room(&self) -> bool {
+        self.backlog_bytes < limits::BACKLOG_BYTES_MAX
+    }
+
+    /// Whether the next turn has something to do without news from outside.
+    pub fn is_busy(&self) -> bool {
+        !self.agenda.is_empty() || !self.unread.is_empty() || self.sweep.is_under_way()
+    }
+
+    /// Whether it was told to drain: nobody new is taken in.
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// Whether the drain is over: every connection is gone, or had its time.
+    pub fn is_drained(&self) -> bool {
+        self.drain.as_ref().is_some_and(|drain| self.table.is_empty() || drain.is_over(self.now))
+    }
+
+    /// Sets the coarse clock; it never goes back.
+    pub fn set_now(&mut self, now: Tick) {
+        self.now = self.now.max(now);
+    }
+
+    /// Takes one downlink.
+    pub fn take(&mut self, downlink: Downlink) {
+        self.block().downlinks.add(1);
+        self.block().downlink_bytes_released.add(downlink.weight() as u64);
+        match downlink {
+            Downlink::Batch(batch) => self.enqueue(batch),
+            Downlink::Census(census) => {
+                let members = self
+                    .members
+                    .find(&census.address)
+                    .and_then(|id| self.members.entry(id))
+                    .map_or(0, |entry| entry.members.len());
+                census.answer(members as u64);
+            }
+            Downlink::Drain(over) => self.begin_drain(over),
+        }
+    }
+
+    /// One turn: input that was left, a share of the fanout, a share of the sweep.
+    pub fn turn(&mut self) {
+        self.read_on();
+        self.fan_out();
+        self.sweep_on();
+        self.block().backlog_bytes.set(self.backlog_bytes as u64);
+        self.block().turns.add(1);
+    }
+
+    /// Takes a connection in.
+    pub fn admit(&mut self, arrival: Arrival) {
+        let Arrival { fd, format, topics, mut tail } = arrival;
+        let Ok(token) = self.table.insert(Connection::new(fd, format, self.now)) else {
+            self.plane.close(Token { index: 0, generation: 0 }, fd, Closing::Reset);
+            return;
+        };
+        let position = self.members.join(ALL, token.index);
+        if let Some(connection) = self.table.get(token) {
+            connection.place_in_all(position);
+        }
+        for topic in topics {
+            self.join(token, topic);
+        }
+        self.block().connections[format.index()].add(1);
+        self.block().upgraded.add(1);
+        self.plane.watch(token, fd);
+        if !tail.is_empty() {
+            self.handle_input(token, &mut tail);
+        }
+    }
+
+    /// Joins a topic; a repeat, or one more than the bound, is ignored as go-push does.
+    fn join(&mut self, token: Token, topic: Topic) {
+        let Some(connection) = self.table.get(token) else { return };
+        if connection.subscriptions.len() >= self.topics_max {
+            return;
+        }
+        let id = self.members.open(topic);
+        if connection.subscriptions.contains(id) {
+            return;
+        }
+        let position = self.members.join(id, token.index);
+        connection.subscriptions.add(Membership { topic: id, position });
+        self.count_memberships(1);
+    }
+
+    /// Leaves a topic; one that was not joined is ignored.
+    fn leave(&mut self, token: Token, topic: &str) {
+        let Some(id) = self.members.find_name(topic) else { return };
+        let Some(position) = self.table.get(token).and_then(|c| c.subscriptions.remove(id)) else { return };
+        self.vacate(Membership { topic: id, position });
+    }
+
+    /// Gives up every place of a connection that closes: it is nobody's member while it says goodbye.
+    fn retire(&mut self, token: Token) {
+        if let Some(places) = self.table.get(token).map(Connection::take_places) {
+            self.vacate_all(places);
+        }
+    }
+
+    fn vacate_all(&mut self, (in_all, places): (Option<u32>, Subscriptions)) {
+        if let Some(position) = in_all {
+            self.vacate(Membership { topic: ALL, position });
+        }
+        for place in places.as_slice() {
+            self.vacate(*place);
+        }
+    }
+
+    /// Gives up a place in a topic that the connection itself has forgotten already.
+    fn vacate(&mut self, place: Membership) {
+        let Membership { topic, position } = place;
+        if let Some(moved) = self.members.leave(topic, position)
+            && let Some((_, connection)) = self.table.at(moved)
+        {
+            if topic == ALL {
+                connection.place_in_all(position);
+            } else {
+                connection.subscriptions.moved(topic, position);
+            }
+        }
+        self.forget_if_empty(topic);
+        if topic != ALL {
+            self.count_memberships(-1);
+        }
+    }
+
+    fn count_memberships(&self, change: i64) {
+        let block = self.block();
+        block.memberships.add(change.cast_unsigned());
+        block.topics.set(self.members.topics() as u64);
+    }
+
+    /// Ends a connection: its places, its socket, its memory. `reason` counts unless one was known before.
+    fn remove(&mut self, token: Token, reason: CloseReason) {
+        let Some(mut connection) = self.table.remove(token) else { return };
+        let mut how = if reason == CloseReason::CloseTimeout { Closing::Reset } else { Closing::Orderly };
+        if let Some(mut outbox) = connection.take_outbox() {
+            // What the kernel still holds is not worth its memory to a client that did not even take that.
+            how = Closing::Reset;
+            self.block().outboxes.sub(1);
+            self.block().outbox_bytes.sub(outbox.bytes() as u64);
+            self.block().deliveries_failed.add(u64::from(outbox.abandon()));
+        }
+        self.plane.close(token, connection.fd, how);
+        self.vacate_all(connection.take_places());
+        let block = self.block();
+        block.connections[connection.format.index()].sub(1);
+        block.closed[connection.reason().unwrap_or(reason) as usize].add(1);
+    }
+
+    /// Ends every connection at once: the drain is over.
+    pub fn abort(&mut self) {
+        for index in 0..self.table.span() {
+            if let Some((token, _)) = self.table.at(index) {
+                self.remove(token, CloseReason::CloseTimeout);
+            }
+        }
+    }
+
+    fn begin_drain(&mut self, over: Duration) {
+        if self.drain.is_none() {
+            self.drain = Some(Drain::new(self.now, over));
+        }
+    }
+
+    fn block(&self) -> &ShardBlock {
+        &self.blocks.shards[self.number]
+    }
+}

@@ -1,0 +1,180 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Load tool for fanfare and other WebSocket push gateways.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// What the kernel can do without any gateway: one buffer to many loopback sockets.
+    Floor(FloorArgs),
+    /// One topic, many connections: every message to each of them, every byte verified.
+    Fanout(Box<FanoutArgs>),
+}
+
+/// What both runs share.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Machine {
+    /// Cores of the receivers, one thread each at least.
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    pub(crate) receiver_core: Vec<usize>,
+    /// Congestion control of this tool's sockets (default: the system's, which a gateway inherits too).
+    #[arg(long)]
+    pub(crate) congestion: Option<String>,
+    /// Write everything that was measured to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Print only the result.
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SenderKind {
+    /// send(2) per socket.
+    Send,
+    /// Raw `io_uring`, slices of 1,024 SENDs.
+    Uring,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FloorArgs {
+    /// Sockets.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=15_000))]
+    pub(crate) sockets: u32,
+    /// Bytes of one send (with --frames: of one message); several sizes are measured one after the other.
+    #[arg(long, value_delimiter = ',', default_value = "128")]
+    pub(crate) bytes: Vec<usize>,
+    /// Duration of each measurement.
+    #[arg(long, default_value_t = 3.0)]
+    pub(crate) seconds: f64,
+    /// Passes a second of the paced measurement.
+    #[arg(long, default_value_t = 5.0)]
+    pub(crate) rate: f64,
+    /// How the bytes are sent.
+    #[arg(long, value_enum, default_value = "send")]
+    pub(crate) sender: SenderKind,
+    /// Core of the sender.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) sender_core: usize,
+    /// Send go-push batches instead of bare bytes: measures what the receivers can verify.
+    #[arg(long)]
+    pub(crate) frames: bool,
+    /// Messages of one batch (with --frames).
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) items: u32,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatKind {
+    /// JSON batches, path /connect?join=TOPIC.
+    GoPush,
+    /// One message a frame, path /topics/TOPIC.
+    Raw,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PublisherKind {
+    /// POST /push/room, form-encoded, one keep-alive connection.
+    Http,
+    /// PUBLISH, pipelined.
+    Redis,
+}
+
+#[derive(Clone, Debug, Args)]
+#[allow(clippy::struct_excessive_bools)] // flags of a command line
+pub(crate) struct FanoutArgs {
+    /// WebSocket URL of a running gateway.
+    #[arg(long, default_value = "ws://127.0.0.1:7777/connect", conflicts_with = "gateway")]
+    pub(crate) url: String,
+    /// HTTP API of a running gateway.
+    #[arg(long, default_value = "http://127.0.0.1:7799", conflicts_with = "gateway")]
+    pub(crate) api: String,
+    /// Process id of a running gateway, to measure its CPU time and memory.
+    #[arg(long, conflicts_with = "gateway")]
+    pub(crate) gateway_pid: Option<u32>,
+    /// Start this binary for the run, on free ports, and end it afterwards.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) gateway: Option<PathBuf>,
+    /// Further argument of the started gateway; may be repeated.
+    #[arg(long, allow_hyphen_values = true, requires = "gateway")]
+    pub(crate) gateway_arg: Vec<String>,
+    /// Where the started gateway's output goes (default: nowhere).
+    #[arg(long, value_name = "FILE", requires = "gateway")]
+    pub(crate) gateway_log: Option<PathBuf>,
+    /// Cores of the started gateway (and of the floor's sender: the first).
+    #[arg(long, value_delimiter = ',', default_value = "0")]
+    pub(crate) gateway_core: Vec<usize>,
+    /// Connections that stay for the whole run.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
+    pub(crate) connections: u32,
+    /// Messages a second.
+    #[arg(long, default_value_t = 50.0)]
+    pub(crate) rate: f64,
+    /// Bytes of a message.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) bytes: usize,
+    /// Seconds that are measured.
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) seconds: f64,
+    /// Seconds before them whose messages are verified and not measured.
+    #[arg(long, default_value_t = 2.0)]
+    pub(crate) warmup: f64,
+    /// Seconds without any progress after which messages that have not come are missing.
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) drain: f64,
+    /// The topic.
+    #[arg(long, default_value = "bench")]
+    pub(crate) topic: String,
+    /// The client protocol.
+    #[arg(long, value_enum, default_value = "go-push")]
+    pub(crate) format: FormatKind,
+    /// Path and query to connect to, instead of the format's.
+    #[arg(long)]
+    pub(crate) path: Option<String>,
+    /// A text frame that each connection sends first, for servers that join by message.
+    #[arg(long)]
+    pub(crate) hello: Option<String>,
+    /// How messages are published.
+    #[arg(long, value_enum, default_value = "http")]
+    pub(crate) publisher: PublisherKind,
+    /// Address of Redis.
+    #[arg(long, default_value = "127.0.0.1:6379")]
+    pub(crate) redis: String,
+    /// Channel to publish to (default: fanfare:topic:TOPIC).
+    #[arg(long)]
+    pub(crate) redis_channel: Option<String>,
+    /// Milliseconds between two publishes; each carries the messages that are due.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub(crate) tick_ms: u64,
+    /// Core of the publisher (default: the first of the receivers).
+    #[arg(long)]
+    pub(crate) publisher_core: Option<usize>,
+    /// Connections that leave and rejoin each second.
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) joins_leaves: f64,
+    /// Additional connections that join and then never read.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) stalled: u32,
+    /// Only connect and hold for the given seconds; report memory.
+    #[arg(long)]
+    pub(crate) idle: bool,
+    /// Seconds between two go-push PINGs of a connection; 0 = none.
+    #[arg(long, default_value_t = 20.0)]
+    pub(crate) ping_every: f64,
+    /// Measure the floor afterwards, at the bytes a send that the gateway turned out to use, and compare.
+    #[arg(long)]
+    pub(crate) floor: bool,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+}

@@ -1,0 +1,335 @@
+//! The floor: the bare send loop over loopback sockets, with the receivers of the real runs on the other end.
+//!
+//! Loopback charges the sender for the receiver's TCP stack too, so nothing that sends on such a machine can be
+//! faster. Each pass sends one message (or one batch) whose sequence is the pass, so the receivers verify it and know
+//! when the last of them had it. *Not here*: any gateway.
+
+mod sender;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::args::{FloorArgs, SenderKind};
+use crate::clock::Clock;
+use crate::histogram::{Percentiles, Recorder};
+use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
+use crate::receiver::{Phase, Plan, Receivers, pin};
+use crate::report::{self, Lag};
+use crate::sys::process;
+use crate::verify::{Framing, Refusals, Tally};
+
+use sender::Sender;
+
+/// Everything that was sent arrives within it, or the run is broken.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(20);
+/// Connections that wait to be accepted; the kernel cuts it at net.core.somaxconn.
+const BACKLOG: i32 = 16 * 1024;
+
+/// One measurement to make.
+#[derive(Clone, Debug)]
+pub(crate) struct Spec {
+    /// Sockets.
+    pub(crate) sockets: usize,
+    /// Bytes of a message.
+    pub(crate) bytes: usize,
+    /// Messages of a batch; `None`: one bare message a pass.
+    pub(crate) items: Option<u64>,
+    /// Duration of each part.
+    pub(crate) seconds: f64,
+    /// Passes a second of the paced part.
+    pub(crate) rate: f64,
+    /// How to send.
+    pub(crate) sender: SenderKind,
+    /// Core of the sender.
+    pub(crate) sender_core: usize,
+    /// Cores of the receivers.
+    pub(crate) receiver_cores: Vec<usize>,
+    /// Congestion control of both ends.
+    pub(crate) congestion: Option<String>,
+}
+
+impl Spec {
+    /// Sequence of a pass's first message.
+    fn sequence(&self, pass: usize) -> u64 {
+        pass as u64 * self.items.unwrap_or(1)
+    }
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Floor {
+    /// Sockets.
+    pub(crate) sockets: usize,
+    /// How the bytes were sent.
+    pub(crate) sender: String,
+    /// Bytes of one send.
+    pub(crate) bytes_per_send: usize,
+    /// Messages of one send.
+    pub(crate) messages_per_send: u64,
+    /// Passes back to back.
+    pub(crate) passes: u64,
+    /// Time of a pass over all sockets, back to back.
+    pub(crate) pass: Percentiles,
+    /// Time from a pass's first send to the last receiver's last byte, back to back.
+    pub(crate) last_back_to_back: Percentiles,
+    /// The same when passes are apart.
+    pub(crate) last_paced: Percentiles,
+    /// Time of a pass when passes are apart.
+    pub(crate) pass_paced: Percentiles,
+    /// Sends a second, back to back, until the last byte arrived.
+    pub(crate) sends_per_s: f64,
+    /// Bytes a second, likewise, in millions.
+    pub(crate) mb_per_s: f64,
+    /// Messages a second that the receivers verified.
+    pub(crate) messages_per_s: f64,
+    /// Sends that found a full socket.
+    pub(crate) blocked: u64,
+    /// The sender's CPU time per send.
+    pub(crate) sender_ns_per_send: f64,
+    /// The receivers, back to back.
+    pub(crate) receivers: Lag,
+}
+
+/// The subcommand.
+pub(crate) fn run(args: &FloorArgs) -> Result<bool, String> {
+    let mut floors = Vec::new();
+    for bytes in &args.bytes {
+        if process::interrupted() {
+            break;
+        }
+        let floor = measure(&Spec {
+            sockets: args.sockets as usize,
+            bytes: *bytes,
+            items: args.frames.then_some(u64::from(args.items)),
+            seconds: args.seconds,
+            rate: args.rate,
+            sender: args.sender,
+            sender_core: args.sender_core,
+            receiver_cores: args.machine.receiver_core.clone(),
+            congestion: args.machine.congestion.clone(),
+        })?;
+        floors.push(floor);
+    }
+    report::floor(args, &floors)?;
+    Ok(true)
+}
+
+/// Measures in threads of its own, with file tables of their own.
+pub(crate) fn measure(spec: &Spec) -> Result<Floor, String> {
+    if !(MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX).contains(&spec.bytes) {
+        return Err(format!(
+            "{} bytes: a message has {MESSAGE_BYTES_MIN} to {MESSAGE_BYTES_MAX}",
+            spec.bytes
+        ));
+    }
+    if spec.rate <= 0.0 || spec.seconds <= 0.0 {
+        return Err("--rate and --seconds must be above zero".into());
+    }
+    let spec = spec.clone();
+    let thread = std::thread::Builder::new().name("sender".into()).spawn(move || measure_here(&spec));
+    thread.map_err(|e| format!("cannot start the sender: {e}"))?.join().map_err(|_| "the sender panicked")?
+}
+
+fn measure_here(spec: &Spec) -> Result<Floor, String> {
+    process::open_files_max();
+    process::own_file_table().map_err(|e| format!("cannot get a file table of its own: {e}"))?;
+    let listener = listen().map_err(|e| format!("cannot listen: {e}"))?;
+    let clock = Clock::new();
+    let plan = Plan {
+        target: listener.local_addr().map_err(|e| e.to_string())?,
+        upgrade: None,
+        hello: None,
+        framing: if spec.items.is_some() { Framing::GoPush } else { Framing::Bare },
+        spec: MessageSpec::new(spec.bytes, 0.0, SEQUENCE_MAX),
+        // Batches are there to show what the receivers can do, so they do all of it: latencies are recorded too.
+        measure_from: if spec.items.is_some() { 0 } else { u64::MAX },
+        congestion: spec.congestion.clone(),
+        ping_every: None,
+        staying: spec.sockets,
+        churning: 0,
+        churn_per_s: 0.0,
+        stalled: 0,
+        cores: spec.receiver_cores.clone(),
+    };
+    let receivers = Receivers::start(&plan, clock.clone(), Refusals::default())?;
+    let sockets = match accept_all(&listener, spec, &receivers) {
+        Ok(sockets) => sockets,
+        Err(why) => return Err(receivers.join().err().unwrap_or(why)),
+    };
+    pin(spec.sender_core)?;
+    let mut rig = Rig {
+        sender: Sender::new(spec.sender, sockets)?,
+        clock,
+        plan,
+        passes: Vec::new(),
+        bytes: Vec::new(),
+    };
+    rig.warm_up(spec, &receivers)?;
+
+    let paced_from = rig.passes.len();
+    let interval = Duration::from_secs_f64(1.0 / spec.rate);
+    rig.passes(spec, &receivers, Some(interval))?;
+
+    let full_from = rig.passes.len();
+    let (blocked_before, cpu_before) = (rig.sender.blocked, process::thread_cpu());
+    receivers.enter(Phase::Measure);
+    let begin = Instant::now();
+    rig.passes(spec, &receivers, None)?;
+    let cpu = process::thread_cpu().saturating_sub(cpu_before);
+    rig.wait_arrived(spec, &receivers)?;
+    let window = begin.elapsed();
+    receivers.enter(Phase::Measured);
+    std::thread::sleep(Duration::from_millis(30));
+
+    receivers.published(spec.sequence(rig.passes.len()));
+    let blocked = rig.sender.blocked - blocked_before;
+    let outcomes = receivers.join()?;
+    let mut tally = Tally::default();
+    for outcome in &outcomes {
+        tally.merge(&outcome.tally);
+    }
+    if !tally.faults.none() {
+        return Err(format!("the floor's own bytes arrived wrong: {:?}", tally.faults));
+    }
+    let passes = (rig.passes.len() - full_from) as u64;
+    let sends = passes as f64 * spec.sockets as f64;
+    let messages_per_send = spec.items.unwrap_or(1);
+    Ok(Floor {
+        sockets: spec.sockets,
+        sender: format!("{:?}", spec.sender).to_lowercase(),
+        bytes_per_send: rig.bytes.len(),
+        messages_per_send,
+        passes,
+        pass: percentiles(rig.passes[full_from..].iter().map(|pass| pass.end - pass.start)),
+        last_back_to_back: rig.last(spec, &tally, full_from..rig.passes.len()),
+        last_paced: rig.last(spec, &tally, paced_from..full_from),
+        pass_paced: percentiles(rig.passes[paced_from..full_from].iter().map(|pass| pass.end - pass.start)),
+        sends_per_s: sends / window.as_secs_f64(),
+        mb_per_s: sends * rig.bytes.len() as f64 / window.as_secs_f64() / 1e6,
+        messages_per_s: sends * messages_per_send as f64 / window.as_secs_f64(),
+        blocked,
+        sender_ns_per_send: cpu.as_nanos() as f64 / sends.max(1.0),
+        receivers: Lag::of(&outcomes),
+    })
+}
+
+/// A listener whose queue is as long as the system allows: connects come faster than they are accepted.
+fn listen() -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts until every receiver is there.
+fn accept_all(listener: &TcpListener, spec: &Spec, receivers: &Receivers) -> Result<Vec<TcpStream>, String> {
+    let mut sockets = Vec::with_capacity(spec.sockets);
+    listener.set_nonblocking(true).map_err(|e| e.to_string())?;
+    let mut progress = Instant::now();
+    while sockets.len() < spec.sockets {
+        match listener.accept() {
+            Ok((socket, _)) => {
+                socket.set_nodelay(true).map_err(|e| e.to_string())?;
+                if let Some(name) = &spec.congestion {
+                    let set = SockRef::from(&socket).set_tcp_congestion(name.as_bytes());
+                    set.map_err(|e| format!("congestion control {name}: {e}"))?;
+                }
+                sockets.push(socket);
+                progress = Instant::now();
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            Err(e) => return Err(format!("accept failed after {} sockets: {e}", sockets.len())),
+        }
+        if receivers.failed() || process::interrupted() || progress.elapsed() > ARRIVES_WITHIN {
+            return Err(format!("only {} of {} sockets came to be", sockets.len(), spec.sockets));
+        }
+    }
+    Ok(sockets)
+}
+
+/// The sender and what it has done.
+struct Rig {
+    sender: Sender,
+    clock: Clock,
+    plan: Plan,
+    /// When each pass began and ended, microseconds.
+    passes: Vec<std::ops::Range<u64>>,
+    bytes: Vec<u8>,
+}
+
+impl Rig {
+    fn pass(&mut self, spec: &Spec) -> Result<(), String> {
+        let first = spec.sequence(self.passes.len());
+        self.bytes.clear();
+        let messages = first..first + spec.items.unwrap_or(1);
+        self.plan.framing.write(&self.plan.spec, messages, &mut self.bytes);
+        let begin = self.clock.now_us();
+        self.sender.pass(&self.bytes)?;
+        self.passes.push(begin..self.clock.now_us());
+        Ok(())
+    }
+
+    /// Three passes: congestion windows and buffers get their sizes.
+    fn warm_up(&mut self, spec: &Spec, receivers: &Receivers) -> Result<(), String> {
+        for _ in 0..3 {
+            self.pass(spec)?;
+            self.wait_arrived(spec, receivers)?;
+        }
+        Ok(())
+    }
+
+    /// Passes for the measurement's duration, three at least, apart by `interval` or back to back.
+    fn passes(
+        &mut self,
+        spec: &Spec,
+        receivers: &Receivers,
+        interval: Option<Duration>,
+    ) -> Result<(), String> {
+        let begin = Instant::now();
+        let from = self.passes.len();
+        while self.passes.len() < from + 3 || begin.elapsed().as_secs_f64() < spec.seconds {
+            if process::interrupted() {
+                break;
+            }
+            let start = Instant::now();
+            self.pass(spec)?;
+            if let Some(interval) = interval {
+                self.wait_arrived(spec, receivers)?;
+                std::thread::sleep(interval.saturating_sub(start.elapsed()));
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_arrived(&self, spec: &Spec, receivers: &Receivers) -> Result<(), String> {
+        let all = spec.sequence(self.passes.len()) * spec.sockets as u64;
+        let begin = Instant::now();
+        while receivers.messages() < all {
+            if receivers.failed() || begin.elapsed() > ARRIVES_WITHIN {
+                return Err(format!("{} of {all} messages arrived", receivers.messages()));
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        Ok(())
+    }
+
+    /// From the begin of each pass to the receipt of its last message by the last receiver.
+    fn last(&self, spec: &Spec, tally: &Tally, passes: std::ops::Range<usize>) -> Percentiles {
+        percentiles(passes.map(|pass| {
+            let last = spec.sequence(pass + 1) - 1;
+            u64::from(tally.last_us[last as usize]).saturating_sub(self.passes[pass].start)
+        }))
+    }
+}
+
+fn percentiles(values: impl Iterator<Item = u64>) -> Percentiles {
+    let mut recorder = Recorder::default();
+    values.for_each(|value| recorder.record(value));
+    recorder.percentiles()
+}

@@ -1,0 +1,162 @@
+//! One device: a socket and where it is in its life.
+//!
+//! `Connecting ─► Upgrading ─► Open ─► Gone`; without an upgrade request `Connecting ─► Open`.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{CONNECTIONS_PER_SOURCE, Plan};
+use crate::sys;
+use crate::verify::{Stream, client_frame, opcode};
+
+/// The key of RFC 6455 section 1.3 and its answer: any server must turn one into the other.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+/// An upgrade response is a few hundred bytes.
+const RESPONSE_BYTES_MAX: usize = 16 * 1024;
+
+/// What a connection is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Reads to the end.
+    Stays,
+    /// Leaves and rejoins.
+    Churns,
+    /// Joins and reads nothing until the end.
+    Stalls,
+}
+
+/// Where a connection is in its life.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Not connected: not yet, or no longer.
+    Gone,
+    /// The SYN is out.
+    Connecting(TcpStream),
+    /// The request is out; what has come of the response.
+    Upgrading(TcpStream, Vec<u8>),
+    /// Messages may come.
+    Open(TcpStream),
+}
+
+/// One device.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) role: Role,
+    pub(super) state: State,
+    pub(super) stream: Stream,
+}
+
+impl Connection {
+    /// The socket, while there is one.
+    pub(super) fn socket(&self) -> Option<&TcpStream> {
+        match &self.state {
+            State::Gone => None,
+            State::Connecting(socket) | State::Upgrading(socket, _) | State::Open(socket) => Some(socket),
+        }
+    }
+
+    /// Its descriptor.
+    pub(super) fn fd(&self) -> Option<RawFd> {
+        self.socket().map(AsRawFd::as_raw_fd)
+    }
+
+    /// Sends a small frame. Such a frame fits any socket buffer whose peer reads; one that takes only a part of it
+    /// would corrupt the stream, so that is an error.
+    pub(super) fn send(&self, frame: &[u8]) -> io::Result<()> {
+        let Some(mut socket) = self.socket() else { return Ok(()) };
+        match socket.write(frame)? {
+            n if n == frame.len() => Ok(()),
+            _ => Err(io::ErrorKind::WriteZero.into()),
+        }
+    }
+
+    /// Says goodbye and closes the socket.
+    pub(super) fn leave(&mut self) {
+        if matches!(self.state, State::Open(_)) {
+            let _ = self.send(&client_frame(opcode::CLOSE, &1000_u16.to_be_bytes()));
+        }
+        self.state = State::Gone;
+    }
+}
+
+/// Begins to connect. `index` counts all connections of the run and chooses the source address.
+pub(super) fn connect(plan: &Plan, index: usize) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(plan.target), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    if let Some(name) = &plan.congestion {
+        socket.set_tcp_congestion(name.as_bytes())?;
+    }
+    let source = index / CONNECTIONS_PER_SOURCE;
+    if source > 0 && plan.target.ip().is_loopback() && plan.target.is_ipv4() {
+        sys::socket::bind_address_no_port(socket.as_raw_fd())?;
+        let address = Ipv4Addr::new(127, 0, (source / 250) as u8, (1 + source % 250) as u8);
+        socket.bind(&SocketAddr::new(IpAddr::V4(address), 0).into())?;
+    }
+    match socket.connect(&plan.target.into()) {
+        Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => Err(e),
+        _ => Ok(socket.into()),
+    }
+}
+
+/// The upgrade request for a path (RFC 6455 section 4.1).
+pub(crate) fn upgrade_request(host: &str, path: &str) -> Vec<u8> {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// Reads the upgrade's response. `Ok(Some(tail))` when it is complete and right, with the bytes behind it;
+/// `Ok(None)` when more must come.
+pub(super) fn read_response(mut socket: &TcpStream, head: &mut Vec<u8>) -> Result<Option<Vec<u8>>, String> {
+    let mut buffer = [0; 4096];
+    loop {
+        match socket.read(&mut buffer) {
+            Ok(0) => return Err("the server closed the connection instead of upgrading it".into()),
+            Ok(n) => head.extend_from_slice(&buffer[..n]),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(e) => return Err(format!("the upgrade failed: {e}")),
+        }
+        if let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") {
+            let tail = head.split_off(end + 4);
+            return check_response(&String::from_utf8_lossy(head)).map(|()| Some(tail));
+        }
+        if head.len() > RESPONSE_BYTES_MAX {
+            return Err("the server's answer to the upgrade is no HTTP response".into());
+        }
+    }
+}
+
+fn check_response(head: &str) -> Result<(), String> {
+    let mut lines = head.split("\r\n");
+    let status = lines.next().unwrap_or_default();
+    if status.split(' ').nth(1) != Some("101") {
+        return Err(format!("the server answered the upgrade with: {status}"));
+    }
+    let accept = lines
+        .filter_map(|line| line.split_once(':'))
+        .find_map(|(name, value)| name.eq_ignore_ascii_case("sec-websocket-accept").then_some(value.trim()));
+    if accept == Some(ACCEPT) {
+        return Ok(());
+    }
+    Err("the server's Sec-WebSocket-Accept is wrong".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_101_with_the_right_accept_is_an_upgrade() {
+        let right = format!("HTTP/1.1 101 Switching Protocols\r\nsec-websocket-ACCEPT: {ACCEPT}\r\n\r\n");
+        assert_eq!(check_response(&right), Ok(()));
+        assert!(check_response(&right.replace("s3pP", "s3pQ")).unwrap_err().contains("Accept"));
+        assert!(check_response("HTTP/1.1 503 Busy\r\n\r\n").unwrap_err().contains("503 Busy"));
+    }
+}

@@ -1,0 +1,241 @@
+//! The devices: threads that hold many connections, read them as fast as bytes come, and verify every byte.
+//!
+//! A thread has its own file table, epoll, read buffer and counts; it shares with the controller only the atomics of
+//! [`Control`] and [`Progress`]. *Not here*: what is right (`verify`), when a phase begins (`fanout`, `floor`).
+
+mod churn;
+pub(crate) mod connection;
+mod thread;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::histogram::Recorder;
+use crate::message::MessageSpec;
+use crate::verify::{Framing, Refusals, Tally};
+
+/// Connections of one thread: its file table has room for a few files more.
+const SPARE_FILES: u64 = 200;
+/// Connections from one source address: below the default range of local ports (28,232).
+const CONNECTIONS_PER_SOURCE: usize = 20_000;
+/// Connects in flight of one thread. Above it a listener's queue overflows and SYNs are sent again after a second.
+const CONNECTS_IN_FLIGHT: usize = 256;
+
+/// What every thread does.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Where to connect.
+    pub(crate) target: SocketAddr,
+    /// The upgrade request; `None`: the socket carries messages from its first byte.
+    pub(crate) upgrade: Option<Vec<u8>>,
+    /// A complete frame to send once upgraded.
+    pub(crate) hello: Option<Vec<u8>>,
+    /// How messages lie in the stream.
+    pub(crate) framing: Framing,
+    /// The messages.
+    pub(crate) spec: MessageSpec,
+    /// First sequence that counts in latencies.
+    pub(crate) measure_from: u64,
+    /// Congestion control of the sockets; `None`: the system's.
+    pub(crate) congestion: Option<String>,
+    /// Interval of a go-push PING per connection.
+    pub(crate) ping_every: Option<Duration>,
+    /// Connections that stay (and read) for the whole run.
+    pub(crate) staying: usize,
+    /// Connections that leave and rejoin, in turn.
+    pub(crate) churning: usize,
+    /// Leaves (each followed by a join) a second, all threads together.
+    pub(crate) churn_per_s: f64,
+    /// Connections that stop reading once they have joined.
+    pub(crate) stalled: usize,
+    /// Cores of the threads, one thread each at least.
+    pub(crate) cores: Vec<usize>,
+}
+
+/// What the controller wants of the threads, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// Connect, and read what comes.
+    Receive,
+    /// The window that CPU and lag are measured in begins.
+    Measure,
+    /// That window ends.
+    Measured,
+    /// Read the stalled connections too.
+    ReadStalled,
+    /// Close everything.
+    Leave,
+}
+
+impl Phase {
+    const ALL: [Self; 5] = [Self::Receive, Self::Measure, Self::Measured, Self::ReadStalled, Self::Leave];
+}
+
+/// What the controller tells all threads.
+#[derive(Debug)]
+pub(crate) struct Control {
+    phase: AtomicU8,
+    published: AtomicU64,
+    /// The run's clock.
+    pub(crate) clock: Clock,
+    /// Sequences that the server refused.
+    pub(crate) refusals: Refusals,
+}
+
+/// What one thread tells the controller.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Progress {
+    open: AtomicU64,
+    failed: AtomicU64,
+    messages: AtomicU64,
+    behind: AtomicU64,
+    stalled_left: AtomicU64,
+}
+
+/// What one thread saw.
+pub(crate) struct Outcome {
+    /// Of the connections that read.
+    pub(crate) tally: Tally,
+    /// Of the stalled ones.
+    pub(crate) stalled: Tally,
+    /// Connections that missed a message.
+    pub(crate) connections_with_gaps: u64,
+    /// Connections that left and joined again.
+    pub(crate) rejoined: u64,
+    /// Rejoins that failed.
+    pub(crate) rejoins_failed: u64,
+    /// CPU time in the measured window.
+    pub(crate) cpu: Duration,
+    /// Time in that window that the thread could run and was not let.
+    pub(crate) run_delay: Duration,
+    /// Length of that window.
+    pub(crate) window: Duration,
+    /// How long a turn of the loop took: a ready socket waits no longer than that.
+    pub(crate) turns: Recorder,
+}
+
+/// Running threads.
+pub(crate) struct Receivers {
+    control: Arc<Control>,
+    progress: Vec<Arc<Progress>>,
+    threads: Vec<JoinHandle<Result<Outcome, String>>>,
+    total: usize,
+}
+
+impl Receivers {
+    /// Starts the threads; they begin to connect.
+    pub(crate) fn start(plan: &Plan, clock: Clock, refusals: Refusals) -> Result<Self, String> {
+        let total = plan.staying + plan.churning + plan.stalled;
+        let room = usize::try_from(crate::sys::process::open_files_max().saturating_sub(SPARE_FILES))
+            .unwrap_or(usize::MAX)
+            .max(1);
+        let threads = plan.cores.len().max(total.div_ceil(room)).min(total.max(1));
+        let phase = AtomicU8::new(Phase::Receive as u8);
+        let control = Arc::new(Control { phase, published: AtomicU64::new(u64::MAX), clock, refusals });
+        let mut receivers = Self { control, progress: Vec::new(), threads: Vec::new(), total };
+        let mut first_index = 0;
+        for at in 0..threads {
+            let share = |n: usize| n * (at + 1) / threads - n * at / threads;
+            let mut plan = plan.clone();
+            plan.cores = vec![plan.cores[at % plan.cores.len()]];
+            plan.staying = share(plan.staying);
+            plan.churning = share(plan.churning);
+            plan.stalled = share(plan.stalled);
+            plan.churn_per_s /= threads as f64;
+            let connections = plan.staying + plan.churning + plan.stalled;
+            let progress = Arc::new(Progress::default());
+            progress.behind.store(u64::MAX, Ordering::Relaxed);
+            progress.stalled_left.store(plan.stalled as u64, Ordering::Relaxed);
+            receivers.progress.push(Arc::clone(&progress));
+            let control = Arc::clone(&receivers.control);
+            let run = move || thread::run(plan, first_index, &control, &progress);
+            let thread = std::thread::Builder::new().name(format!("receiver-{at}")).spawn(run);
+            receivers.threads.push(thread.map_err(|e| format!("cannot start a receiver thread: {e}"))?);
+            first_index += connections;
+        }
+        Ok(receivers)
+    }
+
+    fn sum(&self, value: impl Fn(&Progress) -> &AtomicU64) -> u64 {
+        self.progress
+            .iter()
+            .map(|progress| value(progress).load(Ordering::Acquire))
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Connections that are open (and joined, as far as the server's answer says).
+    pub(crate) fn open(&self) -> u64 {
+        self.sum(|progress| &progress.open)
+    }
+
+    /// Connections asked for.
+    pub(crate) fn total(&self) -> u64 {
+        self.total as u64
+    }
+
+    /// A thread has given up (its outcome says why), or a connection could not be opened.
+    pub(crate) fn failed(&self) -> bool {
+        self.sum(|progress| &progress.failed) > 0 || self.threads.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Messages received so far.
+    pub(crate) fn messages(&self) -> u64 {
+        self.sum(|progress| &progress.messages)
+    }
+
+    /// Connections that have not got everything that was published; known some milliseconds after `published`.
+    pub(crate) fn behind(&self) -> u64 {
+        self.sum(|progress| &progress.behind)
+    }
+
+    /// Stalled connections that the server has not closed.
+    pub(crate) fn stalled_left(&self) -> u64 {
+        self.sum(|progress| &progress.stalled_left)
+    }
+
+    /// Everything below this sequence was published, and nothing else will be.
+    pub(crate) fn published(&self, messages: u64) {
+        self.control.published.store(messages, Ordering::Release);
+    }
+
+    /// The next phase.
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.control.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// Leaves and returns what the threads saw, or the first one's reason for giving up.
+    pub(crate) fn join(self) -> Result<Vec<Outcome>, String> {
+        self.enter(Phase::Leave);
+        let mut outcomes = Vec::new();
+        for thread in self.threads {
+            outcomes.push(thread.join().map_err(|_| "a receiver thread panicked".to_owned())??);
+        }
+        Ok(outcomes)
+    }
+}
+
+impl Control {
+    fn phase(&self) -> Phase {
+        Phase::ALL[usize::from(self.phase.load(Ordering::Acquire))]
+    }
+
+    fn published(&self) -> Option<u64> {
+        let published = self.published.load(Ordering::Acquire);
+        (published != u64::MAX).then_some(published)
+    }
+}
+
+/// Pins the calling thread; a core that does not exist is a mistake worth a sentence.
+pub(crate) fn pin(core: usize) -> Result<(), String> {
+    if core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+        return Ok(());
+    }
+    Err(format!("cannot run on core {core}: {}", io::Error::last_os_error()))
+}

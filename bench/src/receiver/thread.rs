@@ -1,0 +1,411 @@
+//! One receiver's loop: wait, read and verify what is ready, then what falls due by time.
+
+use std::io::{self, Read};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::churn::Pace;
+use super::connection::{Connection, Role, State, connect, read_response};
+use super::{CONNECTS_IN_FLIGHT, Control, Outcome, Phase, Plan, Progress, pin};
+use crate::histogram::Recorder;
+use crate::sys::epoll::{Epoll, Ready};
+use crate::sys::process;
+use crate::verify::{Closed, Desk, Signal, Stream, Tally, Tape, client_frame, opcode};
+
+/// One read takes at most this: a batch of thousands of messages, and it stays in the second-level cache.
+const READ_BYTES: usize = 256 * 1024;
+/// The loop looks at its clock and at its orders at least this often.
+const TURN: Duration = Duration::from_millis(5);
+/// How often the connections that are behind are counted, once everything is published.
+const COUNT_EVERY: Duration = Duration::from_millis(20);
+/// Leaves and pings of one turn.
+const DUE_PER_TURN: u64 = 256;
+
+/// One thread's state.
+struct Receiver<'a> {
+    plan: Plan,
+    first_index: usize,
+    control: &'a Control,
+    progress: &'a Progress,
+    epoll: Epoll,
+    connections: Vec<Connection>,
+    tape: Tape,
+    signals: Vec<Signal>,
+    ping: Vec<u8>,
+    started: usize,
+    in_flight: usize,
+    open: u64,
+    out: Outcome,
+}
+
+/// CPU, run delay and time at a moment.
+struct Mark {
+    cpu: Duration,
+    run_delay: Duration,
+    at: Instant,
+}
+
+impl Mark {
+    fn now() -> Self {
+        let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        let run_delay = schedstat.split(' ').nth(1).and_then(|ns| ns.trim().parse().ok()).unwrap_or(0);
+        Self { cpu: process::thread_cpu(), run_delay: Duration::from_nanos(run_delay), at: Instant::now() }
+    }
+}
+
+/// Runs a thread until it is told to leave.
+pub(super) fn run(
+    plan: Plan,
+    first_index: usize,
+    control: &Control,
+    progress: &Progress,
+) -> Result<Outcome, String> {
+    process::own_file_table().map_err(|e| format!("cannot get a file table of its own: {e}"))?;
+    pin(plan.cores[0])?;
+    let epoll = Epoll::new().map_err(|e| format!("cannot make an epoll: {e}"))?;
+    let roles = [(plan.staying, Role::Stays), (plan.churning, Role::Churns), (plan.stalled, Role::Stalls)];
+    let connections = roles
+        .into_iter()
+        .flat_map(|(count, role)| std::iter::repeat_n(role, count))
+        .map(|role| Connection { role, state: State::Gone, stream: Stream::new(plan.framing, true) })
+        .collect();
+    let out = Outcome {
+        tally: Tally::measuring_from(plan.measure_from),
+        stalled: Tally::measuring_from(u64::MAX),
+        connections_with_gaps: 0,
+        rejoined: 0,
+        rejoins_failed: 0,
+        cpu: Duration::ZERO,
+        run_delay: Duration::ZERO,
+        window: Duration::ZERO,
+        turns: Recorder::default(),
+    };
+    let mut receiver = Receiver {
+        first_index,
+        control,
+        progress,
+        epoll,
+        connections,
+        tape: plan.framing.tape(plan.spec),
+        signals: Vec::new(),
+        ping: client_frame(opcode::TEXT, br#"{"type":"PING","data":{}}"#),
+        started: 0,
+        in_flight: 0,
+        open: 0,
+        out,
+        plan,
+    };
+    let result = receiver.serve();
+    if result.is_err() {
+        progress.failed.fetch_add(1, Ordering::Release);
+    }
+    result.map(|()| receiver.out)
+}
+
+impl Receiver<'_> {
+    fn serve(&mut self) -> Result<(), String> {
+        let mut buffer = vec![0; READ_BYTES];
+        let mut phase = Phase::Receive;
+        let (mut mark, mut counted) = (Mark::now(), Instant::now());
+        let mut leaves = Pace::new(self.plan.churn_per_s);
+        let mut pings = self
+            .plan
+            .ping_every
+            .map(|every| Pace::new(self.connections.len() as f64 / every.as_secs_f64().max(0.001)));
+        let (mut leave_next, mut ping_next) = (self.plan.staying, 0);
+        loop {
+            self.start_connects()?;
+            let ready = self.epoll.wait(TURN).map_err(|e| format!("epoll_wait: {e}"))?;
+            let turn = Instant::now();
+            for at in 0..ready {
+                let ready = self.epoll.ready(at);
+                self.advance(ready, &mut buffer)?;
+            }
+            let now = Instant::now();
+            if phase == Phase::Measure && ready > 0 {
+                self.out.turns.record(now.duration_since(turn).as_micros() as u64);
+            }
+            if let Some(pings) = &mut pings {
+                for _ in 0..pings.take_due(now, DUE_PER_TURN) {
+                    let connection = &self.connections[ping_next];
+                    if matches!(connection.state, State::Open(_)) && connection.role != Role::Stalls {
+                        // A full socket means that the server does not read; its own liveness rule decides.
+                        let _ = connection.send(&self.ping);
+                    }
+                    ping_next = (ping_next + 1) % self.connections.len();
+                }
+            }
+            if phase == Phase::Measure && !leaves.is_never() && self.plan.churning > 0 {
+                for _ in 0..leaves.take_due(now, DUE_PER_TURN) {
+                    self.rejoin(leave_next);
+                    leave_next += 1;
+                    if leave_next == self.plan.staying + self.plan.churning {
+                        leave_next = self.plan.staying;
+                    }
+                }
+            }
+            self.progress.messages.store(self.out.tally.messages, Ordering::Release);
+            if now.duration_since(counted) >= COUNT_EVERY {
+                counted = now;
+                self.count_behind();
+            }
+            while phase < self.control.phase() {
+                phase = Phase::ALL[phase as usize + 1];
+                match phase {
+                    Phase::Receive => {}
+                    Phase::Measure => {
+                        mark = Mark::now();
+                        leaves = Pace::new(self.plan.churn_per_s);
+                    }
+                    Phase::Measured => self.close_window(&mark),
+                    Phase::ReadStalled => self.read_stalled()?,
+                    Phase::Leave => {
+                        self.leave();
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn close_window(&mut self, begin: &Mark) {
+        let end = Mark::now();
+        self.out.cpu = end.cpu.saturating_sub(begin.cpu);
+        self.out.run_delay = end.run_delay.saturating_sub(begin.run_delay);
+        self.out.window = end.at.duration_since(begin.at);
+    }
+
+    /// Keeps connects in flight until every connection was begun.
+    fn start_connects(&mut self) -> Result<(), String> {
+        while self.started < self.connections.len() && self.in_flight < CONNECTS_IN_FLIGHT {
+            self.begin(self.started).map_err(|e| self.cannot_connect(&e))?;
+            self.started += 1;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, at: usize) -> io::Result<()> {
+        let socket = connect(&self.plan, self.first_index + at)?;
+        self.epoll.add(std::os::fd::AsRawFd::as_raw_fd(&socket), at as u64)?;
+        self.connections[at].state = State::Connecting(socket);
+        self.in_flight += 1;
+        Ok(())
+    }
+
+    fn cannot_connect(&self, error: &io::Error) -> String {
+        format!("cannot connect to {} ({} connections are open): {error}", self.plan.target, self.open)
+    }
+
+    /// Something happened to a connection.
+    fn advance(&mut self, ready: Ready, buffer: &mut [u8]) -> Result<(), String> {
+        let at = ready.token as usize;
+        match &mut self.connections[at].state {
+            State::Open(_) if ready.readable => self.read(at, buffer, ready.ended),
+            State::Open(_) | State::Gone => {}
+            State::Connecting(_) | State::Upgrading(..) => {
+                let done = self.open_further(at);
+                let settled = match done {
+                    Ok(settled) => settled,
+                    Err(_)
+                        if self.connections[at].role == Role::Churns
+                            && self.started == self.connections.len() =>
+                    {
+                        self.out.rejoins_failed += 1;
+                        self.connections[at].state = State::Gone;
+                        true
+                    }
+                    Err(why) => return Err(why),
+                };
+                if settled {
+                    self.in_flight -= 1;
+                    // An edge that came with the end of the response will not come again.
+                    self.read(at, buffer, true);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Connecting to Upgrading to Open; true when the connection is open now.
+    fn open_further(&mut self, at: usize) -> Result<bool, String> {
+        let connection = &mut self.connections[at];
+        if let State::Connecting(socket) = &connection.state {
+            if let Some(error) = socket.take_error().map_err(|e| e.to_string())? {
+                return Err(self.cannot_connect(&error));
+            }
+            if socket.peer_addr().is_err() {
+                return Ok(false);
+            }
+            let State::Connecting(socket) = std::mem::replace(&mut connection.state, State::Gone) else {
+                return Ok(false);
+            };
+            let Some(request) = &self.plan.upgrade else {
+                connection.state = State::Open(socket);
+                return self.opened(at, &[]).map(|()| true);
+            };
+            connection.state = State::Upgrading(socket, Vec::new());
+            connection.send(request).map_err(|e| format!("cannot send the upgrade request: {e}"))?;
+        }
+        let State::Upgrading(socket, head) = &mut connection.state else { return Ok(false) };
+        let Some(tail) = read_response(socket, head)? else { return Ok(false) };
+        if let State::Upgrading(socket, _) = std::mem::replace(&mut connection.state, State::Gone) {
+            connection.state = State::Open(socket);
+        }
+        if let Some(hello) = &self.plan.hello {
+            connection.send(hello).map_err(|e| format!("cannot send the first frame: {e}"))?;
+        }
+        self.opened(at, &tail).map(|()| true)
+    }
+
+    fn opened(&mut self, at: usize, tail: &[u8]) -> Result<(), String> {
+        self.open += 1;
+        self.progress.open.store(self.open, Ordering::Release);
+        let (role, fd) = (self.connections[at].role, self.connections[at].fd());
+        if let Some(fd) = fd {
+            let change = if role == Role::Stalls {
+                self.epoll.remove(fd)
+            } else {
+                self.epoll.read_only(fd, at as u64)
+            };
+            change.map_err(|e| format!("epoll_ctl: {e}"))?;
+        }
+        if !tail.is_empty() {
+            self.take(at, tail);
+        }
+        Ok(())
+    }
+
+    /// Reads until the socket is empty: an edge is reported once.
+    /// `to_end`: an end of the stream may wait behind the bytes, and will not be reported again.
+    fn read(&mut self, at: usize, buffer: &mut [u8], to_end: bool) {
+        if self.connections[at].role == Role::Stalls && self.control.phase() < Phase::ReadStalled {
+            return;
+        }
+        while let State::Open(socket) = &mut self.connections[at].state {
+            match socket.read(buffer) {
+                Ok(0) => self.closed(at, Closed::End),
+                Ok(n) => {
+                    self.take(at, &buffer[..n]);
+                    if n < buffer.len() && !to_end {
+                        // Less than there was room for is all there was; what comes later is a new edge.
+                        return;
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => self.closed(at, Closed::Reset),
+            }
+        }
+    }
+
+    fn take(&mut self, at: usize, bytes: &[u8]) {
+        let connection = &mut self.connections[at];
+        let tally = if connection.role == Role::Stalls { &mut self.out.stalled } else { &mut self.out.tally };
+        tally.reads += 1;
+        tally.bytes += bytes.len() as u64;
+        let now_us = self.control.clock.now_us();
+        let mut desk = Desk { tape: &mut self.tape, tally, refusals: &self.control.refusals, now_us };
+        connection.stream.handle_bytes(bytes, &mut desk, &mut self.signals);
+        if !self.signals.is_empty() {
+            self.act(at);
+        }
+    }
+
+    #[cold]
+    fn act(&mut self, at: usize) {
+        for signal in std::mem::take(&mut self.signals) {
+            match signal {
+                Signal::Ping(payload) => {
+                    self.out.tally.pings += 1;
+                    if self.connections[at].send(&client_frame(opcode::PONG, &payload)).is_err() {
+                        self.closed(at, Closed::Reset);
+                    }
+                }
+                Signal::Close(code) => {
+                    let _ = self.connections[at].send(&client_frame(opcode::CLOSE, &code.to_be_bytes()));
+                    self.closed(at, Closed::Code(code));
+                }
+                Signal::Unreadable => self.closed(at, Closed::Unreadable),
+            }
+        }
+    }
+
+    /// The server, or what it sent, ended a connection.
+    fn closed(&mut self, at: usize, how: Closed) {
+        let connection = &mut self.connections[at];
+        if matches!(connection.state, State::Gone) {
+            return;
+        }
+        connection.state = State::Gone;
+        self.open -= 1;
+        self.progress.open.store(self.open, Ordering::Release);
+        let stalled = connection.role == Role::Stalls;
+        let tally = if stalled { &mut self.out.stalled } else { &mut self.out.tally };
+        *tally.closed.entry(how).or_default() += 1;
+        if stalled {
+            self.progress.stalled_left.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// A connection leaves and comes back as a new one, whose first message may be any.
+    fn rejoin(&mut self, at: usize) {
+        match self.connections[at].state {
+            State::Connecting(_) | State::Upgrading(..) => return,
+            State::Open(_) => {
+                self.settle(at, None);
+                self.connections[at].leave();
+                self.open -= 1;
+            }
+            State::Gone => {}
+        }
+        self.connections[at].stream = Stream::new(self.plan.framing, false);
+        match self.begin(at) {
+            Ok(()) => self.out.rejoined += 1,
+            Err(_) => self.out.rejoins_failed += 1,
+        }
+    }
+
+    /// Counts what a connection was passed over for.
+    fn settle(&mut self, at: usize, published: Option<u64>) {
+        let gaps = self.connections[at].stream.gaps(published, &self.control.refusals);
+        self.out.tally.faults.gaps += gaps;
+        self.out.connections_with_gaps += u64::from(gaps > 0);
+    }
+
+    /// Once everything is published: how many connections wait for some of it.
+    fn count_behind(&self) {
+        let Some(published) = self.control.published() else { return };
+        let behind = self.connections.iter().filter(|connection| {
+            connection.role != Role::Stalls
+                && matches!(connection.state, State::Open(_))
+                && connection.stream.tail(published, &self.control.refusals) > 0
+        });
+        self.progress.behind.store(behind.count() as u64, Ordering::Release);
+    }
+
+    /// The stalled ones wake up.
+    fn read_stalled(&mut self) -> Result<(), String> {
+        for (at, connection) in self.connections.iter().enumerate() {
+            if connection.role == Role::Stalls
+                && let Some(fd) = connection.fd()
+            {
+                self.epoll.add(fd, at as u64).map_err(|e| format!("epoll_ctl: {e}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The end: every connection's account is settled, then it leaves.
+    fn leave(&mut self) {
+        let published = self.control.published();
+        for at in 0..self.connections.len() {
+            if self.connections[at].role != Role::Stalls {
+                self.settle(at, published);
+            } else if !matches!(self.connections[at].state, State::Open(_)) {
+                let gaps = self.connections[at].stream.gaps(None, &self.control.refusals);
+                self.out.stalled.faults.gaps += gaps;
+            }
+            self.connections[at].leave();
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The tool against a server that is right, and against servers that make one mistake each: it must say which.
+#![allow(missing_docs)]
+
+mod server;
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::atomic::Ordering;
+
+use serde_json::Value;
+use server::{Mistake, Server, Wire};
+
+const DEVICES: u64 = 50;
+const MESSAGES: u64 = 600;
+
+fn bench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fanfare-bench")).args(arguments).output().unwrap()
+}
+
+/// A run of 600 messages in 1.2 seconds; the exit code and the JSON.
+fn run(name: &str, server: &Server, more: &[&str]) -> (i32, Value) {
+    let json = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.json"));
+    let file = json.to_str().unwrap();
+    let mut arguments = vec!["fanout", "--url", &server.url, "--api", &server.api, "--connections", "50"];
+    arguments.extend(["--rate", "500", "--seconds", "1", "--warmup", "0.2", "--drain", "1"]);
+    arguments.extend(["--tick-ms", "10", "--receiver-core", "0", "--quiet", "--json", file]);
+    arguments.extend(more);
+    let output = bench(&arguments);
+    let code = output.status.code().unwrap();
+    assert_ne!(code, 2, "{}", String::from_utf8_lossy(&output.stderr));
+    let json: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    (code, json["result"].clone())
+}
+
+fn faults(result: &Value) -> [u64; 4] {
+    ["gaps", "duplicates", "reorders", "malformed"].map(|name| result["faults"][name].as_u64().unwrap())
+}
+
+#[test]
+fn a_right_server_is_found_right_and_every_delivery_is_counted() {
+    for (wire, format) in [(Wire::GoPush, "go-push"), (Wire::Raw, "raw")] {
+        let server = Server::start(wire, Mistake::None);
+        let (code, result) = run(&format!("right-{format}"), &server, &["--format", format]);
+        assert_eq!((code, faults(&result)), (0, [0; 4]), "{result:#}");
+        assert_eq!(result["published"], MESSAGES);
+        assert_eq!(result["deliveries"], DEVICES * (MESSAGES - 100));
+        assert_eq!(result["latency"]["count"], DEVICES * (MESSAGES - 100));
+        assert_eq!(result["time_to_last"]["count"], MESSAGES - 100);
+        assert_eq!(result["pings_answered"], DEVICES);
+        assert_eq!(server.pongs.load(Ordering::SeqCst) as u64, DEVICES);
+    }
+}
+
+#[test]
+fn a_dropped_message_is_a_gap_on_one_connection() {
+    let server = Server::start(Wire::GoPush, Mistake::Drops(300));
+    let (code, result) = run("drops", &server, &[]);
+    assert_eq!((code, faults(&result)), (1, [1, 0, 0, 0]));
+    assert_eq!(result["connections_with_gaps"], 1);
+}
+
+#[test]
+fn a_dropped_last_message_is_a_gap_too() {
+    let server = Server::start(Wire::Raw, Mistake::Drops(599));
+    let (code, result) = run("drops-last", &server, &["--format", "raw"]);
+    assert_eq!((code, faults(&result)), (1, [1, 0, 0, 0]));
+}
+
+#[test]
+fn a_repeated_message_is_a_duplicate() {
+    let server = Server::start(Wire::GoPush, Mistake::Repeats(300));
+    let (code, result) = run("repeats", &server, &[]);
+    assert_eq!((code, faults(&result)), (1, [0, 1, 0, 0]));
+}
+
+#[test]
+fn two_messages_in_the_wrong_order_are_a_reorder() {
+    // At 500/s and ticks of 10 ms a publish has five messages, the first alone; 302 is never the last of its five.
+    let server = Server::start(Wire::GoPush, Mistake::Swaps(302));
+    let (code, result) = run("swaps", &server, &[]);
+    assert_eq!((code, faults(&result)), (1, [0, 0, 1, 0]));
+}
+
+#[test]
+fn a_changed_byte_is_malformed_and_its_message_is_missing() {
+    let server = Server::start(Wire::GoPush, Mistake::Corrupts(300));
+    let (code, result) = run("corrupts", &server, &[]);
+    assert_eq!((code, faults(&result)), (1, [1, 0, 0, 1]));
+    assert!(result["first_malformed"].as_str().unwrap().contains("xy"));
+}
+
+#[test]
+fn refused_messages_are_shown_and_nobody_is_blamed_for_their_absence() {
+    let server = Server::start(Wire::GoPush, Mistake::RefusesRequest(20));
+    let (code, result) = run("refuses", &server, &[]);
+    assert_eq!((code, faults(&result)), (0, [0; 4]));
+    assert!(result["refused"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_connection_that_the_server_closes_is_told_with_its_code_and_its_gap() {
+    let server = Server::start(Wire::GoPush, Mistake::Closes(300));
+    let (code, result) = run("closes", &server, &[]);
+    assert_eq!(code, 1);
+    assert_eq!(result["closed_by_server"]["4008"], 1);
+    assert_eq!(result["connections_with_gaps"], 1);
+}
+
+#[test]
+fn connections_that_come_and_go_disturb_nobody() {
+    let server = Server::start(Wire::GoPush, Mistake::None);
+    let (code, result) = run("churn", &server, &["--joins-leaves", "20"]);
+    assert_eq!((code, faults(&result)), (0, [0; 4]), "{result:#}");
+    assert!(result["rejoined"].as_u64().unwrap() >= 10);
+    assert!(result["deliveries"].as_u64().unwrap() >= DEVICES * (MESSAGES - 100));
+}
+
+#[test]
+fn a_stalled_connection_counts_in_no_percentile() {
+    let server = Server::start(Wire::GoPush, Mistake::None);
+    let (code, result) = run("stalled", &server, &["--stalled", "5"]);
+    assert_eq!((code, faults(&result)), (0, [0; 4]));
+    assert_eq!(result["deliveries"], DEVICES * (MESSAGES - 100));
+    assert_eq!(result["stalled"]["connections"], 5);
+    assert_eq!(result["stalled"]["messages"], 5 * MESSAGES);
+}
+
+#[test]
+fn the_floor_in_the_same_run_is_compared_with() {
+    let server = Server::start(Wire::GoPush, Mistake::None);
+    let (_, result) = run("floor", &server, &["--floor"]);
+    assert_eq!(result["floor"]["sockets"], DEVICES);
+    assert!(result["floor"]["sends_per_s"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn no_server_and_bad_arguments_are_one_sentence_and_exit_code_2() {
+    for (arguments, sentence) in [
+        (&["fanout", "--url", "ws://127.0.0.1:1/connect", "--receiver-core", "0"][..], "cannot connect"),
+        (&["fanout", "--url", "nonsense"], "is not a URL"),
+        (&["fanout", "--bytes", "10"], "a message has"),
+        (&["fanout", "--gateway", "/nonexistent/gateway"], "cannot start"),
+        (&["floor", "--bytes", "3"], "a message has"),
+    ] {
+        let output = bench(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(sentence), "{arguments:?}: {said}");
+        assert_eq!(said.trim().lines().count(), 1, "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_server_that_refuses_the_upgrade_is_quoted() {
+    let server = Server::start(Wire::GoPush, Mistake::None);
+    let path = ["fanout", "--url", &server.url, "--path", "/elsewhere", "--receiver-core", "0"];
+    let output = bench(&path);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("404 Not Found"));
+}
+
+#[test]
+fn both_senders_of_the_floor_deliver_every_byte() {
+    for sender in ["send", "uring"] {
+        for frames in [&[][..], &["--frames", "--items", "20"]] {
+            let mut arguments = vec!["floor", "--sockets", "100", "--bytes", "128,5000", "--seconds", "0.3"];
+            arguments.extend(["--sender", sender, "--receiver-core", "0"]);
+            arguments.extend(frames);
+            let output = bench(&arguments);
+            assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+            assert!(String::from_utf8_lossy(&output.stdout).contains("sends/s"));
+        }
+    }
+}

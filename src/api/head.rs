@@ -1,0 +1,255 @@
+//! The head of an HTTP/1.1 request: what it asks for, and where its body ends. Pure; RFC 9112.
+//!
+//! httparse reads the grammar; here is what the grammar leaves open: which heads are ambiguous and therefore refused.
+//! *Not here*: the body (`body`), bounds on bytes that are not here yet (`inbound`).
+
+use crate::api::refusal::{Code, Refusal};
+use crate::limits::{API_HEAD_BYTES_MAX, API_HEADERS_MAX};
+
+/// What the method is, as far as routes care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// GET
+    Get,
+    /// GET whose answer has no body.
+    Head,
+    /// POST
+    Post,
+    /// Anything else: no route has it.
+    Other,
+}
+
+/// How the body's end is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// After that many bytes.
+    Length(u64),
+    /// After the chunk of size 0 and its trailers.
+    Chunked,
+}
+
+/// A complete head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The method.
+    pub method: Method,
+    /// The path, percent-encoded as it came; begins with `/` unless the target was not a path.
+    pub path: String,
+    /// Where the body ends.
+    pub framing: Framing,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+    /// Another request may follow on the connection.
+    pub keep_alive: bool,
+}
+
+/// Reads a head from the beginning of `bytes`: the head and its length, or `None` when its end is not here yet.
+pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
+    let mut fields = [httparse::EMPTY_HEADER; API_HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut fields);
+    let length = match request.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) if length <= API_HEAD_BYTES_MAX => length,
+        Ok(httparse::Status::Partial) if bytes.len() <= API_HEAD_BYTES_MAX => return Ok(None),
+        Ok(_) => return Err(too_large()),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(Refusal::new(
+                Code::HeadTooLarge,
+                format!("a head has at most {API_HEADERS_MAX} header fields"),
+            ));
+        }
+        Err(httparse::Error::Version) => {
+            return Err(Refusal::new(Code::HttpVersion, "this server speaks HTTP/1.1"));
+        }
+        Err(error) => return Err(bad(format!("not an HTTP/1.1 request: {error}"))),
+    };
+    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+        return Err(bad("not an HTTP/1.1 request: an incomplete request line"));
+    };
+    let http_11 = version == 1;
+    let fields = Fields::collect(request.headers, http_11)?;
+    let head = Head {
+        method: match method {
+            "GET" => Method::Get,
+            "HEAD" => Method::Head,
+            "POST" => Method::Post,
+            _ => Method::Other,
+        },
+        path: path_of(target).to_owned(),
+        framing: fields.framing,
+        expects_continue: fields.expects_continue && http_11,
+        keep_alive: http_11 && !fields.close,
+    };
+    Ok(Some((head, length)))
+}
+
+/// The refusal of a head above its bound.
+pub fn too_large() -> Refusal {
+    Refusal::new(Code::HeadTooLarge, format!("a head has at most {API_HEAD_BYTES_MAX} bytes"))
+}
+
+fn bad(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+    Refusal::new(Code::BadRequest, message)
+}
+
+/// The path of a request target, without the query. RFC 9112, section 3.2.2: "a server MUST accept the absolute-form in
+/// requests even though most HTTP/1.1 clients will only send the absolute-form in requests to a proxy".
+fn path_of(target: &str) -> &str {
+    let target = match target.get(..7) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("http://") => {
+            let rest = &target[7..];
+            rest.find('/').map_or("/", |slash| &rest[slash..])
+        }
+        _ => target,
+    };
+    target.split_once('?').map_or(target, |(path, _)| path)
+}
+
+/// What the header fields say about the connection and the body.
+struct Fields {
+    framing: Framing,
+    expects_continue: bool,
+    close: bool,
+}
+
+impl Fields {
+    fn collect(headers: &[httparse::Header<'_>], http_11: bool) -> Result<Self, Refusal> {
+        let (mut hosts, mut length, mut chunked) = (0, None, false);
+        let (mut expects_continue, mut close) = (false, false);
+        for header in headers {
+            let value = header.value.trim_ascii();
+            if header.name.eq_ignore_ascii_case("host") {
+                hosts += 1;
+            } else if header.name.eq_ignore_ascii_case("content-length") {
+                // RFC 9110, section 8.6 allows a list of equal values; whoever sends one is confused or malicious.
+                if length.replace(decimal(value)?).is_some() {
+                    return Err(bad("more than one Content-Length"));
+                }
+            } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+                if chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(Refusal::new(
+                        Code::NotImplemented,
+                        "the one transfer coding here is `chunked`",
+                    ));
+                }
+                chunked = true;
+            } else if header.name.eq_ignore_ascii_case("expect") {
+                if !value.eq_ignore_ascii_case(b"100-continue") {
+                    let message = "the one expectation here is `100-continue`";
+                    return Err(Refusal::new(Code::ExpectationFailed, message));
+                }
+                expects_continue = true;
+            } else if header.name.eq_ignore_ascii_case("connection") {
+                let mut options = value.split(|byte| *byte == b',');
+                close |= options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
+            }
+        }
+        // RFC 9112, section 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
+        // message that lacks a Host header field and to any request message that contains more than one".
+        if hosts > 1 || (http_11 && hosts == 0) {
+            return Err(bad("an HTTP/1.1 request has exactly one Host"));
+        }
+        let framing = match (chunked, length) {
+            // RFC 9112, section 6.1: a sender that sends both may be smuggling, "a server MAY reject".
+            (true, Some(_)) => return Err(bad("both Content-Length and Transfer-Encoding")),
+            (true, None) if !http_11 => return Err(bad("Transfer-Encoding in an HTTP/1.0 request")),
+            (true, None) => Framing::Chunked,
+            (false, length) => Framing::Length(length.unwrap_or(0)),
+        };
+        Ok(Self { framing, expects_continue, close })
+    }
+}
+
+/// `1*DIGIT`: no sign, no blanks, no empty value.
+fn decimal(value: &[u8]) -> Result<u64, Refusal> {
+    let digits =
+        std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| bad("Content-Length is no number of bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(fields: &str) -> Result<Head, Code> {
+        let text = format!("POST /push/all HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+        parse(text.as_bytes()).map(|head| head.expect("complete").0).map_err(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn a_head_is_whole_or_not_at_every_split() {
+        let text =
+            b"GET /v1/topics/a%2Fb?x=1 HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Close\r\n\r\nrest";
+        let end = text.len() - 4;
+        for split in 0..end {
+            assert_eq!(parse(&text[..split]), Ok(None), "at {split}");
+        }
+        let (head, length) = parse(text).expect("a good head").expect("a whole head");
+        assert_eq!(length, end);
+        assert_eq!((head.method, head.path.as_str()), (Method::Get, "/v1/topics/a%2Fb"));
+        assert_eq!((head.framing, head.keep_alive), (Framing::Length(0), false));
+    }
+
+    #[test]
+    fn ambiguous_framing_is_refused() {
+        for fields in [
+            "Content-Length: 1\r\nContent-Length: 1\r\n",
+            "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: chunked\r\nContent-Length: 1\r\n",
+            "Content-Length: +1\r\n",
+            "Content-Length: 1, 1\r\n",
+            "Content-Length: \r\n",
+            "Content-Length: 0x10\r\n",
+            "Content-Length: 99999999999999999999\r\n",
+            "Content-Length : 1\r\n",
+            "Host: y\r\n",
+            " folded: x\r\n",
+        ] {
+            assert_eq!(head(fields), Err(Code::BadRequest), "{fields}");
+        }
+    }
+
+    #[test]
+    fn one_transfer_coding_is_understood() {
+        assert_eq!(head("Transfer-Encoding: Chunked\r\n").expect("good").framing, Framing::Chunked);
+        for coding in ["gzip, chunked", "identity", "chunked, chunked", "", "xchunked"] {
+            let fields = format!("Transfer-Encoding: {coding}\r\n");
+            assert_eq!(head(&fields), Err(Code::NotImplemented), "{coding}");
+        }
+        let twice = "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n";
+        assert_eq!(head(twice), Err(Code::NotImplemented));
+    }
+
+    #[test]
+    fn an_expectation_is_100_continue_or_refused() {
+        assert!(head("Expect: 100-Continue\r\n").expect("good").expects_continue);
+        assert_eq!(head("Expect: tea\r\n"), Err(Code::ExpectationFailed));
+    }
+
+    #[test]
+    fn http_1_0_has_no_keep_alive_no_chunks_and_needs_no_host() {
+        let (head, _) = parse(b"GET / HTTP/1.0\r\n\r\n").expect("good").expect("whole");
+        assert!(!head.keep_alive);
+        let chunked = parse(b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert_eq!(chunked.expect_err("refused").code, Code::BadRequest);
+        assert_eq!(parse(b"GET / HTTP/1.1\r\n\r\n").expect_err("no Host").code, Code::BadRequest);
+        assert_eq!(parse(b"PRI * HTTP/2.0\r\n\r\n").expect_err("version").code, Code::HttpVersion);
+    }
+
+    #[test]
+    fn an_absolute_target_is_its_path() {
+        assert_eq!(path_of("http://host:1/stats?x"), "/stats");
+        assert_eq!(path_of("HTTP://host"), "/");
+        assert_eq!(path_of("/stats?a=/b"), "/stats");
+        assert_eq!(path_of("*"), "*");
+    }
+
+    #[test]
+    fn a_head_above_its_bounds_is_refused_whether_whole_or_not() {
+        let long = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}", "b".repeat(API_HEAD_BYTES_MAX));
+        assert_eq!(parse(long.as_bytes()).expect_err("partial").code, Code::HeadTooLarge);
+        let whole = format!("{long}\r\n\r\n");
+        assert_eq!(parse(whole.as_bytes()).expect_err("whole").code, Code::HeadTooLarge);
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(API_HEADERS_MAX + 1));
+        assert_eq!(parse(many.as_bytes()).expect_err("many").code, Code::HeadTooLarge);
+    }
+}

@@ -1,0 +1,255 @@
+//! Requests out of the bytes of one API connection. Pure: bytes in, requests or a refusal out.
+//!
+//! ```text
+//!  Head ── head whole ─► Body ── body whole ─► Head (the next request; bytes may be here already)
+//!    └──── refused ────────┴───── refused ───► Refused (nothing more is read from this client)
+//! ```
+//! *Not here*: sockets and deadlines (`connection`), what a request means (`routes`).
+
+use bytes::{Bytes, BytesMut};
+
+use crate::api::body::{Decoder, Progress};
+use crate::api::head::{self, Head, Method};
+use crate::api::refusal::Refusal;
+
+/// A whole request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// The path, percent-encoded, without the query.
+    pub path: String,
+    /// The body; empty when there was none.
+    pub body: Bytes,
+    /// Another request may follow on the connection.
+    pub keep_alive: bool,
+}
+
+/// What the connection must do next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Read more.
+    Read,
+    /// Tell the client to go on (100), then read more.
+    Continue,
+    /// Answer.
+    Answer(Request),
+    /// Answer that, then close: where the next request begins is not known. The method is there when the head was.
+    Refuse(Refusal, Option<Method>),
+}
+
+/// Requests on their way in. Holds at most a head's bytes, one read's bytes and one body.
+#[derive(Debug)]
+pub struct Inbound {
+    state: State,
+    bytes: BytesMut,
+    /// Up to here there is no head's end.
+    searched: usize,
+    body_bytes_max: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    Head,
+    Body { head: Head, decoder: Decoder },
+    Refused,
+}
+
+impl Inbound {
+    /// A new connection's, with bodies up to that many bytes.
+    pub fn new(body_bytes_max: usize) -> Self {
+        Self { state: State::Head, bytes: BytesMut::new(), searched: 0, body_bytes_max }
+    }
+
+    /// Takes what was read.
+    pub fn handle_bytes(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Whether no byte of a next request is here.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Head) && self.bytes.is_empty()
+    }
+
+    /// What to do next. Call again after [`Step::Answer`]: the next request may be here.
+    pub fn poll_step(&mut self) -> Step {
+        loop {
+            match std::mem::replace(&mut self.state, State::Refused) {
+                State::Refused => return Step::Read,
+                State::Head => match self.take_head() {
+                    Ok(None) => {
+                        self.state = State::Head;
+                        return Step::Read;
+                    }
+                    Ok(Some(head)) => match Decoder::new(head.framing, self.body_bytes_max) {
+                        Ok(decoder) => {
+                            // RFC 9110, section 10.1.1: no 100 when some of the body is here, and none without a body.
+                            let waits = head.expects_continue
+                                && self.bytes.is_empty()
+                                && head.framing != head::Framing::Length(0);
+                            self.state = State::Body { head, decoder };
+                            if waits {
+                                return Step::Continue;
+                            }
+                        }
+                        Err(refusal) => return Step::Refuse(refusal, Some(head.method)),
+                    },
+                    Err(refusal) => return Step::Refuse(refusal, None),
+                },
+                State::Body { head, mut decoder } => match decoder.take(&mut self.bytes) {
+                    Ok(Progress::Partial) => {
+                        self.state = State::Body { head, decoder };
+                        return Step::Read;
+                    }
+                    Ok(Progress::Whole) => {
+                        self.state = State::Head;
+                        return Step::Answer(Request {
+                            method: head.method,
+                            path: head.path,
+                            body: decoder.into_bytes().into(),
+                            keep_alive: head.keep_alive,
+                        });
+                    }
+                    Err(refusal) => return Step::Refuse(refusal, Some(head.method)),
+                },
+            }
+        }
+    }
+
+    fn take_head(&mut self) -> Result<Option<Head>, Refusal> {
+        // A head ends with a line's end. Without a new one there is nothing to parse again: a client that sends
+        // single bytes does not make each of them cost a whole head.
+        let fresh = &self.bytes[self.searched.min(self.bytes.len())..];
+        if !fresh.contains(&b'\n') && self.bytes.len() <= crate::limits::API_HEAD_BYTES_MAX {
+            self.searched = self.bytes.len();
+            return Ok(None);
+        }
+        self.searched = self.bytes.len();
+        let Some((head, length)) = head::parse(&self.bytes)? else { return Ok(None) };
+        let _ = self.bytes.split_to(length);
+        self.searched = 0;
+        Ok(Some(head))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::api::refusal::Code;
+    use crate::limits::API_HEAD_BYTES_MAX;
+
+    const THREE: &[u8] = b"POST /push/all HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\nitems=1\
+        POST /v1/push HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n\
+        GET /stats HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+    fn requests(inbound: &mut Inbound) -> Vec<(String, Vec<u8>, bool)> {
+        let mut requests = Vec::new();
+        loop {
+            match inbound.poll_step() {
+                Step::Answer(request) => {
+                    requests.push((request.path, request.body.to_vec(), request.keep_alive));
+                }
+                Step::Read => return requests,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn the_three() -> Vec<(String, Vec<u8>, bool)> {
+        vec![
+            ("/push/all".into(), b"items=1".to_vec(), true),
+            ("/v1/push".into(), b"{}".to_vec(), true),
+            ("/stats".into(), Vec::new(), false),
+        ]
+    }
+
+    #[test]
+    fn pipelined_requests_come_out_one_by_one() {
+        let mut inbound = Inbound::new(100);
+        inbound.handle_bytes(THREE);
+        assert_eq!(requests(&mut inbound), the_three());
+        assert!(inbound.is_idle());
+    }
+
+    proptest! {
+        #[test]
+        fn requests_are_the_same_however_the_bytes_are_cut(cuts in prop::collection::vec(1_usize..40, 1..40)) {
+            let (mut inbound, mut rest, mut got) = (Inbound::new(100), THREE, Vec::new());
+            for cut in cuts.iter().cycle() {
+                let (piece, tail) = rest.split_at((*cut).min(rest.len()));
+                inbound.handle_bytes(piece);
+                got.extend(requests(&mut inbound));
+                rest = tail;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(got, the_three());
+        }
+
+        #[test]
+        fn any_bytes_end_in_a_step(bytes in prop::collection::vec(any::<u8>(), 0..2000), cut in 1_usize..300) {
+            let mut inbound = Inbound::new(100);
+            'bytes: for piece in bytes.chunks(cut) {
+                inbound.handle_bytes(piece);
+                loop {
+                    match inbound.poll_step() {
+                        Step::Read | Step::Continue => break,
+                        Step::Answer(_) => {}
+                        Step::Refuse(refusal, _) => {
+                            prop_assert!((400..=505).contains(&refusal.code.status()));
+                            break 'bytes;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_that_waits_is_told_once_and_one_that_does_not_is_not() {
+        let head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
+        let mut inbound = Inbound::new(100);
+        inbound.handle_bytes(head);
+        assert_eq!(inbound.poll_step(), Step::Continue);
+        assert_eq!(inbound.poll_step(), Step::Read);
+        inbound.handle_bytes(b"ab");
+        assert!(matches!(inbound.poll_step(), Step::Answer(request) if request.body == "ab"));
+        inbound.handle_bytes(head);
+        inbound.handle_bytes(b"cd");
+        assert!(matches!(inbound.poll_step(), Step::Answer(request) if request.body == "cd"));
+    }
+
+    #[test]
+    fn a_body_above_its_bound_is_refused_before_it_comes() {
+        let mut inbound = Inbound::new(100);
+        inbound.handle_bytes(
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 101\r\nExpect: 100-continue\r\n\r\n",
+        );
+        assert!(matches!(
+            inbound.poll_step(),
+            Step::Refuse(Refusal { code: Code::BodyTooLarge, .. }, Some(Method::Post))
+        ));
+        assert_eq!(inbound.poll_step(), Step::Read, "nothing follows a refusal");
+    }
+
+    #[test]
+    fn an_endless_head_is_refused_at_its_bound_with_and_without_lines() {
+        for filler in ["a", "\r\n"] {
+            let mut inbound = Inbound::new(100);
+            let mut fed = 0;
+            let code = loop {
+                inbound.handle_bytes(filler.as_bytes());
+                fed += filler.len();
+                match inbound.poll_step() {
+                    Step::Read => assert!(fed <= API_HEAD_BYTES_MAX + filler.len()),
+                    Step::Refuse(refusal, None) => break refusal.code,
+                    other => panic!("{other:?}"),
+                }
+            };
+            assert!(matches!(code, Code::HeadTooLarge | Code::BadRequest), "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Why a request was refused: one closed table from code to status, and what its sender is told.
+//!
+//! *Not here*: which check refuses what.
+
+use std::borrow::Cow;
+
+use crate::metrics::PublishRefused;
+
+/// What a refused request gets: a status and `{"error":{"code","message"}}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// For programs.
+    pub code: Code,
+    /// For people: one sentence, what is wrong and what would be right.
+    pub message: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// A refusal with a sentence.
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// Every code that an error can carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The request is no HTTP/1.1, or its framing is ambiguous.
+    BadRequest,
+    /// The body of `/v1/push` is not the object that it must be.
+    BadBody,
+    /// `items` is missing or no JSON array.
+    BadItems,
+    /// A topic or room is missing or no topic's name.
+    BadTopic,
+    /// No such path.
+    NotFound,
+    /// The path has other methods.
+    MethodNotAllowed,
+    /// The request did not arrive whole in time.
+    RequestTimeout,
+    /// The body is above its bound.
+    BodyTooLarge,
+    /// A message is above its bound, or there are too many in one request.
+    MessageTooLarge,
+    /// An `Expect` other than `100-continue`.
+    ExpectationFailed,
+    /// The queue to the ingest core is full.
+    QueueFull,
+    /// The request's head is above its bound.
+    HeadTooLarge,
+    /// A transfer coding other than `chunked`.
+    NotImplemented,
+    /// Redis is configured and does not take publishes now.
+    RedisUnavailable,
+    /// The process is stopping.
+    ShuttingDown,
+    /// The ingest core or a shard did not answer in time.
+    NoAnswer,
+    /// The process is not ready for traffic.
+    NotReady,
+    /// As many API connections as there may be.
+    TooManyConnections,
+    /// A version of HTTP other than 1.0 and 1.1.
+    HttpVersion,
+}
+
+impl Code {
+    /// All of them.
+    pub const ALL: [Self; 19] = [
+        Self::BadRequest,
+        Self::BadBody,
+        Self::BadItems,
+        Self::BadTopic,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::BodyTooLarge,
+        Self::MessageTooLarge,
+        Self::ExpectationFailed,
+        Self::QueueFull,
+        Self::HeadTooLarge,
+        Self::NotImplemented,
+        Self::RedisUnavailable,
+        Self::ShuttingDown,
+        Self::NoAnswer,
+        Self::NotReady,
+        Self::TooManyConnections,
+        Self::HttpVersion,
+    ];
+
+    /// The status and the code's name in the error's body.
+    const fn row(self) -> (u16, &'static str) {
+        match self {
+            Self::BadRequest => (400, "bad_request"),
+            Self::BadBody => (400, "bad_body"),
+            Self::BadItems => (400, "bad_items"),
+            Self::BadTopic => (400, "bad_topic"),
+            Self::NotFound => (404, "not_found"),
+            Self::MethodNotAllowed => (405, "method_not_allowed"),
+            Self::RequestTimeout => (408, "request_timeout"),
+            Self::BodyTooLarge => (413, "body_too_large"),
+            Self::MessageTooLarge => (413, "message_too_large"),
+            Self::ExpectationFailed => (417, "expectation_failed"),
+            Self::QueueFull => (429, "queue_full"),
+            Self::HeadTooLarge => (431, "head_too_large"),
+            Self::NotImplemented => (501, "not_implemented"),
+            Self::RedisUnavailable => (503, "redis_unavailable"),
+            Self::ShuttingDown => (503, "shutting_down"),
+            Self::NoAnswer => (503, "no_answer"),
+            Self::NotReady => (503, "not_ready"),
+            Self::TooManyConnections => (503, "too_many_connections"),
+            Self::HttpVersion => (505, "http_version_not_supported"),
+        }
+    }
+
+    /// The HTTP status.
+    pub const fn status(self) -> u16 {
+        self.row().0
+    }
+
+    /// The code in the error's body.
+    pub const fn label(self) -> &'static str {
+        self.row().1
+    }
+
+    /// Whether the same request may succeed a moment later: such an answer carries `Retry-After`.
+    pub const fn passes(self) -> bool {
+        matches!(
+            self,
+            Self::QueueFull
+                | Self::RedisUnavailable
+                | Self::NoAnswer
+                | Self::NotReady
+                | Self::TooManyConnections
+        )
+    }
+
+    /// The counter of a publish that was refused with this code.
+    pub const fn counter(self) -> PublishRefused {
+        match self {
+            Self::BodyTooLarge | Self::MessageTooLarge => PublishRefused::TooLarge,
+            Self::QueueFull => PublishRefused::QueueFull,
+            Self::RedisUnavailable => PublishRefused::RedisUnavailable,
+            Self::ShuttingDown => PublishRefused::ShuttingDown,
+            _ => PublishRefused::Bad,
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! Every key, in one table: where it goes in [`Config`], what it takes, and how it is written.
+//!
+//! File, environment, flags, `--print-config` and the tests of `fanfare.toml` all read this table: a new key is a field
+//! of [`Config`], a row here and a commented line in `fanfare.toml`.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::given::Given;
+use super::{
+    Config, LivenessCounts, LogFormat, OutboxPolicy, REDIS_PREFIX_DEFAULT, Redis, RedisUrl, TopicTemplate,
+};
+use crate::limits;
+
+/// One key.
+pub(super) struct Key {
+    pub(super) section: &'static str,
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+}
+
+/// What a key takes, and the way into and out of the draft. A setter sees only what its kind admits.
+pub(super) enum Kind {
+    /// A whole number within a range, both ends included.
+    Whole { min: u64, max: u64, set: fn(&mut Draft, u64), get: fn(&Draft) -> u64 },
+    /// A whole number from 1, or "auto".
+    AutoOr { max: usize, set: fn(&mut Draft, Option<NonZeroUsize>), get: fn(&Draft) -> Option<NonZeroUsize> },
+    /// true or false.
+    Switch { set: fn(&mut Draft, bool), get: fn(&Draft) -> bool },
+    /// One of a few words, by its position.
+    Choice { words: &'static [&'static str], set: fn(&mut Draft, usize), get: fn(&Draft) -> usize },
+    /// Text that a parser looks at.
+    Text { set: fn(&mut Draft, &str) -> Result<(), Wrong>, get: fn(&Draft) -> String },
+    /// Several texts.
+    List { set: fn(&mut Draft, &[&str]) -> Result<(), Wrong>, get: fn(&Draft) -> Vec<String> },
+}
+
+/// Why a value is refused.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    pub(super) what: String,
+    pub(super) remedy: String,
+}
+
+/// A configuration under construction: the prefix has a place although there may be no Redis.
+pub(super) struct Draft {
+    pub(super) config: Config,
+    redis_prefix: String,
+}
+
+impl From<Config> for Draft {
+    fn from(config: Config) -> Self {
+        let prefix = config.redis.as_ref().map_or(REDIS_PREFIX_DEFAULT, |redis| &redis.prefix);
+        Self { redis_prefix: prefix.to_owned(), config }
+    }
+}
+
+impl Draft {
+    pub(super) fn finish(mut self) -> Config {
+        if let Some(redis) = &mut self.config.redis {
+            redis.prefix = self.redis_prefix;
+        }
+        self.config
+    }
+}
+
+const POLICIES: [OutboxPolicy; 3] = [OutboxPolicy::Close, OutboxPolicy::DropOldest, OutboxPolicy::LatestOnly];
+const LIVENESS: [LivenessCounts; 2] = [LivenessCounts::AnyFrame, LivenessCounts::PingOnly];
+const FORMATS: [LogFormat; 2] = [LogFormat::Text, LogFormat::Json];
+
+/// A row of [`KEYS`].
+const fn key(section: &'static str, name: &'static str, kind: Kind) -> Key {
+    Key { section, name, kind }
+}
+
+/// The rows, in the order of `fanfare.toml`.
+#[rustfmt::skip]
+pub(super) static KEYS: [Key; 25] = [
+    key("server", "listen", Kind::Text {
+        set: |d, text| address(text).map(|it| d.config.server.listen = it),
+        get: |d| d.config.server.listen.to_string(),
+    }),
+    key("server", "shards", Kind::AutoOr {
+        max: limits::SHARDS_MAX,
+        set: |d, n| d.config.server.shards = n,
+        get: |d| d.config.server.shards,
+    }),
+    key("server", "pin", Kind::Switch {
+        set: |d, on| d.config.server.pin = on,
+        get: |d| d.config.server.pin,
+    }),
+    key("server", "spin_us", Kind::Whole {
+        min: 0, max: 1_000,
+        set: |d, n| d.config.server.spin = Duration::from_micros(n),
+        get: |d| d.config.server.spin.as_micros() as u64,
+    }),
+    key("server", "drain_s", Kind::Whole {
+        min: 0, max: 3_600,
+        set: |d, n| d.config.server.drain = Duration::from_secs(n),
+        get: |d| d.config.server.drain.as_secs(),
+    }),
+    key("api", "listen", Kind::Text {
+        set: |d, text| address(text).map(|it| d.config.api.listen = it),
+        get: |d| d.config.api.listen.to_string(),
+    }),
+    key("api", "body_bytes_max", Kind::Whole {
+        min: 1_024, max: 64 * 1024 * 1024,
+        set: |d, n| d.config.api.body_bytes_max = n as usize,
+        get: |d| d.config.api.body_bytes_max as u64,
+    }),
+    key("redis", "url", Kind::Text {
+        set: |d, text| redis(text).map(|it| d.config.redis = it),
+        get: |d| d.config.redis.as_ref().map_or_else(String::new, |redis| redis.url.to_string()),
+    }),
+    key("redis", "prefix", Kind::Text {
+        set: |d, text| prefix(text).map(|it| d.redis_prefix = it),
+        get: |d| d.redis_prefix.clone(),
+    }),
+    key("merge", "messages_max", Kind::Whole {
+        min: 1, max: 10_000,
+        set: |d, n| d.config.merge.messages_max = n as usize,
+        get: |d| d.config.merge.messages_max as u64,
+    }),
+    key("merge", "bytes_max", Kind::Whole {
+        min: 1, max: limits::ROUND_BYTES_MAX as u64,
+        set: |d, n| d.config.merge.bytes_max = n as usize,
+        get: |d| d.config.merge.bytes_max as u64,
+    }),
+    key("merge", "delay_ms", Kind::Whole {
+        min: 0, max: 10_000,
+        set: |d, n| d.config.merge.delay = Duration::from_millis(n),
+        get: |d| d.config.merge.delay.as_millis() as u64,
+    }),
+    key("clients", "message_bytes_max", Kind::Whole {
+        min: 125, max: limits::MESSAGE_BYTES_MAX as u64,
+        set: |d, n| d.config.clients.message_bytes_max = n as usize,
+        get: |d| d.config.clients.message_bytes_max as u64,
+    }),
+    key("clients", "upgrade_deadline_s", Kind::Whole {
+        min: 1, max: 300,
+        set: |d, n| d.config.clients.upgrade_deadline = Duration::from_secs(n),
+        get: |d| d.config.clients.upgrade_deadline.as_secs(),
+    }),
+    key("clients", "handshakes_max", Kind::Whole {
+        min: 1, max: 65_536,
+        set: |d, n| d.config.clients.handshakes_max = n as usize,
+        get: |d| d.config.clients.handshakes_max as u64,
+    }),
+    key("clients", "topics_max", Kind::Whole {
+        min: 1, max: limits::TOPICS_PER_CONNECTION_MAX as u64,
+        set: |d, n| d.config.clients.topics_max = n as usize,
+        get: |d| d.config.clients.topics_max as u64,
+    }),
+    key("clients", "auto_join", Kind::List {
+        set: |d, texts| templates(texts).map(|it| d.config.clients.auto_join = it),
+        get: |d| d.config.clients.auto_join.iter().map(ToString::to_string).collect(),
+    }),
+    key("clients", "liveness_s", Kind::Whole {
+        min: 2, max: 86_400,
+        set: |d, n| d.config.clients.liveness = Duration::from_secs(n),
+        get: |d| d.config.clients.liveness.as_secs(),
+    }),
+    key("clients", "liveness", Kind::Choice {
+        words: &["any-frame", "ping-only"],
+        set: |d, n| d.config.clients.liveness_counts = LIVENESS[n],
+        get: |d| d.config.clients.liveness_counts as usize,
+    }),
+    key("clients", "server_ping", Kind::Switch {
+        set: |d, on| d.config.clients.server_ping = on,
+        get: |d| d.config.clients.server_ping,
+    }),
+    key("outbox", "bytes_max", Kind::Whole {
+        min: limits::ROUND_BYTES_MAX as u64 + 1, max: 64 * 1024 * 1024,
+        set: |d, n| d.config.outbox.bytes_max = n as usize,
+        get: |d| d.config.outbox.bytes_max as u64,
+    }),
+    key("outbox", "age_max_s", Kind::Whole {
+        min: 1, max: 3_600,
+        set: |d, n| d.config.outbox.age_max = Duration::from_secs(n),
+        get: |d| d.config.outbox.age_max.as_secs(),
+    }),
+    key("outbox", "policy", Kind::Choice {
+        words: &["close", "drop-oldest", "latest-only"],
+        set: |d, n| d.config.outbox.policy = POLICIES[n],
+        get: |d| d.config.outbox.policy as usize,
+    }),
+    key("log", "level", Kind::Text {
+        set: |d, text| log_filter(text).map(|it| d.config.log.level = it),
+        get: |d| d.config.log.level.clone(),
+    }),
+    key("log", "format", Kind::Choice {
+        words: &["text", "json"],
+        set: |d, n| d.config.log.format = FORMATS[n],
+        get: |d| d.config.log.format as usize,
+    }),
+];
+
+/// The position of a key in [`KEYS`].
+pub(super) fn position(section: &str, name: &str) -> Option<usize> {
+    KEYS.iter().position(|key| key.section == section && key.name == name)
+}
+
+/// The sections, each once.
+pub(super) fn sections() -> impl Iterator<Item = &'static str> {
+    KEYS.chunk_by(|a, b| a.section == b.section).map(|keys| keys[0].section)
+}
+
+impl Key {
+    /// `section.name`
+    pub(super) fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+
+    /// `FANFARE_SECTION_NAME`
+    pub(super) fn variable(&self) -> String {
+        format!("FANFARE_{}_{}", self.section, self.name).to_ascii_uppercase()
+    }
+
+    /// Checks a value and puts it into the draft, or leaves the draft as it is.
+    pub(super) fn set(&self, given: &Given, draft: &mut Draft) -> Result<(), Wrong> {
+        let wrong =
+            || Wrong { what: format!("{given} is not {}", self.kind.noun()), remedy: self.kind.remedy() };
+        match &self.kind {
+            Kind::Whole { min, max, set, .. } => {
+                let number = given.whole().ok_or_else(wrong)?;
+                let number = in_range(number, *min, *max).map_err(|what| Wrong { what, ..wrong() })?;
+                set(draft, number);
+            }
+            Kind::AutoOr { set, .. } if given.text() == Some("auto") => set(draft, None),
+            Kind::AutoOr { max, set, .. } => {
+                let number = given.whole().ok_or_else(wrong)?;
+                let number = in_range(number, 1, *max as u64).map_err(|what| Wrong { what, ..wrong() })?;
+                set(draft, NonZeroUsize::new(number as usize));
+            }
+            Kind::Switch { set, .. } => set(draft, given.switch().ok_or_else(wrong)?),
+            Kind::Choice { words, set, .. } => {
+                let word = given.text().ok_or_else(wrong)?;
+                set(draft, words.iter().position(|known| *known == word).ok_or_else(wrong)?);
+            }
+            Kind::Text { set, .. } => set(draft, given.text().ok_or_else(wrong)?)?,
+            Kind::List { set, .. } => set(draft, &given.list().ok_or_else(wrong)?)?,
+        }
+        Ok(())
+    }
+
+    /// The draft's value as TOML. A password in it is hidden.
+    pub(super) fn show(&self, draft: &Draft) -> String {
+        let quoted = |text: String| toml::Value::String(text).to_string();
+        match &self.kind {
+            Kind::Whole { get, .. } => get(draft).to_string(),
+            Kind::AutoOr { get, .. } => get(draft).map_or_else(|| quoted("auto".into()), |n| n.to_string()),
+            Kind::Switch { get, .. } => get(draft).to_string(),
+            Kind::Choice { words, get, .. } => quoted(words[get(draft)].into()),
+            Kind::Text { get, .. } => quoted(get(draft)),
+            Kind::List { get, .. } => {
+                format!("[{}]", get(draft).into_iter().map(quoted).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}
+
+impl Kind {
+    /// What a value of the wrong type is not.
+    fn noun(&self) -> &'static str {
+        match self {
+            Self::Whole { .. } => "a whole number",
+            Self::AutoOr { .. } => "\"auto\" or a whole number",
+            Self::Switch { .. } => "true or false",
+            Self::Choice { .. } => "a word that is known here",
+            Self::Text { .. } => "text",
+            Self::List { .. } => "a list of texts",
+        }
+    }
+
+    /// What to give instead; for numbers and words, the range as `fanfare.toml` states it.
+    pub(super) fn remedy(&self) -> String {
+        match self {
+            Self::Whole { min, max, .. } => format!("give a whole number from {min} to {max}"),
+            Self::AutoOr { max, .. } => format!("give \"auto\" or a whole number from 1 to {max}"),
+            Self::Switch { .. } => "give true or false".into(),
+            Self::Choice { words, .. } => format!("give \"{}\"", words.join("\" or \"")),
+            Self::Text { .. } => "put it in quotes".into(),
+            Self::List { .. } => "give texts in quotes, such as [\"a\", \"b\"]".into(),
+        }
+    }
+}
+
+fn in_range(number: i128, min: u64, max: u64) -> Result<u64, String> {
+    match u64::try_from(number) {
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        _ if number < i128::from(min) => Err(format!("{number} is less than {min}")),
+        _ => Err(format!("{number} is more than {max}")),
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, Wrong> {
+    text.parse().map_err(|_| Wrong {
+        what: format!("{text:?} is not an IP address with a port"),
+        remedy: "give one such as 0.0.0.0:7777 or [::]:7777".into(),
+    })
+}
+
+fn redis(text: &str) -> Result<Option<Redis>, Wrong> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match text.parse::<RedisUrl>() {
+        Ok(url) => Ok(Some(Redis { url, prefix: REDIS_PREFIX_DEFAULT.into() })),
+        Err(bad) => Err(Wrong { what: bad.to_string(), remedy: bad.remedy().into() }),
+    }
+}
+
+fn prefix(text: &str) -> Result<String, Wrong> {
+    let what = if text.is_empty() {
+        "the prefix is empty, so every channel of the server would be subscribed".into()
+    } else if text.len() > limits::REDIS_PREFIX_BYTES_MAX {
+        format!("the prefix is longer than {} bytes", limits::REDIS_PREFIX_BYTES_MAX)
+    } else if text.contains(|c: char| c.is_whitespace() || c.is_control() || "*?[]\\".contains(c)) {
+        "the prefix has a space or a character that PSUBSCRIBE reads as a pattern".into()
+    } else {
+        return Ok(text.to_owned());
+    };
+    let remedy = format!("give a prefix such as {REDIS_PREFIX_DEFAULT:?} without spaces and * ? [ ] \\");
+    Err(Wrong { what, remedy })
+}
+
+fn templates(texts: &[&str]) -> Result<Vec<TopicTemplate>, Wrong> {
+    let parse = |text: &&str| {
+        text.parse().map_err(|bad: super::template::BadTemplate| Wrong {
+            what: format!("{text:?} is no topic: {bad}"),
+            remedy: "write a topic with query parameters in braces, such as {product_id}:{alias_key}".into(),
+        })
+    };
+    texts.iter().map(parse).collect()
+}
+
+/// A filter takes any word as the name of a module, so that a misspelt level would silence the log without a word:
+/// a directive here is a level, or has a `=`. Filters with spans, whose fields have commas of their own, are only parsed.
+fn log_filter(text: &str) -> Result<String, Wrong> {
+    let wrong = |what: String| Wrong {
+        what,
+        remedy: "give off, error, warn, info, debug or trace, or a list such as warn,fanfare=debug".into(),
+    };
+    // An empty word parses as a level too.
+    let is_level = |word: &str| !word.is_empty() && word.parse::<tracing::metadata::LevelFilter>().is_ok();
+    let is_directive = |word: &str| word.contains('=') || is_level(word);
+    if text.is_empty() {
+        return Err(wrong("there is no log level".into()));
+    }
+    if !text.contains('[')
+        && let Some(word) = text.split(',').find(|word| !is_directive(word))
+    {
+        return Err(wrong(format!("{word:?} is no log level")));
+    }
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(wrong(format!("{text:?} is no log filter ({error})"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(path: (&str, &str), given: &Given) -> Result<Config, Wrong> {
+        let mut draft = Draft::from(Config::default());
+        KEYS[position(path.0, path.1).expect("a key")].set(given, &mut draft)?;
+        Ok(draft.finish())
+    }
+
+    #[test]
+    fn no_two_keys_share_a_path_or_a_variable() {
+        for (n, key) in KEYS.iter().enumerate() {
+            assert_eq!(position(key.section, key.name), Some(n));
+            assert!(KEYS[..n].iter().all(|other| other.variable() != key.variable()));
+        }
+        assert_eq!(
+            sections().collect::<Vec<_>>(),
+            ["server", "api", "redis", "merge", "clients", "outbox", "log"]
+        );
+    }
+
+    #[test]
+    fn a_number_at_either_end_of_its_range_is_taken_and_one_beyond_is_not() {
+        for key in &KEYS {
+            let Kind::Whole { min, max, get, .. } = key.kind else { continue };
+            for (number, taken) in [(min, true), (max, true), (max + 1, false)] {
+                let mut draft = Draft::from(Config::default());
+                let outcome = key.set(&Given::Whole(number.into()), &mut draft);
+                assert_eq!(outcome.is_ok(), taken, "{} = {number}", key.path());
+                assert!(!taken || get(&draft) == number, "{} reads back", key.path());
+            }
+            assert!(
+                key.set(&Given::Whole(i128::from(min) - 1), &mut Draft::from(Config::default())).is_err()
+            );
+        }
+    }
+
+    #[test]
+    fn every_word_and_switch_reads_back_as_it_was_set() {
+        for key in &KEYS {
+            let mut draft = Draft::from(Config::default());
+            match key.kind {
+                Kind::Choice { words, get, .. } => {
+                    for (n, word) in words.iter().enumerate() {
+                        key.set(&Given::Text((*word).into()), &mut draft).expect("a known word");
+                        assert_eq!(get(&draft), n, "{} = {word}", key.path());
+                    }
+                }
+                Kind::Switch { get, .. } => {
+                    for on in [true, false] {
+                        key.set(&Given::Switch(on), &mut draft).expect("a switch");
+                        assert_eq!(get(&draft), on, "{}", key.path());
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn shards_are_auto_or_a_number() {
+        let shards = |given| set(("server", "shards"), &given).map(|config| config.server.shards);
+        assert_eq!(shards(Given::Text("auto".into())).expect("auto"), None);
+        assert_eq!(shards(Given::Plain("3".into())).expect("a number"), NonZeroUsize::new(3));
+        assert!(shards(Given::Whole(0)).is_err());
+        assert!(shards(Given::Whole(limits::SHARDS_MAX as i128 + 1)).is_err());
+        assert!(shards(Given::Plain("many".into())).is_err());
+    }
+
+    #[test]
+    fn a_misspelt_log_level_is_not_taken_for_a_module() {
+        for good in
+            ["info", "INFO", "off", "warn,fanfare=debug", "fanfare::shard=trace", "[conn{id=3}]=debug"]
+        {
+            assert!(log_filter(good).is_ok(), "{good}");
+        }
+        for bad in ["", "inof", "warn,debgu", "fanfare=loud", "info,"] {
+            assert!(log_filter(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_that_psubscribe_would_expand_is_refused() {
+        for bad in ["", "a*", "a?", "[ab]", "a b", "a\\", "a\n"] {
+            assert!(prefix(bad).is_err(), "{bad:?}");
+        }
+        assert!(prefix(&"x".repeat(limits::REDIS_PREFIX_BYTES_MAX + 1)).is_err());
+        assert_eq!(prefix("shop:push:").expect("a prefix"), "shop:push:");
+    }
+
+    #[test]
+    fn a_bad_redis_url_does_not_appear_in_its_message() {
+        let wrong =
+            set(("redis", "url"), &Given::Plain("redis://:hunter2@host:port".into())).expect_err("no port");
+        assert!(!format!("{wrong:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,289 @@
+//! What a slow connection still owes its client: batches by reference, control frames by value.
+//!
+//! Exists only while something is owed. An item is one or more complete frames; once a byte of an item was sent, the
+//! rest of that frame has to follow before anything else. *Not here*: when to send (`shard`), what to do with a
+//! connection that is too slow (its owner decides on [`Delivery`]).
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::Tick;
+use super::subscriptions::TopicId;
+use crate::config::{Outbox as Bounds, OutboxPolicy};
+use crate::wire::frame;
+
+/// What became of a batch for a slow connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Delivery {
+    /// It waits; so many messages that waited were dropped for it (policies other than close; the batch's own messages
+    /// if it alone does not fit).
+    Queued {
+        /// Messages dropped.
+        dropped: u32,
+    },
+    /// The bound is reached and the policy is to close.
+    TooSlow,
+}
+
+/// Frames that were not sent yet.
+#[derive(Debug)]
+struct Item {
+    bytes: Bytes,
+    since: Tick,
+    /// Whose messages and how many; `None`: a control frame, or the rest of a frame, which no policy drops.
+    batch: Option<(TopicId, u32)>,
+}
+
+/// The queue of one slow connection.
+#[derive(Debug)]
+pub struct Outbox {
+    items: VecDeque<Item>,
+    /// Bytes of the first item that were sent already.
+    sent: usize,
+    /// Bytes that are owed.
+    bytes: usize,
+    /// When the oldest item came, or progress was last made on an empty one.
+    began: Tick,
+    /// Whether the socket is watched for room; owned by the shard.
+    pub awaits_room: bool,
+}
+
+impl Outbox {
+    /// An outbox that owes nothing yet.
+    pub fn new(now: Tick) -> Self {
+        Self { items: VecDeque::new(), sent: 0, bytes: 0, began: now, awaits_room: false }
+    }
+
+    /// Bytes that are owed.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing is owed.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// How long the oldest item has waited.
+    pub fn age(&self, now: Tick) -> u32 {
+        now.since(self.items.front().map_or(self.began, |item| item.since))
+    }
+
+    /// Appends the rest of a batch whose first `sent` bytes the kernel has taken.
+    pub fn push_rest(&mut self, frames: Bytes, sent: usize, topic: TopicId, messages: u32, now: Tick) {
+        debug_assert!(self.items.is_empty(), "a short send means that nothing was owed before it");
+        self.bytes = frames.len() - sent;
+        self.sent = sent;
+        self.items.push_back(Item { bytes: frames, since: now, batch: Some((topic, messages)) });
+    }
+
+    /// Appends frames that no policy drops. Their bytes count against the bound: see [`Outbox::is_over`].
+    pub fn push_control(&mut self, frames: Bytes, now: Tick) {
+        self.bytes += frames.len();
+        self.items.push_back(Item { bytes: frames, since: now, batch: None });
+    }
+
+    /// Whether more is owed than the bound allows, control frames included.
+    pub fn is_over(&self, bounds: &Bounds) -> bool {
+        self.bytes > bounds.bytes_max
+    }
+
+    /// Appends a batch, as the policy says.
+    pub fn push_batch(
+        &mut self,
+        frames: &Bytes,
+        topic: TopicId,
+        messages: u32,
+        now: Tick,
+        bounds: &Bounds,
+    ) -> Delivery {
+        let mut dropped = 0;
+        if bounds.policy == OutboxPolicy::LatestOnly {
+            dropped += self.drop_where(|item| item.batch.is_some_and(|(of, _)| of == topic), usize::MAX);
+        }
+        let excess = (self.bytes + frames.len()).saturating_sub(bounds.bytes_max);
+        if excess > 0 {
+            if bounds.policy == OutboxPolicy::Close {
+                return Delivery::TooSlow;
+            }
+            dropped += self.drop_where(|item| item.batch.is_some(), excess);
+            if self.bytes + frames.len() > bounds.bytes_max {
+                return Delivery::Queued { dropped: dropped + messages };
+            }
+        }
+        self.bytes += frames.len();
+        self.items.push_back(Item { bytes: frames.clone(), since: now, batch: Some((topic, messages)) });
+        Delivery::Queued { dropped }
+    }
+
+    /// Drops batches of which no byte was sent and that waited for `age` ticks; returns how many messages they held.
+    pub fn drop_older(&mut self, now: Tick, age: u32) -> u32 {
+        self.drop_where(|item| item.batch.is_some() && now.since(item.since) >= age, usize::MAX)
+    }
+
+    /// Drops matching items, oldest first, until `enough` bytes are gone. The first item is spared once it has begun.
+    fn drop_where(&mut self, matches: impl Fn(&Item) -> bool, enough: usize) -> u32 {
+        let begun = usize::from(self.sent > 0);
+        let (mut index, mut freed, mut messages) = (0, 0, 0);
+        self.items.retain(|item| {
+            let spared = index < begun || freed >= enough || !matches(item);
+            index += 1;
+            if !spared {
+                freed += item.bytes.len();
+                messages += item.batch.map_or(0, |(_, messages)| messages);
+            }
+            spared
+        });
+        self.bytes -= freed;
+        messages
+    }
+
+    /// What to send next.
+    pub fn front(&self) -> Option<&[u8]> {
+        self.items.front().map(|item| &item.bytes[self.sent..])
+    }
+
+    /// The kernel took so many bytes of [`Outbox::front`].
+    pub fn advance(&mut self, taken: usize) {
+        self.bytes -= taken;
+        self.sent += taken;
+        while self.items.front().is_some_and(|item| self.sent >= item.bytes.len()) {
+            if let Some(done) = self.items.pop_front() {
+                self.sent -= done.bytes.len();
+                self.began = done.since;
+            }
+        }
+    }
+
+    /// Gives up everything but the rest of the frame that has begun; returns how many messages of untouched or
+    /// unfinished batches that were. The batch's shared buffer is let go: the rest is copied.
+    pub fn abandon(&mut self) -> u32 {
+        let rest = self.items.front().map_or(0, |item| rest_of_frame(&item.bytes, self.sent));
+        let messages = self.items.iter().filter_map(|item| item.batch).map(|(_, messages)| messages).sum();
+        let kept = self.items.front().filter(|_| rest > 0).map(|item| Item {
+            bytes: Bytes::copy_from_slice(&item.bytes[self.sent..self.sent + rest]),
+            since: item.since,
+            batch: None,
+        });
+        self.items = kept.into_iter().collect();
+        self.sent = 0;
+        self.bytes = rest;
+        messages
+    }
+}
+
+/// Bytes from `position` to the end of the frame it lies in; 0 at a boundary.
+fn rest_of_frame(frames: &[u8], position: usize) -> usize {
+    let mut boundary = 0;
+    while boundary < position {
+        match frame::frame_len(&frames[boundary..]) {
+            Some(length) => boundary += length,
+            // Not frames of ours, or the kept rest of one: all of it belongs together.
+            None => return frames.len() - position,
+        }
+    }
+    boundary.min(frames.len()) - position
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const TOPIC: TopicId = TopicId(1);
+    const OTHER: TopicId = TopicId(2);
+
+    fn bounds(bytes_max: usize, policy: OutboxPolicy) -> Bounds {
+        Bounds { bytes_max, age_max: Duration::from_secs(30), policy }
+    }
+
+    fn frames(count: usize, payload: usize) -> Bytes {
+        let mut out = Vec::new();
+        for _ in 0..count {
+            frame::push_frame(&mut out, frame::Opcode::Text, &vec![b'x'; payload]);
+        }
+        out.into()
+    }
+
+    #[test]
+    fn the_bound_closes_by_default() {
+        let mut outbox = Outbox::new(Tick(0));
+        let bounds = bounds(30, OutboxPolicy::Close);
+        assert_eq!(
+            outbox.push_batch(&frames(1, 10), TOPIC, 1, Tick(0), &bounds),
+            Delivery::Queued { dropped: 0 }
+        );
+        assert_eq!(
+            outbox.push_batch(&frames(1, 10), TOPIC, 1, Tick(0), &bounds),
+            Delivery::Queued { dropped: 0 }
+        );
+        assert_eq!(outbox.push_batch(&frames(1, 10), TOPIC, 1, Tick(0), &bounds), Delivery::TooSlow);
+        assert_eq!(outbox.bytes(), 24);
+    }
+
+    #[test]
+    fn dropping_the_oldest_spares_a_frame_that_has_begun_and_control_frames() {
+        let mut outbox = Outbox::new(Tick(0));
+        let bounds = bounds(40, OutboxPolicy::DropOldest);
+        outbox.push_rest(frames(1, 10), 5, TOPIC, 1, Tick(0));
+        outbox.push_control(frames(1, 1), Tick(0));
+        for _ in 0..2 {
+            assert_eq!(
+                outbox.push_batch(&frames(1, 10), OTHER, 1, Tick(0), &bounds),
+                Delivery::Queued { dropped: 0 }
+            );
+        }
+        assert_eq!(outbox.bytes(), 7 + 3 + 12 + 12);
+        assert_eq!(
+            outbox.push_batch(&frames(1, 10), TOPIC, 1, Tick(0), &bounds),
+            Delivery::Queued { dropped: 1 }
+        );
+        assert_eq!(outbox.bytes(), 7 + 3 + 12 + 12);
+        assert_eq!(
+            outbox.push_batch(&frames(1, 100), TOPIC, 7, Tick(0), &bounds),
+            Delivery::Queued { dropped: 2 + 7 },
+            "what cannot fit at all is dropped itself"
+        );
+    }
+
+    #[test]
+    fn latest_only_keeps_one_batch_of_each_topic() {
+        let mut outbox = Outbox::new(Tick(0));
+        let bounds = bounds(1000, OutboxPolicy::LatestOnly);
+        outbox.push_rest(frames(1, 10), 5, TOPIC, 1, Tick(0));
+        for topic in [TOPIC, OTHER, TOPIC, OTHER, TOPIC] {
+            let _ = outbox.push_batch(&frames(1, 10), topic, 1, Tick(0), &bounds);
+        }
+        assert_eq!(outbox.bytes(), 7 + 12 + 12);
+    }
+
+    #[test]
+    fn abandoning_keeps_the_rest_of_the_frame_that_has_begun() {
+        for (sent, rest) in [(0, 0), (1, 11), (11, 1), (12, 0), (13, 11), (24, 0)] {
+            let mut outbox = Outbox::new(Tick(0));
+            outbox.push_rest(frames(3, 10), sent, TOPIC, 3, Tick(0));
+            outbox.push_control(frames(1, 1), Tick(0));
+            assert_eq!(outbox.abandon(), 3);
+            assert_eq!(outbox.bytes(), rest, "after {sent} bytes");
+            assert_eq!(outbox.front().map_or(0, <[u8]>::len), rest);
+        }
+    }
+
+    #[test]
+    fn advancing_walks_over_item_boundaries() {
+        let mut outbox = Outbox::new(Tick(0));
+        outbox.push_control(frames(1, 1), Tick(3));
+        outbox.push_control(frames(1, 2), Tick(5));
+        assert_eq!(outbox.age(Tick(10)), 7);
+        outbox.advance(2);
+        assert_eq!(outbox.front().map(<[u8]>::len), Some(1));
+        outbox.advance(1);
+        assert_eq!(outbox.front().map(<[u8]>::len), Some(4));
+        assert_eq!(outbox.age(Tick(10)), 5);
+        outbox.advance(4);
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.bytes(), 0);
+    }
+}

@@ -1,0 +1,268 @@
+//! [`Plane`] on a raw io_uring ring that one thread owns.
+//!
+//! *Lifetime of bytes*: a SEND with `MSG_DONTWAIT` is carried out inside `io_uring_enter` and never retried by the
+//! kernel, so [`Uring::send_slice`] borrows the bytes for its own duration only: it returns when the kernel has
+//! consumed every entry. *Completions*: a full send posts none (`CQE_SKIP`); a short one posts the count that was taken
+//! (`MSG_WAITALL` makes "short" an error of the request), a full socket `-EAGAIN`.
+#![allow(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use io_uring::types::{Fd, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+
+use super::{Closing, Event, Plane, Received, Send, Short, Token, Took};
+use crate::limits;
+use crate::sys::eventfd::EventFd;
+
+/// Submission entries: a slice and what a turn adds to it.
+const ENTRIES: u32 = 2 * limits::SLICE_SENDS as u32;
+/// Completion entries. Overflow is not loss (the kernel keeps the rest), only a detour.
+const COMPLETIONS: u32 = 4 * limits::SLICE_SENDS as u32;
+
+const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+
+/// What a completion is about; the top byte of its user data.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Op {
+    Readable = 1,
+    Writable = 2,
+    Send = 3,
+    Tick = 4,
+    /// Removal of a poll, close of a socket: nobody waits for it.
+    Forget = 5,
+}
+
+impl Op {
+    const fn with(self, token: Token) -> u64 {
+        (self as u64) << 56 | (token.index as u64) << 32 | token.generation as u64
+    }
+}
+
+/// `IORING_ENTER_GETEVENTS` of `io_uring_enter(2)`: run deferred work and post what it completes.
+const GETEVENTS: u32 = 1;
+
+const NOBODY: Token = Token { index: 0, generation: 0 };
+
+/// The ring. Dropping it cancels what is in flight.
+pub struct Uring {
+    ring: IoUring,
+    /// Completions other than sends, in the order in which they came.
+    events: VecDeque<Event>,
+    /// Sends of the slice under way that fell short.
+    shorts: Vec<Short>,
+    tick: Box<Timespec>,
+}
+
+impl Uring {
+    /// A ring for the calling thread, which must be the only one to use it. `wakeup` is signalled when the kernel has
+    /// something to report.
+    pub fn new(wakeup: &EventFd) -> io::Result<Self> {
+        let ring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .setup_submit_all()
+            .setup_cqsize(COMPLETIONS)
+            .build(ENTRIES)?;
+        ring.submitter().register_eventfd(wakeup.as_raw_fd())?;
+        let tick = Box::new(Timespec::new().nsec(limits::TICK.subsec_nanos()));
+        let mut this = Self { ring, events: VecDeque::new(), shorts: Vec::new(), tick };
+        this.arm_tick();
+        Ok(this)
+    }
+
+    /// Submits what is prepared and takes what the kernel has to report. `false`: there is nothing.
+    ///
+    /// One `io_uring_enter` runs about twenty pieces of deferred work and says by a flag that more is left, for which
+    /// the eventfd is not signalled again: so this goes on until the flag is clear, or a turn's worth of events waits.
+    pub fn turn(&mut self) -> bool {
+        loop {
+            self.submit();
+            self.reap();
+            if self.events.len() >= limits::EVENTS_PER_TURN || !self.has_news() {
+                return !self.events.is_empty();
+            }
+        }
+    }
+
+    /// Whether the kernel has something to report that was not taken; costs no system call.
+    pub fn has_news(&mut self) -> bool {
+        self.ring.submission().taskrun() || !self.ring.completion().is_empty()
+    }
+
+    /// Whether its thread may sleep: nothing is prepared, taken or reported. What the kernel has to report from here on
+    /// is announced by the eventfd.
+    pub fn is_quiet(&mut self) -> bool {
+        self.events.is_empty() && self.ring.submission().is_empty() && !self.has_news()
+    }
+
+    /// The next event, if one has been taken.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn push(&mut self, entry: &squeue::Entry) {
+        // SAFETY: what an entry points at outlives its submission: `send_slice` submits before it returns, the tick's
+        // timespec is owned by self, and no other entry points at anything.
+        while unsafe { self.ring.submission().push(entry) }.is_err() {
+            self.submit();
+        }
+    }
+
+    /// Gives every prepared entry to the kernel and lets it run its deferred work.
+    ///
+    /// A ring that refuses entries would leave pointers behind that it may follow later; there is no way on from
+    /// there, so that is the end of the process.
+    fn submit(&mut self) {
+        loop {
+            let prepared = self.ring.submission().len();
+            // SAFETY: no argument is passed, and the entries are valid as `push` says.
+            match unsafe {
+                self.ring.submitter().enter::<libc::sigset_t>(prepared as u32, 0, GETEVENTS, None)
+            } {
+                Ok(consumed) if consumed == prepared => return,
+                Ok(_) => {}
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR) => {}
+                    Some(libc::EAGAIN | libc::EBUSY) => self.reap(),
+                    _ => panic!("the dataplane's ring refuses to work: {error}"),
+                },
+            }
+        }
+    }
+
+    /// Takes all completions: sends that fell short to `shorts`, the rest to `events`.
+    fn reap(&mut self) {
+        let mut tick = false;
+        for completion in self.ring.completion() {
+            let (op, token) = decode(completion.user_data());
+            let result = completion.result();
+            if op == Op::Send as u8 {
+                self.shorts.push(Short { token, took: took(result) });
+            } else if op == Op::Readable as u8 {
+                if result == -libc::ECANCELED {
+                    continue;
+                }
+                let more = cqueue::more(completion.flags());
+                self.events.push_back(if more { Event::Readable(token) } else { Event::PollEnded(token) });
+            } else if op == Op::Writable as u8 {
+                if result != -libc::ECANCELED {
+                    self.events.push_back(Event::Writable(token));
+                }
+            } else if op == Op::Tick as u8 {
+                self.events.push_back(Event::Tick);
+                tick = true;
+            }
+        }
+        if tick {
+            self.arm_tick();
+        }
+    }
+
+    fn arm_tick(&mut self) {
+        let entry = opcode::Timeout::new(&raw const *self.tick).build().user_data(Op::Tick.with(NOBODY));
+        self.push(&entry);
+    }
+}
+
+fn decode(user_data: u64) -> (u8, Token) {
+    let index = (user_data >> 32) as u32 & (limits::CONNECTIONS_PER_SHARD_MAX as u32 - 1);
+    ((user_data >> 56) as u8, Token { index, generation: user_data as u32 })
+}
+
+fn took(result: i32) -> Took {
+    match result {
+        0.. => Took::Bytes(result.cast_unsigned() as usize),
+        _ if result == -libc::EAGAIN || result == -libc::EINTR || result == -libc::ENOBUFS => Took::Bytes(0),
+        _ => Took::Gone,
+    }
+}
+
+impl Plane for Uring {
+    fn watch(&mut self, token: Token, fd: RawFd) {
+        let entry = opcode::PollAdd::new(Fd(fd), (libc::POLLIN | libc::POLLRDHUP) as u32)
+            .multi(true)
+            .build()
+            .user_data(Op::Readable.with(token));
+        self.push(&entry);
+    }
+
+    fn watch_writable(&mut self, token: Token, fd: RawFd) {
+        let entry =
+            opcode::PollAdd::new(Fd(fd), libc::POLLOUT as u32).build().user_data(Op::Writable.with(token));
+        self.push(&entry);
+    }
+
+    fn send_slice(&mut self, sends: &[Send<'_>], shorts: &mut Vec<Short>) {
+        for send in sends {
+            let length = send.bytes.len() as u32;
+            let entry = opcode::Send::new(Fd(send.fd), send.bytes.as_ptr(), length)
+                .flags(SEND_FLAGS)
+                .build()
+                .flags(squeue::Flags::SKIP_SUCCESS)
+                .user_data(Op::Send.with(send.token));
+            self.push(&entry);
+        }
+        self.submit();
+        self.reap();
+        shorts.append(&mut self.shorts);
+    }
+
+    fn send(&mut self, fd: RawFd, bytes: &[u8]) -> Took {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: `bytes` is valid for its length for the whole call.
+        let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+        if sent >= 0 {
+            Took::Bytes(sent.cast_unsigned())
+        } else {
+            took(-io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+        }
+    }
+
+    fn receive(&mut self, fd: RawFd, buffer: &mut [u8]) -> Received {
+        // SAFETY: `buffer` is valid for writes of its length for the whole call.
+        let received =
+            unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
+        match received {
+            0 => Received::End,
+            1.. => Received::Bytes(received.cast_unsigned()),
+            _ => match io::Error::last_os_error().raw_os_error() {
+                Some(libc::EAGAIN | libc::EINTR) => Received::Empty,
+                _ => Received::Gone,
+            },
+        }
+    }
+
+    fn finish(&mut self, fd: RawFd) {
+        // SAFETY: shutdown takes no pointers. A socket that is not connected any more is closed soon after.
+        let _ = unsafe { libc::shutdown(fd, libc::SHUT_WR) };
+    }
+
+    fn close(&mut self, token: Token, fd: RawFd, how: Closing) {
+        if how == Closing::Reset {
+            let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+            let length = size_of::<libc::linger>() as libc::socklen_t;
+            let value = (&raw const linger).cast();
+            // SAFETY: `linger` is valid for `length` bytes for the whole call.
+            let _ = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, value, length) };
+        }
+        // An armed poll holds the file: the socket would neither close nor be freed. The polls go first, in the same
+        // submission; one that is not there costs a completion that nobody reads.
+        for op in [Op::Readable, Op::Writable] {
+            let entry = opcode::PollRemove::new(op.with(token))
+                .build()
+                .flags(squeue::Flags::SKIP_SUCCESS)
+                .user_data(Op::Forget.with(token));
+            self.push(&entry);
+        }
+        let entry = opcode::Close::new(Fd(fd))
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(Op::Forget.with(token));
+        self.push(&entry);
+    }
+}

@@ -1,0 +1,145 @@
+//! Why an attempt or a session ended: how soon to try again, and what an operator can do about it.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::ingest::backoff::Pace;
+use crate::wire::resp::RespError;
+
+/// Why an attempt or a session ended.
+#[derive(Debug)]
+pub enum Failure {
+    /// The host's name has no address.
+    Unresolved(String),
+    /// No connection: refused, no route, no such socket file.
+    Unreachable(io::Error),
+    /// The attempt took longer than its deadline.
+    TimedOut(Duration),
+    /// The TLS handshake or a record failed.
+    Tls(String),
+    /// Redis answered with this error.
+    Refused(String),
+    /// What came is not RESP.
+    NotRedis(RespError),
+    /// A reply that is none to what was asked.
+    Unexpected,
+    /// The server ended the stream.
+    Closed,
+    /// The stream failed.
+    Broken(io::Error),
+    /// Nothing was heard, or nothing taken, for this long.
+    Silent(Duration),
+}
+
+impl Failure {
+    /// How soon the next attempt may come.
+    pub fn pace(&self) -> Pace {
+        match self {
+            Self::Unresolved(_)
+            | Self::Unreachable(_)
+            | Self::TimedOut(_)
+            | Self::Closed
+            | Self::Broken(_)
+            | Self::Silent(_) => Pace::Absent,
+            Self::Refused(text) if passes_by_itself(text) => Pace::Absent,
+            Self::Refused(_) | Self::Tls(_) | Self::NotRedis(_) | Self::Unexpected => Pace::Refused,
+        }
+    }
+
+    /// What an operator can do, as a clause.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Unresolved(_) => "check the host in redis.url, and the system's resolver",
+            Self::Unreachable(_) => "check that the server runs, and host and port or path in redis.url",
+            Self::TimedOut(_) | Self::Silent(_) => {
+                "check the network, and whether the server is overloaded or stopped"
+            }
+            Self::Tls(_) => {
+                "the server's certificate must be for the host in redis.url and come from a root that the system \
+                 trusts (SSL_CERT_FILE names another); a server without TLS needs redis:// instead of rediss://"
+            }
+            Self::Refused(text) => refusal_remedy(text),
+            Self::NotRedis(_) | Self::Unexpected => {
+                "something other than Redis answers there; a server with TLS needs rediss://"
+            }
+            Self::Closed | Self::Broken(_) => {
+                "the server's log says why: a restart, CLIENT KILL, or client-output-buffer-limit; a server with TLS \
+                 closes on redis:// without a word and needs rediss://"
+            }
+        }
+    }
+}
+
+/// Errors of a server that starts, fails over, or runs a script.
+fn passes_by_itself(text: &str) -> bool {
+    ["LOADING", "BUSY", "MASTERDOWN", "TRYAGAIN"].iter().any(|kind| text.starts_with(kind))
+}
+
+fn refusal_remedy(text: &str) -> &'static str {
+    match text.split(' ').next() {
+        Some("NOAUTH") => "the server wants a password: redis://:PASSWORD@host or redis://USER:PASSWORD@host",
+        Some("WRONGPASS") => "user or password in redis.url is wrong, or the user is off",
+        Some("NOPERM") => "the ACL user needs +psubscribe, +publish, +ping and the channels: &PREFIX*",
+        Some("DENIED") => "the server is in protected mode: give it a password or a bind address",
+        _ if passes_by_itself(text) => "nothing: the server will be ready by itself",
+        _ if text.contains("max number of clients") => "raise maxclients of the server",
+        _ if text.contains("without any password") => "the server has no password: take it out of redis.url",
+        _ => "the error is the server's own",
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unresolved(why) => write!(f, "the name cannot be resolved: {why}"),
+            Self::Unreachable(error) => write!(f, "no connection: {error}"),
+            Self::TimedOut(deadline) => write!(f, "no session within {deadline:?}"),
+            Self::Tls(why) => write!(f, "TLS: {why}"),
+            Self::Refused(text) => write!(f, "Redis says: {text}"),
+            Self::NotRedis(error) => write!(f, "the answer is not RESP: {error}"),
+            Self::Unexpected => write!(f, "a reply does not belong to any request"),
+            Self::Closed => write!(f, "the server closed the connection"),
+            Self::Broken(error) => write!(f, "the connection failed: {error}"),
+            Self::Silent(long) => write!(f, "the server was silent for {long:?}"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_restart_looks_like_is_retried_soon_and_what_needs_a_person_is_not() {
+        for soon in [
+            Failure::Unreachable(io::ErrorKind::ConnectionRefused.into()),
+            Failure::Closed,
+            Failure::Broken(io::ErrorKind::ConnectionReset.into()),
+            Failure::Refused("LOADING Redis is loading the dataset in memory".into()),
+        ] {
+            assert_eq!(soon.pace(), Pace::Absent, "{soon}");
+        }
+        for late in [
+            Failure::Refused("NOAUTH Authentication required.".into()),
+            Failure::Refused("WRONGPASS invalid username-password pair or user is disabled.".into()),
+            Failure::Tls("invalid peer certificate".into()),
+            Failure::NotRedis(RespError::Kind(b'H')),
+        ] {
+            assert_eq!(late.pace(), Pace::Refused, "{late}");
+        }
+    }
+
+    #[test]
+    fn each_refusal_that_redis_is_known_for_has_a_remedy_of_its_own() {
+        let mut remedies: Vec<_> =
+            ["NOAUTH a", "WRONGPASS a", "NOPERM a", "DENIED a", "ERR max number of clients reached", "x"]
+                .map(|text| Failure::Refused(text.into()).remedy())
+                .to_vec();
+        remedies.sort_unstable();
+        remedies.dedup();
+        assert_eq!(remedies.len(), 6);
+    }
+}

@@ -1,0 +1,414 @@
+//! Every metric's name and help text in one table, and the table as OpenMetrics text.
+//!
+//! A family is a row of `FAMILIES`: name, help, labels, and where its values are read. To add a metric, add its value
+//! to a block in [`super`] and a row here. *Not here*: who writes the values, who serves the text (`api`).
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::exemplar::Exemplar;
+use prometheus_client::registry::Registry;
+
+use super::{Audience, Blocks, HandshakeFailure, PublishRefused, Refused, process};
+use crate::connection::reason::CloseReason;
+use crate::formats::FORMATS;
+
+/// Media type of [`Exposition::text`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// First part of every name.
+const PREFIX: &str = "fanfare";
+
+/// Why a batch closed, in the order of [`super::IngestBlock::batches_sealed`].
+pub const SEAL_REASONS: [&str; 5] = ["messages", "bytes", "delay", "idle", "drain"];
+
+/// What an outbox policy dropped by, in the order of [`super::ShardBlock::outbox_dropped`].
+const DROP_POLICIES: [&str; 2] = ["drop_oldest", "latest_only"];
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Exposition {
+    registry: Registry,
+}
+
+impl Exposition {
+    /// Metrics over these blocks, of a process that started then.
+    pub fn new(blocks: Arc<Blocks>, started: SystemTime) -> Self {
+        let mut registry = Registry::with_prefix(PREFIX);
+        registry.register_collector(Box::new(Source { blocks, started }));
+        Self { registry }
+    }
+
+    /// The values of now. Costs some microseconds a shard.
+    pub fn text(&self) -> String {
+        let mut text = String::with_capacity(32 * 1024);
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)
+            .expect("a String takes every write, and no gauge exceeds i64");
+        text
+    }
+}
+
+/// Where the values come from.
+#[derive(Debug)]
+struct Source {
+    blocks: Arc<Blocks>,
+    started: SystemTime,
+}
+
+impl Source {
+    /// A value of every shard, added up.
+    fn sum(&self, read: impl Fn(&super::ShardBlock) -> u64) -> u64 {
+        self.blocks.shards.iter().map(read).sum()
+    }
+
+    fn started_us(&self) -> u64 {
+        self.started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+    }
+}
+
+/// What a value is.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes both ways.
+    Gauge,
+    /// Microseconds that only grow, shown as seconds.
+    CounterSeconds,
+    /// Microseconds, shown as seconds.
+    GaugeSeconds,
+}
+
+/// A label whose values are known at compile time.
+#[derive(Clone, Copy, Debug)]
+struct Key {
+    name: &'static str,
+    values: usize,
+    value: fn(usize) -> &'static str,
+}
+
+/// One metric family. `read` takes the shard (0 when the family has no shard label) and the index of the key's value.
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    per_shard: bool,
+    key: Option<Key>,
+    read: fn(&Source, usize, usize) -> u64,
+}
+
+const FORMAT: Key = Key { name: "format", values: FORMATS.len(), value: |i| FORMATS[i].name() };
+const CLOSED: Key =
+    Key { name: "reason", values: CloseReason::ALL.len(), value: |i| CloseReason::ALL[i].label() };
+const HANDSHAKE: Key =
+    Key { name: "reason", values: HandshakeFailure::ALL.len(), value: |i| HandshakeFailure::ALL[i].label() };
+const REFUSED: Key = Key { name: "reason", values: Refused::ALL.len(), value: |i| Refused::ALL[i].label() };
+const SEALED: Key = Key { name: "reason", values: SEAL_REASONS.len(), value: |i| SEAL_REASONS[i] };
+const POLICY: Key = Key { name: "policy", values: DROP_POLICIES.len(), value: |i| DROP_POLICIES[i] };
+const PUBLISH: Key =
+    Key { name: "reason", values: PublishRefused::ALL.len(), value: |i| PublishRefused::ALL[i].label() };
+const AUDIENCE: Key =
+    Key { name: "audience", values: Audience::ALL.len(), value: |i| Audience::ALL[i].label() };
+const CLASS: Key = Key { name: "class", values: 5, value: |i| ["1xx", "2xx", "3xx", "4xx", "5xx"][i] };
+const SOURCE: Key = Key { name: "source", values: 2, value: |i| ["redis", "http"][i] };
+
+type Read = fn(&Source, usize, usize) -> u64;
+
+const fn counter(name: &'static str, help: &'static str, read: Read) -> Family {
+    Family { name, help, kind: Kind::Counter, per_shard: false, key: None, read }
+}
+
+const fn gauge(name: &'static str, help: &'static str, read: Read) -> Family {
+    Family { name, help, kind: Kind::Gauge, per_shard: false, key: None, read }
+}
+
+impl Family {
+    const fn per_shard(self) -> Self {
+        Self { per_shard: true, ..self }
+    }
+
+    const fn by(self, key: Key) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    /// The value is microseconds and is shown as seconds.
+    const fn microseconds(self) -> Self {
+        let kind = match self.kind {
+            Kind::Counter | Kind::CounterSeconds => Kind::CounterSeconds,
+            Kind::Gauge | Kind::GaugeSeconds => Kind::GaugeSeconds,
+        };
+        Self { kind, ..self }
+    }
+}
+
+/// Every metric except the build information. A counter's name gets `_total` in the text.
+static FAMILIES: &[Family] = &[
+    // Shards: connections.
+    gauge("listening", "1 once the shard's listener is open", |s, i, _| s.blocks.shards[i].listening.get())
+        .per_shard(),
+    gauge("connections", "Connections now", |s, i, k| s.blocks.shards[i].connections[k].get())
+        .per_shard()
+        .by(FORMAT),
+    counter("accepted", "TCP connections accepted", |s, i, _| s.blocks.shards[i].accepted.get()).per_shard(),
+    counter("accept_errors", "Failures of accept itself", |s, i, _| s.blocks.shards[i].accept_errors.get())
+        .per_shard(),
+    counter("upgraded", "Handshakes that became connections", |s, i, _| s.blocks.shards[i].upgraded.get())
+        .per_shard(),
+    gauge("handshakes", "Handshakes under way", |s, i, _| s.blocks.shards[i].handshakes.get()).per_shard(),
+    counter("handshakes_failed", "Handshakes that did not become connections", |s, _, k| {
+        s.sum(|shard| shard.handshakes_failed[k].get())
+    })
+    .by(HANDSHAKE),
+    counter("closed", "Connections ended", |s, _, k| s.sum(|shard| shard.closed[k].get())).by(CLOSED),
+    gauge("shard_topics", "Topics with a member on the shard", |s, i, _| s.blocks.shards[i].topics.get())
+        .per_shard(),
+    gauge("memberships", "Memberships: a connection in a topic", |s, i, _| {
+        s.blocks.shards[i].memberships.get()
+    })
+    .per_shard(),
+    // Shards: delivery.
+    counter("downlinks", "Downlinks taken from the ring", |s, i, _| s.blocks.shards[i].downlinks.get())
+        .per_shard(),
+    counter("rounds", "Fanout rounds begun", |s, i, _| s.blocks.shards[i].rounds.get()).per_shard(),
+    counter("deliveries", "Messages taken whole by the kernel or an outbox, per connection", |s, i, _| {
+        s.blocks.shards[i].deliveries.get()
+    })
+    .per_shard(),
+    counter("deliveries_failed", "Messages not delivered because the connection was closing", |s, i, _| {
+        s.blocks.shards[i].deliveries_failed.get()
+    })
+    .per_shard(),
+    counter("sends", "Send requests given to the kernel", |s, i, _| s.blocks.shards[i].sends.get())
+        .per_shard(),
+    counter("sends_short", "Sends that the kernel took only partly or not at all", |s, i, _| {
+        s.blocks.shards[i].sends_short.get()
+    })
+    .per_shard(),
+    counter("frames", "WebSocket frames in sends", |s, i, _| s.blocks.shards[i].frames.get()).per_shard(),
+    counter("send_bytes", "Bytes in sends", |s, i, _| s.blocks.shards[i].send_bytes.get()).per_shard(),
+    counter("outbox_dropped", "Messages dropped by an outbox policy", |s, _, k| {
+        s.sum(|shard| shard.outbox_dropped[k].get())
+    })
+    .by(POLICY),
+    gauge("outbox_bytes", "Bytes in outboxes", |s, i, _| s.blocks.shards[i].outbox_bytes.get()).per_shard(),
+    gauge("outboxes", "Connections with an outbox", |s, i, _| s.blocks.shards[i].outboxes.get()).per_shard(),
+    gauge("backlog_bytes", "Bytes of batches taken from the ring and not finished", |s, i, _| {
+        s.blocks.shards[i].backlog_bytes.get()
+    })
+    .per_shard(),
+    // Shards: input and the loop.
+    counter("frames_received", "Frames from clients", |s, i, _| s.blocks.shards[i].frames_in.get())
+        .per_shard(),
+    counter("frames_ignored", "Data frames from clients that their format ignores", |s, i, _| {
+        s.blocks.shards[i].frames_ignored.get()
+    })
+    .per_shard(),
+    counter("pings_sent", "WebSocket pings sent", |s, i, _| s.blocks.shards[i].pings_sent.get()).per_shard(),
+    counter("turns", "Turns of the shard's loop", |s, i, _| s.blocks.shards[i].turns.get()).per_shard(),
+    gauge("turn_max_seconds", "Longest recent turn of the shard's loop", |s, i, _| {
+        s.blocks.shards[i].turn_max_us.get()
+    })
+    .per_shard()
+    .microseconds(),
+    // Rings.
+    gauge("ring_bytes", "Payload bytes in the ring to the shard", |s, i, _| s.blocks.ring_bytes(i))
+        .per_shard(),
+    counter("ring_stalls", "Times that the ingest core waited for the shard's ring", |s, i, _| {
+        s.blocks.ring_stalls[i].get()
+    })
+    .per_shard(),
+    // Ingest.
+    counter("messages", "Messages accepted by the ingest core", |s, _, k| {
+        let ingest = &s.blocks.ingest;
+        [&ingest.messages_redis, &ingest.messages_http][k].get()
+    })
+    .by(SOURCE),
+    counter("message_bytes", "Payload bytes accepted by the ingest core", |s, _, _| {
+        s.blocks.ingest.message_bytes.get()
+    }),
+    counter("messages_refused", "Messages that the ingest core did not accept", |s, _, k| {
+        s.blocks.ingest.messages_refused[k].get()
+    })
+    .by(REFUSED),
+    counter("batches_sealed", "Batches closed", |s, _, k| s.blocks.ingest.batches_sealed[k].get()).by(SEALED),
+    gauge("open_messages", "Messages in open batches", |s, _, _| s.blocks.ingest.open_messages.get()),
+    gauge("topics", "Topics with state in the ingest core", |s, _, _| s.blocks.ingest.topics.get()),
+    gauge("redis_subscribed", "1 while the Redis subscription stands", |s, _, _| {
+        s.blocks.ingest.redis_subscribed.get()
+    }),
+    gauge("redis_publishing", "1 while the Redis publishing session stands", |s, _, _| {
+        s.blocks.ingest.redis_publishing.get()
+    }),
+    counter(
+        "redis_gaps",
+        "Times that the Redis subscription was lost: messages may have been missed",
+        |s, _, _| s.blocks.ingest.redis_gaps.get(),
+    ),
+    counter("redis_gap_seconds", "Time without the Redis subscription, all gaps together", |s, _, _| {
+        s.blocks.ingest.redis_gap_us.get()
+    })
+    .microseconds(),
+    counter("redis_connect_errors", "Failed attempts to connect to Redis", |s, _, _| {
+        s.blocks.ingest.redis_connect_errors.get()
+    }),
+    counter("redis_published", "Messages that Redis took", |s, _, _| s.blocks.ingest.redis_published.get()),
+    counter("redis_publish_failed", "Messages that Redis refused or whose fate is not known", |s, _, _| {
+        s.blocks.ingest.redis_publish_failed.get()
+    }),
+    // The API.
+    counter("api_requests", "API requests answered", |s, _, k| s.blocks.control.requests[k].get()).by(CLASS),
+    gauge("api_connections", "API connections now", |s, _, _| s.blocks.control.connections.get()),
+    counter("api_panics", "API connections that ended in a caught panic", |s, _, _| {
+        s.blocks.control.panics.get()
+    }),
+    counter("api_messages", "Messages that the API handed to the ingest core, per address", |s, _, k| {
+        s.blocks.control.messages_taken[k].get()
+    })
+    .by(AUDIENCE),
+    counter("publish_refused", "Publishes by HTTP that were refused", |s, _, k| {
+        s.blocks.control.publish_refused[k].get()
+    })
+    .by(PUBLISH),
+    // The process.
+    gauge("process_resident_memory_bytes", "Resident memory of the process", |_, _, _| {
+        process::resident_bytes()
+    }),
+    gauge("process_start_time_seconds", "Start of the process since the Unix epoch", |s, _, _| {
+        s.started_us()
+    })
+    .microseconds(),
+];
+
+impl Collector for Source {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for family in FAMILIES {
+            family.encode(self, &mut encoder)?;
+        }
+        encoder
+            .encode_descriptor("build", "What this process runs", None, MetricType::Info)?
+            .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+    }
+}
+
+impl Family {
+    fn encode(&self, source: &Source, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let metric_type = match self.kind {
+            Kind::Counter | Kind::CounterSeconds => MetricType::Counter,
+            Kind::Gauge | Kind::GaugeSeconds => MetricType::Gauge,
+        };
+        let mut metric = encoder.encode_descriptor(self.name, self.help, None, metric_type)?;
+        for shard in 0..if self.per_shard { source.blocks.shards.len() } else { 1 } {
+            for index in 0..self.key.map_or(1, |key| key.values) {
+                let value = (self.read)(source, shard, index);
+                let mut labels = Vec::with_capacity(2);
+                if self.per_shard {
+                    labels.push(("shard", shard.to_string()));
+                }
+                if let Some(key) = self.key {
+                    labels.push((key.name, (key.value)(index).to_owned()));
+                }
+                if labels.is_empty() {
+                    self.kind.encode(value, &mut metric)?;
+                } else {
+                    self.kind.encode(value, &mut metric.encode_family(&labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Kind {
+    fn encode(self, value: u64, metric: &mut MetricEncoder<'_>) -> fmt::Result {
+        const NO_EXEMPLAR: Option<&Exemplar<NoLabelSet, f64>> = None;
+        let seconds = value as f64 / 1e6;
+        match self {
+            Self::Counter => metric.encode_counter(&value, NO_EXEMPLAR),
+            Self::CounterSeconds => metric.encode_counter(&seconds, NO_EXEMPLAR),
+            // The encoder refuses what i64 cannot hold; a gauge that high is a bug to see, not a scrape to lose.
+            Self::Gauge => metric.encode_gauge(&i64::try_from(value).unwrap_or(i64::MAX)),
+            Self::GaugeSeconds => metric.encode_gauge(&seconds),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn exposition(shards: usize) -> (Arc<Blocks>, Exposition) {
+        let blocks = Arc::new(Blocks::new(shards));
+        let exposition = Exposition::new(blocks.clone(), UNIX_EPOCH + std::time::Duration::from_millis(1500));
+        (blocks, exposition)
+    }
+
+    #[test]
+    fn a_value_appears_under_its_name_and_labels() {
+        let (blocks, exposition) = exposition(2);
+        blocks.shards[1].connections[2].set(7);
+        blocks.shards[0].closed[CloseReason::Slow as usize].add(2);
+        blocks.shards[1].closed[CloseReason::Slow as usize].add(3);
+        blocks.shards[0].turn_max_us.set(2_500_000);
+        blocks.ring_bytes_pushed[1].set(100);
+        blocks.shards[1].downlink_bytes_released.set(40);
+        blocks.ring_stalls[1].add(9);
+        blocks.ingest.batches_sealed[2].add(4);
+        blocks.control.publish_refused[PublishRefused::QueueFull as usize].add(5);
+        let text = exposition.text();
+        let raw = FORMATS[2].name();
+        for line in [
+            &format!("fanfare_connections{{shard=\"1\",format=\"{raw}\"}} 7") as &str,
+            "fanfare_closed_total{reason=\"slow\"} 5",
+            "fanfare_turn_max_seconds{shard=\"0\"} 2.5",
+            "fanfare_ring_bytes{shard=\"1\"} 60",
+            "fanfare_ring_stalls_total{shard=\"1\"} 9",
+            "fanfare_batches_sealed_total{reason=\"delay\"} 4",
+            "fanfare_publish_refused_total{reason=\"queue_full\"} 5",
+            "fanfare_process_start_time_seconds 1.5",
+            &format!("fanfare_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
+        ] {
+            assert!(text.lines().any(|l| l == line), "no line `{line}` in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_text_keeps_the_rules_of_openmetrics() {
+        let text = exposition(3).1.text();
+        assert!(text.ends_with("\n# EOF\n"));
+        let (mut families, mut series, mut family) = (HashSet::new(), HashSet::new(), String::new());
+        let mut counts = false;
+        for line in text.lines().take_while(|line| *line != "# EOF") {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                let (name, words) = help.split_once(' ').expect("a help text");
+                assert!(!words.is_empty() && !words.ends_with('.'), "{line}");
+                assert!(families.insert(name.to_owned()), "{name} twice");
+                name.clone_into(&mut family);
+            } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+                assert!(kind.starts_with(&format!("{family} ")), "{line} under {family}");
+                counts = kind.ends_with(" counter");
+            } else {
+                let (name, value) = line.rsplit_once(' ').expect("a sample");
+                assert!(value.parse::<f64>().is_ok_and(|v| v >= 0.0), "{line}");
+                assert!(series.insert(name.to_owned()), "{name} twice");
+                let bare = name.split('{').next().expect("a name");
+                let suffix = bare.strip_prefix(&family).expect("samples stand under their family");
+                assert_eq!(suffix, if counts { "_total" } else { suffix }, "{line}");
+                assert!(bare.starts_with("fanfare_") && !name.contains("{}"), "{line}");
+            }
+        }
+        assert_eq!(families.len(), FAMILIES.len() + 1);
+    }
+
+    #[test]
+    fn an_underflown_gauge_does_not_cost_the_scrape() {
+        let (blocks, exposition) = exposition(1);
+        blocks.shards[0].handshakes.sub(1);
+        assert!(exposition.text().contains(&format!("fanfare_handshakes{{shard=\"0\"}} {}", i64::MAX)));
+    }
+}

@@ -1,0 +1,157 @@
+//! What time does to connections: pings, silence, old outboxes, closes that take too long, and the drain.
+//!
+//! No connection has a timer. Each tick a share of the table becomes due, and is looked at in turns of bounded length.
+//! *Not here*: what is due when (`Connection::check`).
+
+use std::time::Duration;
+
+use super::Shard;
+use crate::connection::reason::CloseReason;
+use crate::connection::{Checkup, Phase, Tick};
+use crate::dataplane::{Plane, Send, Token, Took};
+use crate::limits::{SLICE_SENDS, SWEEP_TICKS, TICK};
+
+/// A whole Ping frame without payload (RFC 6455 5.5.2).
+static PING: [u8; 2] = [0x89, 0];
+
+/// Connections that one turn looks at: about 100 µs.
+const LOOKS_PER_TURN: u32 = 16 * 1024;
+
+/// How long after its duration a drain waits for clients to answer.
+const DRAIN_TAIL: Duration = Duration::from_secs(1);
+
+/// How far the sweep came.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    cursor: u32,
+    /// Places that are due.
+    due: u32,
+}
+
+impl Sweep {
+    /// Whether places are due.
+    pub fn is_under_way(&self) -> bool {
+        self.due > 0
+    }
+}
+
+/// A drain: closes are spread over its ticks.
+#[derive(Debug)]
+pub struct Drain {
+    last: Tick,
+    over: Tick,
+    cursor: u32,
+    /// Connections still to close, once closing has begun.
+    left: Option<usize>,
+}
+
+impl Drain {
+    /// Begins now and spreads closes over the duration.
+    pub fn new(now: Tick, duration: Duration) -> Self {
+        let ticks = |d: Duration| (d.as_millis() / TICK.as_millis()) as u32;
+        let last = Tick(now.0 + ticks(duration));
+        Self { last, over: Tick(last.0 + ticks(DRAIN_TAIL)), cursor: 0, left: None }
+    }
+
+    /// Whether even the clients that did not answer have had their time.
+    pub fn is_over(&self, now: Tick) -> bool {
+        now > self.over
+    }
+}
+
+impl<P: Plane> Shard<P> {
+    /// A tick passed: another share of the table is due.
+    pub(super) fn begin_sweep(&mut self) {
+        let span = self.table.span();
+        self.sweep.due = (self.sweep.due + span.div_ceil(SWEEP_TICKS)).min(span);
+        self.drain_on();
+    }
+
+    /// Looks at places that are due, as many as a turn allows.
+    pub(super) fn sweep_on(&mut self) {
+        if self.sweep.due == 0 {
+            return;
+        }
+        let mut silent: Vec<(Token, i32)> = Vec::new();
+        for _ in 0..LOOKS_PER_TURN.min(self.sweep.due) {
+            if silent.len() == SLICE_SENDS {
+                break;
+            }
+            self.sweep.due -= 1;
+            if self.sweep.cursor >= self.table.span() {
+                self.sweep.cursor = 0;
+            }
+            let index = self.sweep.cursor;
+            self.sweep.cursor += 1;
+            let Some((token, connection)) = self.table.at(index) else { continue };
+            let owes_before = connection.outbox().map(|outbox| outbox.bytes());
+            match connection.check(self.now, &self.rules) {
+                Checkup::Well => {}
+                Checkup::Ping if owes_before.is_some() => self.reply(token, &PING),
+                Checkup::Ping => silent.push((token, connection.fd)),
+                Checkup::Dropped(messages) => {
+                    let owes = connection.outbox().map_or(0, |outbox| outbox.bytes());
+                    let block = self.block();
+                    block.outbox_bytes.sub((owes_before.unwrap_or(0) - owes) as u64);
+                    block.outbox_dropped[self.rules.drop_counter()].add(u64::from(messages));
+                }
+                Checkup::Close(reason) => {
+                    let text = if reason == CloseReason::Silent { "no sign of life" } else { "too slow" };
+                    self.begin_close(token, reason, text);
+                }
+                Checkup::Reset => self.remove(token, CloseReason::CloseTimeout),
+            }
+        }
+        self.ping(&silent);
+    }
+
+    fn ping(&mut self, silent: &[(Token, i32)]) {
+        if silent.is_empty() {
+            return;
+        }
+        let pings: Vec<_> = silent.iter().map(|&(token, fd)| Send { token, fd, bytes: &PING }).collect();
+        let mut shorts = Vec::new();
+        self.plane.send_slice(&pings, &mut shorts);
+        self.block().pings_sent.add(pings.len() as u64);
+        for short in shorts {
+            match short.took {
+                // A socket that has no room for two bytes has news for its client already.
+                Took::Bytes(0 | 2..) => {}
+                Took::Bytes(1) => self.reply_rest(short.token, &PING[1..]),
+                Took::Gone => self.remove(short.token, CloseReason::Reset),
+            }
+        }
+    }
+
+    /// Owes the rest of a frame whose first bytes went out in a slice.
+    fn reply_rest(&mut self, token: Token, rest: &'static [u8]) {
+        let now = self.now;
+        let Some(connection) = self.table.get(token) else { return };
+        connection.owe(now).push_control(bytes::Bytes::from_static(rest), now);
+        self.block().outbox_bytes.add(rest.len() as u64);
+        self.block().outboxes.add(1);
+        self.await_room(token);
+    }
+
+    /// Closes this tick's share of the connections, once everything that entered before the drain was delivered.
+    fn drain_on(&mut self) {
+        let Some(mut drain) = self.drain.take() else { return };
+        if self.agenda.is_empty() {
+            let left = drain.left.unwrap_or(self.table.len());
+            let ticks_left = drain.last.since(self.now) as usize;
+            // At the last tick everybody who is left, however the estimate went.
+            let mut quota = if ticks_left == 0 { usize::MAX } else { left.div_ceil(ticks_left + 1) };
+            drain.left = Some(left.saturating_sub(quota));
+            while quota > 0 && drain.cursor < self.table.span() {
+                if let Some((token, connection)) = self.table.at(drain.cursor)
+                    && connection.phase() == Phase::Open
+                {
+                    self.begin_close(token, CloseReason::Shutdown, "the gateway is shutting down");
+                    quota -= 1;
+                }
+                drain.cursor += 1;
+            }
+        }
+        self.drain = Some(drain);
+    }
+}

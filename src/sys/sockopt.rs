@@ -1,0 +1,114 @@
+//! Listening sockets for devices.
+//!
+//! A listener is a plain `std` one: blocking, because io_uring's accept answers EAGAIN at once on a non-blocking
+//! listener instead of waiting, and close-on-exec. The accepted descriptors are neither non-blocking nor close-on-exec
+//! unless the accept asks for it. *Not here*: accepting (`shard::accept`).
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::limits;
+
+/// A listener that shares its port with the other shards' listeners.
+///
+/// Accepted sockets inherit from it: `TCP_NODELAY`, since a batch is complete when it is sent and has nothing to wait
+/// for, and `TCP_NOTSENT_LOWAT` (`notsent_lowat_bytes`), so that a slow client's socket counts as full when that much
+/// is unsent, rather than when megabytes of send buffer are. Options set on the listener cost nothing per connection.
+///
+/// With port 0 the kernel chooses one: only one listener may ask for that, the others take its address.
+pub fn listener(address: SocketAddr, notsent_lowat_bytes: u32) -> io::Result<TcpListener> {
+    let socket = bindable(address)?;
+    socket.set_reuse_port(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(notsent_lowat_bytes)?;
+    socket.bind(&address.into())?;
+    socket.listen(limits::LISTEN_BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Whether no socket listens on the address: asked once, before the first [`listener`].
+///
+/// Listeners with `SO_REUSEPORT` share a port without a word, also with those of another process of the same user: two
+/// gateways by mistake would each get half of the devices. A bind without that option is refused while anybody listens.
+/// An error is the address's own: not this machine's, or a port that needs a privilege.
+pub fn port_is_free(address: SocketAddr) -> io::Result<bool> {
+    match bindable(address)?.bind(&address.into()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Ends listening while an accept may be under way: it fails, and whoever waits to be accepted is reset. An accept that
+/// is cancelled instead can leak a connection that it had taken already.
+pub fn stop_listening(listener: &TcpListener) {
+    // A listener can always be shut down; if it could not, closing it is the next that happens.
+    let _ = SockRef::from(listener).shutdown(Shutdown::Both);
+}
+
+/// A TCP socket for the address's family, not bound yet.
+fn bindable(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of a process before this one, in TIME_WAIT or closing, do not hold the port (socket(7)).
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // `[::]` takes IPv4 as well, whatever net.ipv6.bindv6only says.
+        socket.set_only_v6(false)?;
+    }
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    const LOOPBACK: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
+    const LOWAT_BYTES: u32 = 131_072;
+
+    #[test]
+    fn accepted_sockets_inherit_what_the_listener_has() {
+        let listener = listener(LOOPBACK.into(), LOWAT_BYTES).expect("loopback can be bound");
+        let address = listener.local_addr().expect("it is bound");
+        let _client = TcpStream::connect(address).expect("it listens");
+        let (accepted, _) = listener.accept().expect("a connection waits");
+        let accepted = SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().expect("a TCP socket"));
+        assert_eq!(accepted.tcp_notsent_lowat().expect("a TCP socket"), LOWAT_BYTES);
+    }
+
+    #[test]
+    fn shards_share_a_port_and_the_probe_sees_that_it_is_taken() {
+        let first = listener(LOOPBACK.into(), LOWAT_BYTES).expect("loopback can be bound");
+        let address = first.local_addr().expect("it is bound");
+        let second = listener(address, LOWAT_BYTES).expect("SO_REUSEPORT");
+        assert!(!port_is_free(address).expect("the address is fine"));
+        drop(first);
+        assert!(!port_is_free(address).expect("the address is fine"), "the second still listens");
+        drop(second);
+        assert!(port_is_free(address).expect("the address is fine"));
+    }
+
+    #[test]
+    fn connections_of_a_stopped_gateway_do_not_hold_its_port() {
+        let before = listener(LOOPBACK.into(), LOWAT_BYTES).expect("loopback can be bound");
+        let address = before.local_addr().expect("it is bound");
+        let client = TcpStream::connect(address).expect("it listens");
+        let (accepted, _) = before.accept().expect("a connection waits");
+        // The side that closes first goes through TIME_WAIT, which is the gateway's when it drains.
+        drop(accepted);
+        drop(client);
+        drop(before);
+        assert!(port_is_free(address).expect("the address is fine"));
+        listener(address, LOWAT_BYTES).expect("the port can be taken over");
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_an_error_and_not_a_taken_port() {
+        let error = port_is_free(([192, 0, 2, 1], 7777).into()).expect_err("TEST-NET-1 is nobody's");
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+    }
+}

@@ -1,0 +1,108 @@
+//! The ingest core's side of both sessions, in a runtime like its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanfare::config::{RedisEndpoint, RedisUrl};
+use fanfare::ingest::inbox::Inbox;
+use fanfare::ingest::redis::{Dialer, Incoming, PublishQueue, Timing, publish, subscribe};
+use fanfare::limits::REDIS_OUTBOX_BYTES_MAX;
+use fanfare::metrics::{Blocks, IngestBlock};
+
+/// The prefix of every test: as hard to match literally as a prefix can be.
+pub(crate) const PREFIX: &str = "t[1]*:";
+
+/// Timing short enough for a test of what happens when patience ends.
+pub(crate) const IMPATIENT: Timing = Timing {
+    ping_after: Duration::from_millis(200),
+    pong_within: Duration::from_millis(400),
+    connect_deadline: Duration::from_millis(800),
+};
+
+/// The ingest core's side of both sessions.
+pub(crate) struct Gateway {
+    pub(crate) inbox: Inbox<Incoming>,
+    pub(crate) queue: PublishQueue,
+    pub(crate) blocks: Arc<Blocks>,
+}
+
+impl Gateway {
+    pub(crate) fn new(inbox_messages_max: usize) -> Self {
+        Self {
+            inbox: Inbox::new(inbox_messages_max),
+            queue: PublishQueue::new(PREFIX, REDIS_OUTBOX_BYTES_MAX),
+            blocks: Arc::new(Blocks::new(1)),
+        }
+    }
+
+    pub(crate) fn count(&self) -> &IngestBlock {
+        &self.blocks.ingest
+    }
+
+    pub(crate) fn dialer(url: &RedisUrl, timing: Timing) -> Dialer {
+        let (dialer, lookup) = Dialer::new(url, timing, 7).unwrap();
+        if let Some(lookup) = lookup {
+            std::thread::spawn(move || lookup.run());
+        }
+        dialer
+    }
+
+    pub(crate) fn subscribes(&self, url: &RedisUrl, timing: Timing) {
+        let dialer = Self::dialer(url, timing);
+        monoio::spawn(subscribe(dialer, PREFIX.into(), self.inbox.clone(), Arc::clone(&self.blocks)));
+    }
+
+    pub(crate) fn publishes(&self, url: &RedisUrl, timing: Timing) {
+        monoio::spawn(publish(Self::dialer(url, timing), self.queue.clone(), Arc::clone(&self.blocks)));
+    }
+
+    pub(crate) async fn subscribed(&self) {
+        eventually("the subscription stands", || self.count().redis_subscribed.get() == 1).await;
+    }
+
+    /// The next thing that comes in.
+    pub(crate) async fn next(&self) -> Incoming {
+        loop {
+            if let Some(incoming) = self.inbox.try_pop() {
+                return incoming;
+            }
+            within("something comes in", self.inbox.wait()).await;
+        }
+    }
+
+    pub(crate) async fn next_message(&self) -> (Bytes, Bytes) {
+        match self.next().await {
+            Incoming::Message { channel, payload } => (channel, payload),
+            Incoming::Gap => panic!("a gap"),
+        }
+    }
+}
+
+pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
+    let Ok(output) = monoio::time::timeout(Duration::from_secs(20), future).await else {
+        panic!("never: {what}")
+    };
+    output
+}
+
+pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let poll = async {
+        while !holds() {
+            monoio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    within(what, poll).await;
+}
+
+pub(crate) fn run(test: impl Future<Output = ()>) {
+    monoio::RuntimeBuilder::<monoio::IoUringDriver>::new().enable_timer().build().unwrap().block_on(test);
+}
+
+pub(crate) fn tcp(port: u16) -> RedisUrl {
+    RedisUrl { endpoint: RedisEndpoint::Tcp { host: "127.0.0.1".into(), port }, user: None, password: None }
+}
+
+pub(crate) fn channel(suffix: &str) -> Vec<u8> {
+    format!("{PREFIX}{suffix}").into_bytes()
+}
