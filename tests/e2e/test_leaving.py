@@ -77,3 +77,21 @@ def rss_kib(pid):
 def open_files(pid):
     """The most that any thread has open: a shard has a table of its own."""
     return max(len(os.listdir(f"/proc/{pid}/task/{task}/fd")) for task in os.listdir(f"/proc/{pid}/task"))
+
+
+@pytest.mark.parametrize("last_words", [frame(TEXT, b'{"type":"PING"}'), frame(CLOSE, close_payload(1000)), b"\x81"])
+def test_an_end_that_comes_together_with_bytes_is_noticed(gateway, last_words):
+    for _ in range(300):
+        client = Wire(gateway.port)
+        client.send(last_words)
+        client.close()
+    # Long before liveness would find them: the ends were seen, not the silence after them.
+    eventually(lambda: gateway.connections() == 0, "nobody is left", deadline_s=3)
+
+
+def test_the_end_of_a_refused_client_is_noticed(gateway):
+    for _ in range(100):
+        with Wire(gateway.port) as client:
+            client.send(frame(TEXT, b"x", mask=None))
+            client.expect_close(1002)
+    eventually(lambda: gateway.connections() == 0, "nobody is left", deadline_s=3)
