@@ -180,9 +180,8 @@ impl Outbox {
     /// Gives up everything but the rest of the frame that has begun; returns how many messages of untouched or
     /// unfinished batches that were. The batch's shared buffer is let go: the rest is copied.
     pub fn abandon(&mut self) -> u32 {
-        let rest = self.items.front().map_or(0, |item| match item.is_rest {
-            true => item.bytes.len() - self.sent,
-            false => rest_of_frame(&item.bytes, self.sent),
+        let rest = self.items.front().map_or(0, |item| {
+            if item.is_rest { item.bytes.len() - self.sent } else { rest_of_frame(&item.bytes, self.sent) }
         });
         let messages = self.items.iter().filter_map(|item| item.batch).map(|(_, messages)| messages).sum();
         let kept = self.items.front().filter(|_| rest > 0).map(|item| Item {
