@@ -47,7 +47,8 @@ impl World {
         let topics = seat.members[ALL + 1..].iter().filter(|members| !members.is_empty()).count() as u64;
         let doubtful: usize = seat.doubtful.iter().map(|id| self.clients[*id].topics()).sum();
         let memberships = tally.memberships - doubtful as u64..=tally.memberships;
-        assert!(memberships.contains(&block.memberships.get()), "{block:?}: {memberships:?} memberships");
+        let counted = block.memberships.get();
+        assert!(memberships.contains(&counted), "{counted} memberships, not {memberships:?}");
         if doubtful == 0 {
             assert_eq!(block.topics.get(), topics, "topics");
         }

@@ -8,6 +8,7 @@ use std::os::fd::RawFd;
 use fanfare::formats::FormatId;
 
 use crate::ledger::{ALL, Item, To};
+use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::wire::{self, Reader};
 
@@ -20,6 +21,8 @@ pub(crate) enum Act {
     Leave(To),
     /// Something that the gateway ignores.
     Noise,
+    /// To the server's ping.
+    Pong,
     /// Something that the gateway answers with this close code.
     Bad(u16),
     Close(Option<u16>),
@@ -68,6 +71,7 @@ pub(crate) struct Client {
     pub(crate) is_polite: bool,
     /// Its socket is closed by the shard.
     pub(crate) is_removed: bool,
+    pub(crate) has_said_close: bool,
     pub(crate) out: VecDeque<u8>,
     out_total: u64,
     /// Where each act begins and ends in what the client sends.
@@ -103,10 +107,14 @@ pub(crate) struct Client {
     pub(crate) was_over: bool,
     /// It may be closing: its Close frame would wait behind what it is owed.
     pub(crate) is_doubtful: bool,
+    /// The shard may have given up waiting for a sign of life at some time.
+    pub(crate) was_silent: bool,
     /// Pings of the server.
     pub(crate) pings: u64,
     /// A send that fell short: where it ends, and what had been received when it began.
     item: Option<(u64, u64)>,
+    /// The same of the one before it.
+    before_item: u64,
 }
 
 impl Client {
@@ -119,6 +127,7 @@ impl Client {
             pace: Pace::Fast,
             is_polite: true,
             is_removed: false,
+            has_said_close: false,
             out: VecDeque::new(),
             out_total: 0,
             acts: VecDeque::new(),
@@ -141,14 +150,24 @@ impl Client {
             was_owed_at_close: false,
             was_over: false,
             is_doubtful: false,
+            was_silent: false,
             pings: 0,
             item: None,
+            before_item: 0,
         }
+    }
+
+    /// What a report needs to know of it.
+    pub(crate) fn summary(&self) -> String {
+        let Self { id, pace, last_act, close, is_owed, is_polite, acts, .. } = self;
+        let unsaid = self.out.len();
+        format!("{id} {pace:?} {last_act:?} {close:?} owed: {is_owed} polite: {is_polite} {acts:?} unsaid: {unsaid}")
     }
 
     /// Puts an act into what the client will send.
     pub(crate) fn say(&mut self, act: Act, bytes: &[u8]) {
         let begin = self.out_total;
+        self.has_said_close |= matches!(act, Act::Close(_));
         self.out.extend(bytes);
         self.out_total += bytes.len() as u64;
         self.acts.push_back((begin, self.out_total, act));
@@ -186,7 +205,10 @@ impl Client {
         match self.item {
             // The rest of the same send, or what was kept of it.
             Some((item_end, _)) if self.stream_at < item_end => {}
-            _ => self.item = Some((end, self.received)),
+            _ => {
+                self.before_item = self.item.map_or(self.received, |(_, received)| received);
+                self.item = Some((end, self.received));
+            }
         }
     }
 
@@ -197,7 +219,12 @@ impl Client {
             return (0, 0);
         }
         let before = self.item.map_or(self.received, |(end, received)| {
-            if self.stream_at < end || self.was_owed_at_close { received } else { self.received }
+            match self.was_owed_at_close || self.is_doubtful {
+                // The Close frame may have been a send of its own, behind the rest of what was given up.
+                true => self.before_item,
+                false if self.stream_at < end => received,
+                false => self.received,
+            }
         });
         (self.targeted - before, self.received - before)
     }
@@ -216,6 +243,13 @@ impl Client {
     /// Bytes that it was to get and has not, if everything meant for it is still on its way.
     pub(crate) fn owed_bytes(&self) -> u64 {
         (self.targeted_bytes + self.answer_bytes).saturating_sub(self.stream_at)
+    }
+
+    /// Its Close frame would wait behind what it is owed, so that nobody can say from outside.
+    pub(crate) fn may_be_closing(&self, plan: &Plan, is_draining: bool) -> bool {
+        let has_cause = self.was_over || self.last_act.is_some();
+        let may_close = has_cause || is_draining || plan.may_age() || plan.may_fall_silent();
+        self.is_owed && self.close.is_none() && !self.is_removed && may_close
     }
 
     pub(crate) fn note_owed(&mut self, outbox_bytes_max: usize) {
@@ -263,6 +297,7 @@ impl Client {
             Act::WebSocketPing(length) => {
                 wire::push_masked(&mut out, true, wire::PING, &vec![b'p'; length], rng);
             }
+            Act::Pong => wire::push_masked(&mut out, true, wire::PONG, &[], rng),
             Act::Noise => match rng.below(3) {
                 0 => wire::push_masked(&mut out, true, wire::BINARY, &vec![7; rng.below(3000)], rng),
                 1 => wire::push_masked(&mut out, true, wire::PONG, b"unasked", rng),

@@ -52,9 +52,12 @@ impl World {
             return;
         }
         if let Some(code) = client.close
-            && !client.has_said_last()
+            && !client.has_said_close
         {
             self.say(id, Act::Close(code));
+        }
+        if std::mem::take(&mut self.clients[id].pings) > 0 && !self.clients[id].has_said_last() {
+            self.say(id, Act::Pong);
         }
         let client = &self.clients[id];
         let plane = self.seats[client.shard].shard.plane();

@@ -63,13 +63,20 @@ impl World {
                 assert_eq!(batch.first.0, seat.taken[to], "a ring lost or moved a batch of {to}");
                 seat.taken[to] = batch.end().0;
                 let messages = batch.messages.len() as u64;
+                let mut doubted = Vec::new();
                 for &id in &seat.members[to] {
                     let client = &mut self.clients[id];
                     let bytes = batch.encoded(client.format).bytes.len() as u64;
                     client.target(messages, bytes, seat.lull, self.plan.outbox.bytes_max);
+                    if client.may_be_closing(&self.plan, self.is_drain_under_way) {
+                        doubted.push(id);
+                    }
                     let account =
                         if client.is_doubtful { &mut seat.tally.unsure } else { &mut seat.tally.targeted };
                     *account += messages;
+                }
+                for id in doubted {
+                    seat.doubt(&mut self.clients[id], true);
                 }
             }
             Downlink::Census(census) => {
@@ -81,7 +88,13 @@ impl World {
                 asked.least += (members - doubtful) as u64;
                 asked.most += members as u64;
             }
-            Downlink::Drain(_) => self.is_drain_under_way = true,
+            Downlink::Drain(_) => {
+                self.is_drain_under_way = true;
+                for id in seat.members[ALL].clone() {
+                    let client = &mut self.clients[id];
+                    seat.doubt(client, client.may_be_closing(&self.plan, true));
+                }
+            }
         }
         self.call(number, |shard| shard.take(downlink));
         let backlog = self.seats[number].shard.backlog_bytes();
@@ -94,25 +107,27 @@ impl World {
         for fd in touched {
             if let Some(socket) = self.seats[number].shard.plane().socket(fd) {
                 let (id, look) = (socket.client, Look::at(socket));
-                self.look(id, look);
+                self.look(id, look, false);
             }
         }
         let mut allowed = Vec::new();
         for Closed { mut socket, how } in closed {
             let id = socket.client;
             let look = Look::at(&mut socket);
-            self.look(id, look);
+            self.look(id, look, true);
             allowed.push(self.reasons(id, &socket, how));
             self.remove(id, &socket);
         }
         self.check_reasons(number, &allowed);
     }
 
-    fn look(&mut self, id: usize, look: Look) {
+    fn look(&mut self, id: usize, look: Look, is_closed: bool) {
         let tick = self.ticks();
         let Self { clients, seats, plan, ledger, is_drain_under_way, .. } = self;
         let client = &mut clients[id];
         let seat = &mut seats[client.shard];
+        let silence_ms = u128::from(tick - client.heard) * TICK.as_millis();
+        client.was_silent |= silence_ms >= plan.clients.liveness.as_millis();
         while let Some(&(begin, end, act)) = client.acts.front() {
             let is_heard = client.last_act.is_none() && client.close.is_none();
             if act.is_last() && begin < look.received && client.last_act.is_none() {
@@ -131,7 +146,7 @@ impl World {
         }
         client.note_owed(plan.outbox.bytes_max);
 
-        let codes = close_codes(client, *is_drain_under_way, tick, plan.clients.liveness.as_millis());
+        let codes = close_codes(client, *is_drain_under_way);
         let was_owed = client.is_owed;
         let before = client.received;
         let may_skip = !plan.keeps_all() && client.was_short;
@@ -148,17 +163,12 @@ impl World {
         client.take_stream(rest, &mut on_frame);
         seat.tally.received += client.received - before;
         client.is_owed = look.is_owed;
-        client.was_owed_at_close |= client.close.is_some() && (was_owed || look.is_owed);
+        client.was_owed_at_close |= (client.close.is_some() || is_closed) && (was_owed || look.is_owed);
         client.was_over &= look.is_owed;
         if client.close.is_some() {
             seat.retire(client);
         }
-        let may_close = client.was_over
-            || client.last_act.is_some()
-            || *is_drain_under_way
-            || plan.may_age()
-            || plan.may_fall_silent();
-        seat.doubt(client, look.is_owed && client.close.is_none() && may_close);
+        seat.doubt(client, client.may_be_closing(plan, *is_drain_under_way));
         if look.is_finished {
             assert_eq!(client.begun(), 0, "FIN goes out in the middle of a frame to {id}");
             assert!(client.close.is_some(), "FIN goes out to {id} without a Close frame");
@@ -316,7 +326,7 @@ fn on_frame(
 }
 
 /// Codes with which the server may close this client now.
-fn close_codes(client: &Client, is_draining: bool, tick: u32, liveness_ms: u128) -> Vec<Option<u16>> {
+fn close_codes(client: &Client, is_draining: bool) -> Vec<Option<u16>> {
     let mut codes = Vec::new();
     match client.last_act {
         Some(Act::Bad(code)) => codes.push(Some(code)),
@@ -326,8 +336,7 @@ fn close_codes(client: &Client, is_draining: bool, tick: u32, liveness_ms: u128)
     if client.was_short || client.is_owed {
         codes.push(Some(4008));
     }
-    let is_silent = u128::from(tick - client.heard) * TICK.as_millis() >= liveness_ms;
-    if is_draining || is_silent {
+    if is_draining || client.was_silent {
         codes.push(Some(1001));
     }
     codes
