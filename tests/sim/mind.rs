@@ -48,7 +48,7 @@ impl World {
     /// A polite client answers Close with Close, and FIN with FIN.
     fn answer(&mut self, id: usize) {
         let client = &self.clients[id];
-        if !client.is_polite {
+        if !client.is_polite || client.pace == Pace::Stalled {
             return;
         }
         if let Some(code) = client.close
