@@ -46,7 +46,7 @@ pub const REDIS_INBOX_MESSAGES_MAX: usize = 4096;
 pub const REDIS_OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes that one slow connection may owe its client.
-pub const OUTBOX_BYTES_DEFAULT: usize = 1024 * 1024;
+pub const OUTBOX_BYTES_DEFAULT: usize = 2 * 1024 * 1024;
 /// How long the oldest byte may wait.
 pub const OUTBOX_AGE_DEFAULT: Duration = Duration::from_secs(30);
 
@@ -82,7 +82,7 @@ pub const TICK: Duration = Duration::from_millis(250);
 /// Ticks in which a sweep looks at every connection once.
 pub const SWEEP_TICKS: u32 = 4;
 
-/// Bytes that the kernel may hold unsent for one device (TCP_NOTSENT_LOWAT). Above a round, so that a fast device never
+/// Bytes that the kernel may hold unsent for one device (`TCP_NOTSENT_LOWAT`). Above a round, so that a fast device never
 /// falls short; far below the kernel's own 4 MiB, so that a slow one is seen here and not in kernel memory.
 pub const KERNEL_UNSENT_BYTES: u32 = 512 * 1024;
 
@@ -189,6 +189,7 @@ pub const RESP_COPY_BELOW: usize = 16 * 1024;
 
 const _: () = assert!(MERGE_BYTES_DEFAULT <= ROUND_BYTES_MAX);
 const _: () = assert!(ROUND_BYTES_MAX < OUTBOX_BYTES_DEFAULT);
+const _: () = assert!(MESSAGE_BYTES_MAX < OUTBOX_BYTES_DEFAULT);
 const _: () = assert!(MESSAGE_BYTES_MAX <= BACKLOG_BYTES_MAX);
 const _: () = assert!(BACKLOG_BYTES_MAX <= RING_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX + TOPIC_BYTES_MAX + 1024 < REDIS_OUTBOX_BYTES_MAX);

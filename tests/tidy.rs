@@ -25,7 +25,7 @@ const NOT_OURS: [&str; 9] = [
 ];
 
 /// Ends of names of the text files that people write.
-const TEXT: [&str; 16] = [
+const TEXT: [&str; 15] = [
     "rs",
     "toml",
     "py",

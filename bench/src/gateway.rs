@@ -162,7 +162,7 @@ fn free_ports() -> Result<(u16, u16), String> {
     Ok((ports[0], ports[1]))
 }
 
-/// utime and stime of /proc/<pid>/stat (`proc_pid_stat(5)`): fields 14 and 15, counted behind the name's last bracket.
+/// utime and stime of `/proc/PID/stat` (`proc_pid_stat(5)`): fields 14 and 15, counted behind the name's last bracket.
 fn parse_cpu(stat: &str, tick: Duration) -> Option<Cpu> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<u32>().ok();

@@ -1,9 +1,9 @@
 //! [`Plane`] on a raw io_uring ring that one thread owns.
 //!
-//! *Lifetime of bytes*: a SEND with MSG_DONTWAIT is carried out inside `io_uring_enter` and never retried by the
+//! *Lifetime of bytes*: a SEND with `MSG_DONTWAIT` is carried out inside `io_uring_enter` and never retried by the
 //! kernel, so [`Uring::send_slice`] borrows the bytes for its own duration only: it returns when the kernel has
-//! consumed every entry. *Completions*: a full send posts none (CQE_SKIP); a short one posts the count that was taken
-//! (MSG_WAITALL makes "short" an error of the request), a full socket -EAGAIN.
+//! consumed every entry. *Completions*: a full send posts none (`CQE_SKIP`); a short one posts the count that was taken
+//! (`MSG_WAITALL` makes "short" an error of the request), a full socket `-EAGAIN`.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -41,6 +41,9 @@ impl Op {
         (self as u64) << 56 | (token.index as u64) << 32 | token.generation as u64
     }
 }
+
+/// `IORING_ENTER_GETEVENTS` of `io_uring_enter(2)`: run deferred work and post what it completes.
+const GETEVENTS: u32 = 1;
 
 const NOBODY: Token = Token { index: 0, generation: 0 };
 
@@ -91,6 +94,12 @@ impl Uring {
         self.ring.submission().taskrun() || !self.ring.completion().is_empty()
     }
 
+    /// Whether its thread may sleep: nothing is prepared, taken or reported. What the kernel has to report from here on
+    /// is announced by the eventfd.
+    pub fn is_quiet(&mut self) -> bool {
+        self.events.is_empty() && self.ring.submission().is_empty() && !self.has_news()
+    }
+
     /// The next event, if one has been taken.
     pub fn next_event(&mut self) -> Option<Event> {
         self.events.pop_front()
@@ -111,7 +120,6 @@ impl Uring {
     fn submit(&mut self) {
         loop {
             let prepared = self.ring.submission().len();
-            const GETEVENTS: u32 = 1;
             // SAFETY: no argument is passed, and the entries are valid as `push` says.
             match unsafe {
                 self.ring.submitter().enter::<libc::sigset_t>(prepared as u32, 0, GETEVENTS, None)
@@ -168,7 +176,7 @@ fn decode(user_data: u64) -> (u8, Token) {
 
 fn took(result: i32) -> Took {
     match result {
-        0.. => Took::Bytes(result as usize),
+        0.. => Took::Bytes(result.cast_unsigned() as usize),
         _ if result == -libc::EAGAIN || result == -libc::EINTR || result == -libc::ENOBUFS => Took::Bytes(0),
         _ => Took::Gone,
     }
@@ -209,7 +217,7 @@ impl Plane for Uring {
         // SAFETY: `bytes` is valid for its length for the whole call.
         let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
         if sent >= 0 {
-            Took::Bytes(sent as usize)
+            Took::Bytes(sent.cast_unsigned())
         } else {
             took(-io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
         }
@@ -221,7 +229,7 @@ impl Plane for Uring {
             unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
         match received {
             0 => Received::End,
-            1.. => Received::Bytes(received as usize),
+            1.. => Received::Bytes(received.cast_unsigned()),
             _ => match io::Error::last_os_error().raw_os_error() {
                 Some(libc::EAGAIN | libc::EINTR) => Received::Empty,
                 _ => Received::Gone,

@@ -224,7 +224,7 @@ impl Ingest {
     fn handle(&mut self, event: Event, now: u64) {
         match event {
             Event::Incoming(Incoming::Message { channel, payload }) => {
-                match self.address_of(&channel, &payload) {
+                match Self::address_of(&channel, &payload) {
                     Ok(address) => {
                         self.blocks.ingest.messages_redis.add(1);
                         self.merge(&address, Message { payload, kind: PayloadKind::Unknown }, now);
@@ -262,7 +262,7 @@ impl Ingest {
     }
 
     /// The address that a channel, without its prefix, names.
-    fn address_of(&self, channel: &Bytes, payload: &Bytes) -> Result<Address, Refused> {
+    fn address_of(channel: &Bytes, payload: &Bytes) -> Result<Address, Refused> {
         if payload.len() > MESSAGE_BYTES_MAX {
             return Err(Refused::TooBig);
         }

@@ -1,6 +1,6 @@
 //! Every metric's name and help text in one table, and the table as OpenMetrics text.
 //!
-//! A family is a row of [`FAMILIES`]: name, help, labels, and where its values are read. To add a metric, add its value
+//! A family is a row of `FAMILIES`: name, help, labels, and where its values are read. To add a metric, add its value
 //! to a block in [`super`] and a row here. *Not here*: who writes the values, who serves the text (`api`).
 
 use std::fmt;

@@ -220,8 +220,8 @@ impl<P: Plane> Shard<P> {
         // The list may have shrunk since the last slice: whoever was above its end has been moved below the cursor.
         *cursor = (*cursor).min(entry.members.len());
         let mut sends = Vec::with_capacity(SLICE_SENDS.min(*cursor));
-        let (mut deliveries, mut failures, mut frames, mut bytes, mut queued, mut dropped) =
-            (0, 0, 0, 0, 0, 0);
+        let (mut deliveries, mut failures, mut frames, mut bytes, mut dropped) = (0, 0, 0, 0, 0);
+        let (mut owed_before, mut owed_after) = (0, 0);
         let stop = cursor.saturating_sub(VISITS_PER_SLICE);
         while *cursor > stop && sends.len() < SLICE_SENDS {
             *cursor -= 1;
@@ -241,7 +241,8 @@ impl<P: Plane> Shard<P> {
                     Delivery::Queued { dropped: gone } => {
                         dropped += u64::from(gone);
                         deliveries += u64::from(part.messages);
-                        queued += outbox.bytes() as i64 - before as i64;
+                        owed_before += before as u64;
+                        owed_after += outbox.bytes() as u64;
                     }
                     Delivery::TooSlow => {
                         failures += u64::from(part.messages);
@@ -257,7 +258,8 @@ impl<P: Plane> Shard<P> {
         }
         block.deliveries.add(deliveries);
         block.deliveries_failed.add(failures);
-        block.outbox_bytes.add(queued as u64);
+        block.outbox_bytes.add(owed_after);
+        block.outbox_bytes.sub(owed_before);
         if dropped > 0 {
             block.outbox_dropped[self.rules.drop_counter()].add(dropped);
         }
@@ -280,13 +282,13 @@ impl<P: Plane> Shard<P> {
             from += at;
             let Some(connection) = self.table.get(short.token) else { continue };
             match short.took {
-                Took::Bytes(sent) if sent >= send.bytes.len() => {}
-                Took::Bytes(sent) => {
+                Took::Bytes(taken) if taken >= send.bytes.len() => {}
+                Took::Bytes(taken) => {
                     let format = connection.format;
                     let rest = round.keep(format, send.bytes);
                     let messages = round.batches.iter().map(|batch| batch.messages.len() as u32).sum();
-                    connection.owe(self.now).push_rest(rest, sent, id, messages, self.now);
-                    let owed = send.bytes.len() - sent;
+                    connection.owe(self.now).push_rest(rest, taken, id, messages, self.now);
+                    let owed = send.bytes.len() - taken;
                     self.block().outbox_bytes.add(owed as u64);
                     self.block().outboxes.add(1);
                     self.await_room(short.token);

@@ -240,7 +240,7 @@ impl<P: Plane> Shard<P> {
 
     fn count_memberships(&self, change: i64) {
         let block = self.block();
-        block.memberships.add(change as u64);
+        block.memberships.add(change.cast_unsigned());
         block.topics.set(self.members.topics() as u64);
     }
 

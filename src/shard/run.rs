@@ -75,7 +75,8 @@ pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
             continue;
         }
         doorbell.prepare_sleep();
-        if !shard.plane().turn() && ring.is_empty() && lobby.is_empty() {
+        let quiet = shard.plane().is_quiet() || !shard.plane().turn();
+        if quiet && ring.is_empty() && lobby.is_empty() {
             wakeup.ready().await?;
         } else {
             always.ready().await?;

@@ -25,6 +25,14 @@ def test_a_publish_to_redis_reaches_the_topic_and_all_reaches_everyone(gateway_o
         stranger.expect_stream(texts("hello"))
 
 
+def test_who_has_seen_its_upgrade_misses_nothing_that_is_published_after_it(gateway_on_redis, redis):
+    publisher = redis.client()
+    for n in range(300):
+        with Wire(gateway_on_redis.port, f"/topics/t{n}", settled=False) as client:
+            publisher.call("PUBLISH", f"fanfare:topic:t{n}", n)
+            client.expect_stream(texts(str(n)))
+
+
 def test_a_payload_that_is_not_json_reaches_a_go_push_client_as_a_json_string(gateway_on_redis, redis):
     with Wire(gateway_on_redis.port) as client:
         redis.client().call("PUBLISH", "fanfare:all", 'he said "hi"\n')

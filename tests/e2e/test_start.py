@@ -32,10 +32,10 @@ def test_a_second_gateway_does_not_share_the_port_of_the_first(gateway):
     code, output = run_to_end(*addresses(listen=gateway.port))
     assert code == MUST_FIX, output
     assert str(gateway.port) in output
-    # Every new connection still reaches the first one.
+    # Every new connection still reaches the first one, a topic of its own each.
     for n in range(20):
-        with Wire(gateway.port, "/topics/t") as client:
-            assert gateway.push({"topic": "t"}, [n]).status == 202
+        with Wire(gateway.port, f"/topics/t{n}") as client:
+            assert gateway.push({"topic": f"t{n}"}, [n]).status == 202
             client.expect_stream(server_frame(TEXT, b"%d" % n))
 
 
@@ -49,7 +49,8 @@ def test_all_problems_of_a_configuration_are_told_at_once(tmp_path, by):
         sections = {}
         for key, value in wrong.items():
             section, name = key.split(".")
-            sections.setdefault(section, []).append(f'{name} = "{value}"' if not value.lstrip("-").isdigit() else f"{name} = {value}")
+            written = value if value.lstrip("-").isdigit() else f'"{value}"'
+            sections.setdefault(section, []).append(f"{name} = {written}")
         config.write_text("".join(f"[{s}]\n" + "\n".join(lines) + "\n" for s, lines in sections.items()))
         code, output = run_to_end("--config", str(config), *addresses())
     assert code == MUST_FIX, output

@@ -60,7 +60,7 @@ pub(crate) fn thread_cpu() -> Duration {
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned() as u32)
 }
 
-/// Length of a tick in /proc/<pid>/stat.
+/// Length of a tick in `/proc/PID/stat`.
 pub(crate) fn clock_tick() -> Duration {
     // SAFETY: sysconf takes no pointers.
     let hz = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };

@@ -1,3 +1,5 @@
+//! Streams with faults in them, and what the verifier calls them. *Not here*: the verifier (`stream`).
+
 use std::ops::Range;
 
 use super::*;

@@ -19,6 +19,7 @@ class PythonDevice:
 
     def __init__(self, port, path="/connect", **options):
         self.connection = connect(f"ws://127.0.0.1:{port}{path}", proxy=None, open_timeout=TIMEOUT_S, **options)
+        self.ping(b"settled")
 
     def send(self, message):
         self.connection.send(message)
@@ -55,6 +56,7 @@ class NodeDevice:
         threading.Thread(target=self._read, daemon=True).start()
         opened = self._event()
         assert opened == {"event": "open"}, opened
+        self.ping(b"settled")
 
     def _read(self):
         for line in self.process.stdout:

@@ -64,6 +64,7 @@ class Connection:
     def __init__(self, port, *, receive_buffer=None, timeout=10.0):
         self.timeout = timeout
         self.buffer = bytearray()
+        self.received_bytes = 0
         self.socket = socket.socket()
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -88,6 +89,7 @@ class Connection:
         except ConnectionResetError:
             return False
         self.buffer += data
+        self.received_bytes += len(data)
         return bool(data)
 
     def take(self, count):
@@ -127,9 +129,9 @@ class Connection:
 
 
 class Wire(Connection):
-    """A connection after its upgrade."""
+    """A connection after its upgrade; unless `settled` is false, one that has got its first pong."""
 
-    def __init__(self, port, path="/connect", *, first=b"", headers=(), **options):
+    def __init__(self, port, path="/connect", *, first=b"", headers=(), settled=True, **options):
         super().__init__(port, **options)
         key = base64.b64encode(os.urandom(16))
         self.send(upgrade_request(path, key=key, headers=headers) + first)
@@ -140,6 +142,8 @@ class Wire(Connection):
         expected = base64.b64encode(hashlib.sha1(key + GUID).digest()).decode()
         assert answered["sec-websocket-accept"] == expected
         assert "sec-websocket-extensions" not in answered
+        if settled and not first:
+            self.expect_still_open()
 
     def text(self, text):
         self.send(frame(TEXT, text.encode()))
