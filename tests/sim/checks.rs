@@ -1,0 +1,150 @@
+//! What must be true of a shard after every call: its gauges, its accounts, its bounds.
+
+use fanfare::limits::RING_BYTES_MAX;
+
+use crate::client::Client;
+use crate::ledger::ALL;
+use crate::world::{Seat, World};
+
+/// In a crowd, what costs a walk over everybody is looked at every so many calls.
+const CROWD: usize = 100;
+const CROWD_EVERY: u64 = 64;
+
+impl World {
+    /// No ring holds more than its bound.
+    pub(crate) fn check_rings(&self) {
+        for (pushed, shard) in self.blocks.ring_bytes_pushed.iter().zip(&self.blocks.shards) {
+            let inside = pushed.get() - shard.downlink_bytes_released.get();
+            assert!(inside <= RING_BYTES_MAX as u64, "{inside} bytes in a ring");
+        }
+    }
+
+    pub(crate) fn check(&mut self, number: usize) {
+        self.check_rings();
+        self.check_gauges(number);
+        self.seats[number].calls += 1;
+        let seat = &self.seats[number];
+        let is_lull = seat.shard.backlog_bytes() == 0;
+        if seat.shard.connections() <= CROWD || seat.calls.is_multiple_of(CROWD_EVERY) {
+            self.check_outboxes(number, is_lull);
+            if is_lull {
+                self.check_accounts(number);
+            }
+        }
+        if is_lull {
+            self.seats[number].lull += 1;
+        }
+    }
+
+    fn check_gauges(&self, number: usize) {
+        let (seat, block) = (&self.seats[number], &self.blocks.shards[number]);
+        let tally = &seat.tally;
+        let live = tally.admitted - tally.removed;
+        assert_eq!(seat.shard.connections() as u64, live, "connections");
+        assert_eq!(block.connections.iter().map(|format| format.get()).sum::<u64>(), live, "by format");
+        assert_eq!(block.upgraded.get(), tally.admitted);
+        assert_eq!(block.closed.iter().map(|reason| reason.get()).sum::<u64>(), tally.removed, "closed");
+        let topics = seat.members[ALL + 1..].iter().filter(|members| !members.is_empty()).count() as u64;
+        let doubtful: usize = seat.doubtful.iter().map(|id| self.clients[*id].topics()).sum();
+        let memberships = tally.memberships - doubtful as u64..=tally.memberships;
+        let counted = block.memberships.get();
+        assert!(memberships.contains(&counted), "{counted} memberships, not {memberships:?}");
+        if doubtful == 0 {
+            assert_eq!(block.topics.get(), topics, "topics");
+        }
+        assert!(block.topics.get() <= topics, "topics");
+        if !seat.shard.is_busy() {
+            assert_eq!(seat.shard.backlog_bytes(), 0, "an idle shard has a backlog");
+        }
+    }
+
+    /// Outboxes exist where sockets are full, and hold what their clients were to get and have not.
+    fn check_outboxes(&mut self, number: usize, is_lull: bool) {
+        let block = &self.blocks.shards[number];
+        let (outboxes, bytes) = (block.outboxes.get(), block.outbox_bytes.get());
+        let plane = self.seats[number].shard.plane();
+        let send_bytes_max = plane.send_bytes_max.max(1024);
+        let owed: Vec<usize> = plane.sockets().filter(|s| s.awaits_room).map(|s| s.client).collect();
+        let is_open = |id: &usize| self.clients[*id].close.is_none() && self.clients[*id].last_act.is_none();
+        assert!(outboxes <= owed.len() as u64, "{outboxes} outboxes, {} full sockets", owed.len());
+        if self.plan.keeps_all() {
+            // Others may have given up what they owed and wait for room that nobody needs any more.
+            let surely = owed.iter().filter(|id| is_open(id) && !self.clients[**id].was_over).count();
+            let may_end = self.plan.may_age() || self.plan.may_fall_silent() || self.is_drain_under_way;
+            assert!(may_end || outboxes >= surely as u64, "{outboxes} outboxes for {surely} full sockets");
+            if is_lull && !may_end && !self.plan.clients.server_ping {
+                self.check_owed(&owed, bytes);
+            }
+        }
+        assert!(outboxes > 0 || bytes == 0, "{bytes} bytes in no outbox");
+        let most = self.plan.outbox.bytes_max + send_bytes_max;
+        assert!(bytes <= outboxes * most as u64, "{bytes} bytes in {outboxes} outboxes of at most {most}");
+    }
+
+    /// To the byte, where every owed client's outbox is known.
+    fn check_owed(&self, owed: &[usize], bytes: u64) {
+        let is_known = |client: &Client| {
+            !client.was_over
+                && !client.has_withdrawn
+                && client.close.is_none()
+                && client.last_act.is_none()
+        };
+        let clients = || owed.iter().map(|&id| &self.clients[id]);
+        if clients().all(is_known) {
+            let expected: u64 = clients().map(Client::owed_bytes).sum();
+            assert_eq!(bytes, expected, "bytes in outboxes");
+        }
+    }
+
+    /// Every message that the shard took for a member was delivered, dropped, or has failed; none twice.
+    fn check_accounts(&self, number: usize) {
+        let (seat, block) = (&self.seats[number], &self.blocks.shards[number]);
+        let tally = &seat.tally;
+        let (mut abandoned, mut twice) = (tally.abandoned_max, tally.counted_twice_max);
+        let mut outstanding = 0;
+        for client in self.clients.iter().filter(|client| !client.is_removed && client.shard == number) {
+            let (given_up, whole) = client.slack();
+            abandoned += given_up;
+            twice += whole;
+            if client.is_owed || client.was_owed_at_close {
+                outstanding += client.targeted - client.received;
+            }
+        }
+        let (deliveries, failed) = (block.deliveries.get(), block.deliveries_failed.get());
+        let dropped: u64 = block.outbox_dropped.iter().map(|policy| policy.get()).sum();
+        let targeted = tally.targeted;
+        let context = || {
+            format!(
+                "targeted {targeted}, perhaps {} more, deliveries {deliveries}, failed {failed}, dropped {dropped}, received {}, \
+                 withdrawn up to {}, gone up to {}, outstanding {outstanding}, abandoned up to {abandoned}, of which \
+                 {twice} had come",
+                tally.unsure, tally.received, tally.withdrawn_max, tally.gone_max
+            )
+        };
+        let served = deliveries + failed;
+        assert!(served + tally.withdrawn_max >= targeted, "messages were not served: {}", context());
+        assert!(served <= targeted + tally.unsure + abandoned, "more was served than taken: {}", context());
+        let settled = tally.received + dropped + failed;
+        let open = tally.withdrawn_max + tally.gone_max + outstanding;
+        assert!(settled + open >= targeted, "messages vanished: {}", context());
+        assert!(settled <= targeted + tally.unsure + twice, "more came, was dropped or failed than was taken: {}", context());
+    }
+
+    /// Nobody is left, and neither is anything that was theirs.
+    pub(crate) fn check_nothing_is_left(&self) {
+        for (seat, block) in self.seats.iter().zip(&self.blocks.shards) {
+            assert_eq!(seat.shard.connections(), 0);
+            assert_eq!(seat.shard.backlog_bytes(), 0);
+            let gauges = [&block.memberships, &block.topics, &block.outboxes, &block.outbox_bytes];
+            assert_eq!(gauges.map(|gauge| gauge.get()), [0; 4], "memberships, topics, outboxes, their bytes");
+            assert!(block.connections.iter().all(|format| format.get() == 0));
+        }
+    }
+}
+
+impl Seat {
+    /// Whether the shard has nothing to do until somebody outside acts.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        !self.shard.is_busy() && self.receiver.is_empty() && !self.shard.plane().has_events()
+    }
+}
