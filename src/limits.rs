@@ -38,6 +38,8 @@ pub const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Publish requests from the HTTP API that wait for the ingest core.
 pub const PUBLISH_SLOTS: usize = 1024;
+/// Payload bytes of those requests. A single one may be larger: its body has a bound of its own.
+pub const PUBLISH_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// Messages from Redis that wait for the ingest core's loop. Past it the session stops reading its socket.
 pub const REDIS_INBOX_MESSAGES_MAX: usize = 4096;

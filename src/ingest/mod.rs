@@ -29,7 +29,7 @@ use crate::ring::doorbell::Doorbell;
 use crate::sys::eventfd::EventFd;
 use crate::sys::readiness::Readiness;
 use inbox::Inbox;
-use publisher::Request;
+use publisher::{Request, Requests};
 use redis::{Dialer, Incoming, Lookup, PublishQueue, Timing};
 
 /// How long nothing may come from Redis before a drain believes that nothing more will.
@@ -40,7 +40,7 @@ pub struct Seat {
     /// The configuration.
     pub config: Arc<Config>,
     /// Requests from the control thread.
-    pub requests: rtrb::Consumer<Request>,
+    pub requests: Requests,
     /// Rung by the control thread.
     pub doorbell: Arc<Doorbell>,
     /// Every shard's ring.
@@ -77,7 +77,7 @@ struct Ingest {
     merger: Merger,
     broadcast: Broadcast,
     blocks: Arc<Blocks>,
-    requests: rtrb::Consumer<Request>,
+    requests: Requests,
     inbox: Inbox<Incoming>,
     to_redis: Option<PublishQueue>,
     held: Option<Held>,
@@ -205,7 +205,7 @@ impl Ingest {
         while taken < 2 * INGEST_TURN
             && self.held.is_none()
             && !self.broadcast.is_waiting()
-            && let Ok(request) = self.requests.pop()
+            && let Some(request) = self.requests.pop()
         {
             self.handle(Event::Request(request), now);
             taken += 1;

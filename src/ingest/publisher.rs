@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::batch::{Address, Message};
 use crate::downlink::Census;
+use crate::limits::{PUBLISH_BYTES_MAX, PUBLISH_SLOTS};
 use crate::ring::doorbell::Doorbell;
 
 /// What the control thread may ask of the ingest core.
@@ -42,10 +43,20 @@ pub struct Position {
 /// Why a request was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotTaken {
-    /// [`crate::limits::PUBLISH_SLOTS`] requests wait already: try again later.
+    /// [`PUBLISH_SLOTS`] requests or [`PUBLISH_BYTES_MAX`] bytes wait already: try again later.
     Full,
     /// The process is stopping.
     Stopping,
+}
+
+impl Request {
+    /// Payload bytes, for the byte bound.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Publish { messages, .. } => messages.iter().map(|m| m.payload.len() as u64).sum(),
+            Self::Inspect { .. } | Self::Drain => 0,
+        }
+    }
 }
 
 /// The control thread's end.
@@ -53,13 +64,42 @@ pub struct Publisher {
     requests: rtrb::Producer<Request>,
     doorbell: Arc<Doorbell>,
     stopping: bool,
+    /// Payload bytes handed over so far.
+    bytes_given: u64,
+    /// Payload bytes that ingest has taken so far; ingest writes it.
+    bytes_taken: Arc<AtomicU64>,
+}
+
+/// The ingest core's end.
+pub struct Requests {
+    requests: rtrb::Consumer<Request>,
+    bytes_taken: Arc<AtomicU64>,
+}
+
+impl Requests {
+    /// The oldest request.
+    pub fn pop(&mut self) -> Option<Request> {
+        let request = self.requests.pop().ok()?;
+        // The only writer: a load and a store are an addition.
+        let taken = self.bytes_taken.load(Ordering::Relaxed) + request.bytes();
+        self.bytes_taken.store(taken, Ordering::Release);
+        Some(request)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
 }
 
 impl Publisher {
-    /// The two ends: the control thread keeps the publisher, the ingest core the consumer.
-    pub fn new(doorbell: Arc<Doorbell>) -> (Self, rtrb::Consumer<Request>) {
-        let (requests, consumer) = rtrb::RingBuffer::new(crate::limits::PUBLISH_SLOTS);
-        (Self { requests, doorbell, stopping: false }, consumer)
+    /// The two ends: the control thread keeps the publisher, the ingest core the requests.
+    pub fn new(doorbell: Arc<Doorbell>) -> (Self, Requests) {
+        let (requests, consumer) = rtrb::RingBuffer::new(PUBLISH_SLOTS);
+        let bytes_taken = Arc::new(AtomicU64::new(0));
+        let taken_too = Arc::clone(&bytes_taken);
+        let publisher = Self { requests, doorbell, stopping: false, bytes_given: 0, bytes_taken };
+        (publisher, Requests { requests: consumer, bytes_taken: taken_too })
     }
 
     /// Hands a request over, or says why not; never waits.
@@ -68,7 +108,13 @@ impl Publisher {
             return Err(NotTaken::Stopping);
         }
         let drains = matches!(request, Request::Drain);
+        let bytes = request.bytes();
+        let waiting = self.bytes_given - self.bytes_taken.load(Ordering::Acquire);
+        if waiting > 0 && waiting + bytes > PUBLISH_BYTES_MAX {
+            return Err(NotTaken::Full);
+        }
         self.requests.push(request).map_err(|_| NotTaken::Full)?;
+        self.bytes_given += bytes;
         self.stopping = drains;
         self.doorbell.ring();
         Ok(())
@@ -85,5 +131,46 @@ impl Position {
     pub fn fill(&self, next_offset: u64, epoch: u64) {
         self.next_offset.store(next_offset, Ordering::Relaxed);
         self.epoch.store(epoch, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::PayloadKind;
+    use crate::sys::eventfd::EventFd;
+
+    fn publish(bytes: usize) -> Request {
+        let message = Message { payload: vec![b'1'; bytes].into(), kind: PayloadKind::Json };
+        Request::Publish { addresses: vec![Address::All], messages: vec![message] }
+    }
+
+    #[test]
+    fn requests_are_bounded_in_bytes_and_a_large_one_alone_is_taken() {
+        let (mut publisher, mut requests) =
+            Publisher::new(Arc::new(Doorbell::new(EventFd::new().expect("an eventfd"))));
+        let half = PUBLISH_BYTES_MAX as usize / 2;
+        assert_eq!(publisher.request(publish(half)), Ok(()));
+        assert_eq!(publisher.request(publish(half)), Ok(()));
+        assert_eq!(publisher.request(publish(1)), Err(NotTaken::Full));
+        assert!(requests.pop().is_some());
+        assert_eq!(publisher.request(publish(1)), Ok(()));
+        while requests.pop().is_some() {}
+        assert_eq!(publisher.request(publish(3 * half)), Ok(()));
+        assert_eq!(publisher.request(publish(1)), Err(NotTaken::Full));
+    }
+
+    #[test]
+    fn requests_are_bounded_in_number_and_end_with_the_drain() {
+        let (mut publisher, mut requests) =
+            Publisher::new(Arc::new(Doorbell::new(EventFd::new().expect("an eventfd"))));
+        for _ in 0..PUBLISH_SLOTS {
+            assert_eq!(publisher.request(publish(1)), Ok(()));
+        }
+        assert_eq!(publisher.request(Request::Drain), Err(NotTaken::Full));
+        assert!(!publisher.is_stopping(), "a drain that was not taken has to be asked for again");
+        assert!(requests.pop().is_some());
+        assert_eq!(publisher.request(Request::Drain), Ok(()));
+        assert_eq!(publisher.request(publish(1)), Err(NotTaken::Stopping));
     }
 }

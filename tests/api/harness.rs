@@ -13,7 +13,7 @@ use fanfare::api::refusal::Code;
 use fanfare::api::routes::{OPENAPI, ROUTES};
 use fanfare::api::{Control, Deadlines, serve_within};
 use fanfare::config::{Config, Redis, RedisEndpoint, RedisUrl};
-use fanfare::ingest::publisher::{Publisher, Request};
+use fanfare::ingest::publisher::{Publisher, Request, Requests};
 use fanfare::metrics::Blocks;
 use fanfare::ring::doorbell::Doorbell;
 use fanfare::sys::eventfd::EventFd;
@@ -29,7 +29,7 @@ pub(crate) struct Gateway {
     pub(crate) blocks: Arc<Blocks>,
     pub(crate) stop: Arc<EventFd>,
     /// The ingest core's end.
-    pub(crate) requests: rtrb::Consumer<Request>,
+    pub(crate) requests: Requests,
 }
 
 impl Gateway {

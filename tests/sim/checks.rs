@@ -84,10 +84,7 @@ impl World {
     /// To the byte, where every owed client's outbox is known.
     fn check_owed(&self, owed: &[usize], bytes: u64) {
         let is_known = |client: &Client| {
-            !client.was_over
-                && !client.has_withdrawn
-                && client.close.is_none()
-                && client.last_act.is_none()
+            !client.was_over && !client.has_withdrawn && client.close.is_none() && client.last_act.is_none()
         };
         let clients = || owed.iter().map(|&id| &self.clients[id]);
         if clients().all(is_known) {
@@ -127,7 +124,11 @@ impl World {
         let settled = tally.received + dropped + failed;
         let open = tally.withdrawn_max + tally.gone_max + outstanding;
         assert!(settled + open >= targeted, "messages vanished: {}", context());
-        assert!(settled <= targeted + tally.unsure + twice, "more came, was dropped or failed than was taken: {}", context());
+        assert!(
+            settled <= targeted + tally.unsure + twice,
+            "more came, was dropped or failed than was taken: {}",
+            context()
+        );
     }
 
     /// Nobody is left, and neither is anything that was theirs.

@@ -118,7 +118,14 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(id: usize, shard: usize, fd: RawFd, format: FormatId, addresses: usize, tick: u32) -> Self {
+    pub(crate) fn new(
+        id: usize,
+        shard: usize,
+        fd: RawFd,
+        format: FormatId,
+        addresses: usize,
+        tick: u32,
+    ) -> Self {
         Self {
             id,
             shard,
@@ -161,7 +168,9 @@ impl Client {
     pub(crate) fn summary(&self) -> String {
         let Self { id, pace, last_act, close, is_owed, is_polite, acts, .. } = self;
         let unsaid = self.out.len();
-        format!("{id} {pace:?} {last_act:?} {close:?} owed: {is_owed} polite: {is_polite} {acts:?} unsaid: {unsaid}")
+        format!(
+            "{id} {pace:?} {last_act:?} {close:?} owed: {is_owed} polite: {is_polite} {acts:?} unsaid: {unsaid}"
+        )
     }
 
     /// Puts an act into what the client will send.

@@ -49,7 +49,9 @@ impl World {
             }
         }
         let waits = self.clients.iter().find(|client| !at_rest(client)).map(Client::summary);
-        panic!("no end in sight after {SETTLED_AFTER} steps in which nobody did anything new: {waits:?} waits");
+        panic!(
+            "no end in sight after {SETTLED_AFTER} steps in which nobody did anything new: {waits:?} waits"
+        );
     }
 
     fn is_settled(&mut self) -> bool {
@@ -95,12 +97,13 @@ impl World {
 
     /// Time goes by: who is silent, too slow, or does not answer a Close is gone, who answers pings is not.
     fn wait_out(&mut self) {
-        let answers_pings =
-            self.plan.clients.liveness_counts == fanfare::config::LivenessCounts::AnyFrame && self.plan.clients.server_ping;
+        let answers_pings = self.plan.clients.liveness_counts == fanfare::config::LivenessCounts::AnyFrame
+            && self.plan.clients.server_ping;
         let is_kept = |client: &Client| {
             !client.is_removed && client.is_polite && client.pace != Pace::Stalled && client.close.is_none()
         };
-        let well: Vec<usize> = self.clients.iter().filter(|c| is_kept(c) && c.last_act.is_none()).map(|c| c.id).collect();
+        let well: Vec<usize> =
+            self.clients.iter().filter(|c| is_kept(c) && c.last_act.is_none()).map(|c| c.id).collect();
         for _ in 0..ALL_GRACES {
             self.pass(TICK);
         }
@@ -143,7 +146,9 @@ impl World {
         for id in healthy {
             let client = &self.clients[id];
             // Whoever falls behind in the last moment falls under the policy.
-            if self.plan.may_fall_silent() || client.was_short && (!self.plan.keeps_all() || client.close == Some(Some(4008))) {
+            if self.plan.may_fall_silent()
+                || client.was_short && (!self.plan.keeps_all() || client.close == Some(Some(4008)))
+            {
                 continue;
             }
             assert_eq!(client.close, Some(Some(1001)), "{id} was not told that the gateway goes");
@@ -158,7 +163,8 @@ impl World {
     /// A mass leave.
     fn leave_all(&mut self) {
         trail::note(|| "everybody leaves".to_owned());
-        for client in self.clients.iter().filter(|client| !client.is_removed && !client.spans[ALL].is_empty()) {
+        for client in self.clients.iter().filter(|client| !client.is_removed && !client.spans[ALL].is_empty())
+        {
             self.seats[client.shard].shard.plane().client_resets(client.fd);
         }
         for _ in 0..SETTLED_AFTER {

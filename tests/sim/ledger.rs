@@ -103,7 +103,8 @@ impl Ledger {
         payload.hash(&mut hasher);
         let key = (format, hasher.finish());
         if !self.read.contains_key(&key) {
-            let items = if format == FormatId::RAW { vec![self.raw(payload)] } else { self.push(format, payload) };
+            let items =
+                if format == FormatId::RAW { vec![self.raw(payload)] } else { self.push(format, payload) };
             self.read.insert(key, items);
         }
         &self.read[&key]
@@ -135,7 +136,11 @@ impl Ledger {
         }
         let string: String = serde_json::from_str(text).expect("it is a string");
         let item = claim(string.as_bytes());
-        assert_eq!(string, String::from_utf8_lossy(self.payload(item)), "a string is not the payload that it names");
+        assert_eq!(
+            string,
+            String::from_utf8_lossy(self.payload(item)),
+            "a string is not the payload that it names"
+        );
         item
     }
 }

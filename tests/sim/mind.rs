@@ -78,7 +78,11 @@ impl World {
         let topic = self.rng.between(1, self.plan.topics);
         let act = match self.rng.below(100) {
             n if n < self.plan.topic_percent && is_go_push => {
-                if self.rng.percent(60) { Act::Join(topic) } else { Act::Leave(topic) }
+                if self.rng.percent(60) {
+                    Act::Join(topic)
+                } else {
+                    Act::Leave(topic)
+                }
             }
             n if n >= 100 - self.plan.ending_percent => match self.rng.below(6) {
                 0 => Act::Bad(1002),
@@ -115,7 +119,8 @@ impl World {
             return;
         }
         let waiting = client.out.len();
-        let count = if self.is_settling || self.rng.percent(30) { waiting } else { self.rng.scale(1, waiting) };
+        let count =
+            if self.is_settling || self.rng.percent(30) { waiting } else { self.rng.scale(1, waiting) };
         let bytes: Vec<u8> = client.out.drain(..count).collect();
         let plane = self.seats[client.shard].shard.plane();
         if plane.socket(client.fd).is_some_and(|socket| !socket.is_eof && !socket.is_reset) {

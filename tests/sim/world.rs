@@ -263,8 +263,11 @@ impl World {
             Address::Topic(topic) => topic.clone(),
             Address::All => unreachable!("0 is not among them"),
         });
-        let arrival = Arrival { fd, format, topics: topics.collect(), response: Vec::new(), tail: Vec::new() };
-        trail::note(|| format!("{id} arrives at {number}: {format:?} {joins:?} {capacity} {:?}", client.pace));
+        let arrival =
+            Arrival { fd, format, topics: topics.collect(), response: Vec::new(), tail: Vec::new() };
+        trail::note(|| {
+            format!("{id} arrives at {number}: {format:?} {joins:?} {capacity} {:?}", client.pace)
+        });
         for to in joins {
             client.say(Act::Join(to), &[]);
         }
