@@ -36,7 +36,7 @@ mod wire;
 mod world;
 
 /// Worlds of a run that names no number: about half a minute of a debug build.
-const SEEDS_DEFAULT: u64 = 400;
+const SEEDS_DEFAULT: u64 = 250;
 
 fn number(variable: &str) -> Option<u64> {
     let value = std::env::var(variable).ok()?;

@@ -16,6 +16,8 @@ pub(crate) struct Socket {
     pub(crate) client: usize,
     token: Option<Token>,
     is_watched: bool,
+    /// News of it waits to be heard.
+    is_reported: bool,
     /// A POLLOUT is armed, or has fired and was not delivered yet.
     pub(crate) awaits_room: bool,
     is_room_reported: bool,
@@ -113,6 +115,11 @@ impl SimPlane {
 
     pub(crate) fn next_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front()?;
+        if let Event::Readable(token) | Event::Ending(token) | Event::PollEnded(token) = event
+            && let Some(socket) = self.sockets.iter_mut().flatten().find(|s| s.token == Some(token))
+        {
+            socket.is_reported = false;
+        }
         if let Event::Writable(token) = event
             && let Some(socket) = self.sockets.iter_mut().flatten().find(|s| s.token == Some(token))
             && socket.is_room_reported
@@ -164,11 +171,23 @@ impl SimPlane {
     }
 
     fn report_readable(&mut self, fd: RawFd) {
-        let ends = self.rng.percent(3);
+        let (ends, merges) = (self.rng.percent(3), self.rng.percent(50));
         let socket = self.live(fd);
         let Some(token) = socket.token.filter(|_| socket.is_watched) else { return };
+        let is_last = socket.is_eof || socket.is_reset;
+        let event = match is_last {
+            _ if ends => Event::PollEnded(token),
+            true => Event::Ending(token),
+            false => Event::Readable(token),
+        };
         socket.is_watched = !ends;
-        self.events.push_back(if ends { Event::PollEnded(token) } else { Event::Readable(token) });
+        let known = std::mem::replace(&mut socket.is_reported, true) && merges;
+        // News of a socket whose news was not fetched yet becomes one with it, as in the kernel's poll.
+        if let Some(waiting) = self.events.iter_mut().rfind(|waiting| known && is_news_of(**waiting, token)) {
+            *waiting = event;
+        } else {
+            self.events.push_back(event);
+        }
     }
 
     fn report_writable(&mut self, fd: RawFd) {
@@ -200,6 +219,10 @@ impl SimPlane {
         socket.accepted_total += taken as u64;
         Took::Bytes(taken)
     }
+}
+
+fn is_news_of(event: Event, token: Token) -> bool {
+    matches!(event, Event::Readable(of) | Event::Ending(of) if of == token)
 }
 
 impl Socket {
@@ -282,7 +305,8 @@ impl Plane for SimPlane {
         let socket = self.sockets[fd as usize].take().expect("it is live");
         self.closed.push(Closed { socket, how });
         self.free.insert(fd);
-        let late = [Event::Readable(token), Event::Writable(token), Event::PollEnded(token)];
+        let late =
+            [Event::Readable(token), Event::Ending(token), Event::Writable(token), Event::PollEnded(token)];
         if self.rng.percent(40) {
             self.events.push_back(*self.rng.pick(&late));
         }
