@@ -302,7 +302,7 @@ impl Client {
     }
 
     /// The bytes of an act.
-    pub(crate) fn bytes_of(&self, act: Act, room: &str, rng: &mut Rng) -> Vec<u8> {
+    pub(crate) fn bytes_of(act: Act, room: &str, rng: &mut Rng) -> Vec<u8> {
         let mut out = Vec::new();
         let mut text = |text: &str, rng: &mut Rng| wire::push_text(&mut out, text, rng);
         match act {

@@ -14,6 +14,7 @@ use crate::rng::Rng;
 #[derive(Default)]
 pub(crate) struct Socket {
     pub(crate) client: usize,
+    fd: RawFd,
     token: Option<Token>,
     is_watched: bool,
     /// News of it waits to be heard.
@@ -80,14 +81,15 @@ impl SimPlane {
     pub(crate) fn open(&mut self, client: usize, capacity: usize) -> RawFd {
         let fd = self.free.pop_first().unwrap_or_else(|| {
             self.sockets.push(None);
-            self.sockets.len() as RawFd - 1
+            RawFd::try_from(self.sockets.len() - 1).expect("few sockets")
         });
-        self.sockets[fd as usize] = Some(Socket { client, capacity, ..Socket::default() });
+        self.sockets[fd.cast_unsigned() as usize] =
+            Some(Socket { client, fd, capacity, ..Socket::default() });
         fd
     }
 
     pub(crate) fn socket(&mut self, fd: RawFd) -> Option<&mut Socket> {
-        self.sockets.get_mut(fd as usize)?.as_mut()
+        self.sockets.get_mut(fd.cast_unsigned() as usize)?.as_mut()
     }
 
     pub(crate) fn sockets(&self) -> impl Iterator<Item = &Socket> {
@@ -125,6 +127,10 @@ impl SimPlane {
             && socket.is_room_reported
         {
             (socket.awaits_room, socket.is_room_reported) = (false, false);
+            if !std::mem::replace(&mut socket.is_touched, true) {
+                let fd = socket.fd;
+                self.touched.push(fd);
+            }
         }
         Some(event)
     }
@@ -159,7 +165,7 @@ impl SimPlane {
     }
 
     fn live(&mut self, fd: RawFd) -> &mut Socket {
-        let socket = self.sockets.get_mut(fd as usize).and_then(Option::as_mut);
+        let socket = self.sockets.get_mut(fd.cast_unsigned() as usize).and_then(Option::as_mut);
         socket.unwrap_or_else(|| panic!("fd {fd} is used after it was closed"))
     }
 
@@ -302,7 +308,7 @@ impl Plane for SimPlane {
     fn close(&mut self, token: Token, fd: RawFd, how: Closing) {
         let socket = self.live(fd);
         assert_eq!(socket.token, Some(token), "fd {fd} belongs to another token");
-        let socket = self.sockets[fd as usize].take().expect("it is live");
+        let socket = self.sockets[fd.cast_unsigned() as usize].take().expect("it is live");
         self.closed.push(Closed { socket, how });
         self.free.insert(fd);
         let late =
