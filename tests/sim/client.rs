@@ -233,14 +233,12 @@ impl Client {
         if !self.is_owed && !self.was_owed_at_close {
             return (0, 0);
         }
-        let before = self.item.map_or(self.received, |(end, received)| {
-            match self.was_owed_at_close || self.is_doubtful {
-                // The Close frame may have been a send of its own, behind the rest of what was given up.
-                true => self.before_item,
-                false if self.stream_at < end => received,
-                false => self.received,
-            }
-        });
+        let before = match self.item {
+            // The Close frame may have been a send of its own, behind the rest of what was given up.
+            Some(_) if self.close.is_some() || self.is_doubtful => self.before_item,
+            Some((end, received)) if self.stream_at < end => received,
+            _ => self.received,
+        };
         (self.targeted - before, self.received - before)
     }
 

@@ -181,9 +181,9 @@ impl World {
         trail::note(|| format!("{id} is removed"));
         client.is_removed = true;
         seat.tally.removed += 1;
+        let (abandoned, twice) = client.slack();
         seat.retire(client);
         seat.doubt(client, false);
-        let (abandoned, twice) = client.slack();
         seat.tally.abandoned_max += abandoned;
         seat.tally.counted_twice_max += twice;
         if socket.is_gone_reported {
