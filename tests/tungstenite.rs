@@ -19,21 +19,22 @@ struct Gateway {
 
 impl Gateway {
     fn start() -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_fanfare"))
+        let process = Command::new(env!("CARGO_BIN_EXE_fanfare"))
             .args(["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0", "--shards", "2"])
             .stderr(Stdio::piped())
             .spawn()
             .expect("the gateway starts");
-        let mut log = BufReader::new(process.stderr.take().expect("a log"));
+        let mut gateway = Self { process, devices: String::new(), api: String::new() };
+        let mut log = BufReader::new(gateway.process.stderr.take().expect("a log"));
         loop {
             let mut line = String::new();
             assert!(log.read_line(&mut line).expect("a line") > 0, "the gateway ended before it served");
             if let Some((_, rest)) = line.split_once("devices connect to ") {
                 let (devices, api) =
                     rest.trim().split_once(", the API is at http://").expect("both addresses");
-                let (devices, api) = (devices.to_owned(), api.to_owned());
+                (gateway.devices, gateway.api) = (devices.to_owned(), api.to_owned());
                 std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-                return Self { process, devices, api };
+                return gateway;
             }
         }
     }
@@ -109,5 +110,6 @@ fn a_drain_delivers_what_entered_and_says_1001() {
         other => panic!("a close was due: {other:?}"),
     }
     let _ = socket.flush();
+    drop(socket);
     assert_eq!(gateway.process.wait().expect("the end").code(), Some(0));
 }
