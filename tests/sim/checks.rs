@@ -1,6 +1,7 @@
 //! What must be true of a shard after every call: its gauges, its accounts, its bounds.
 
 use fanfare::limits::RING_BYTES_MAX;
+use fanfare::metrics::Value;
 
 use crate::client::Client;
 use crate::ledger::ALL;
@@ -41,9 +42,9 @@ impl World {
         let tally = &seat.tally;
         let live = tally.admitted - tally.removed;
         assert_eq!(seat.shard.connections() as u64, live, "connections");
-        assert_eq!(block.connections.iter().map(|format| format.get()).sum::<u64>(), live, "by format");
+        assert_eq!(block.connections.iter().map(Value::get).sum::<u64>(), live, "by format");
         assert_eq!(block.upgraded.get(), tally.admitted);
-        assert_eq!(block.closed.iter().map(|reason| reason.get()).sum::<u64>(), tally.removed, "closed");
+        assert_eq!(block.closed.iter().map(Value::get).sum::<u64>(), tally.removed, "closed");
         let topics = seat.members[ALL + 1..].iter().filter(|members| !members.is_empty()).count() as u64;
         let doubtful: usize = seat.doubtful.iter().map(|id| self.clients[*id].topics()).sum();
         let memberships = tally.memberships - doubtful as u64..=tally.memberships;
@@ -108,7 +109,7 @@ impl World {
             }
         }
         let (deliveries, failed) = (block.deliveries.get(), block.deliveries_failed.get());
-        let dropped: u64 = block.outbox_dropped.iter().map(|policy| policy.get()).sum();
+        let dropped: u64 = block.outbox_dropped.iter().map(Value::get).sum();
         let targeted = tally.targeted;
         let context = || {
             format!(
@@ -137,7 +138,7 @@ impl World {
             assert_eq!(seat.shard.connections(), 0);
             assert_eq!(seat.shard.backlog_bytes(), 0);
             let gauges = [&block.memberships, &block.topics, &block.outboxes, &block.outbox_bytes];
-            assert_eq!(gauges.map(|gauge| gauge.get()), [0; 4], "memberships, topics, outboxes, their bytes");
+            assert_eq!(gauges.map(Value::get), [0; 4], "memberships, topics, outboxes, their bytes");
             assert!(block.connections.iter().all(|format| format.get() == 0));
         }
     }

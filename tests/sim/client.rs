@@ -80,6 +80,8 @@ pub(crate) struct Client {
     pub(crate) last_act: Option<Act>,
     /// When the shard last had a whole frame of it.
     pub(crate) heard: u32,
+    /// The rest of the handshake's answer, which comes before the first frame.
+    pub(crate) greeting: Vec<u8>,
     reader: Reader,
     /// Bytes of the server's stream that were read here.
     pub(crate) stream_at: u64,
@@ -140,6 +142,7 @@ impl Client {
             acts: VecDeque::new(),
             last_act: None,
             heard: tick,
+            greeting: Vec::new(),
             reader: Reader::default(),
             stream_at: 0,
             answers: VecDeque::new(),
@@ -197,7 +200,10 @@ impl Client {
     /// The kernel took bytes of the shard; returns the data frames among the whole ones.
     pub(crate) fn take_stream(&mut self, bytes: &[u8], mut on_frame: impl FnMut(&mut Self, wire::Frame)) {
         self.stream_at += bytes.len() as u64;
-        self.reader.feed(bytes);
+        let (greeting, frames) = bytes.split_at(self.greeting.len().min(bytes.len()));
+        let expected: Vec<u8> = self.greeting.drain(..greeting.len()).collect();
+        assert_eq!(greeting, expected, "{} gets something in the middle of the handshake's answer", self.id);
+        self.reader.feed(frames);
         while let Some(frame) = self.reader.next() {
             on_frame(self, frame);
         }
@@ -205,7 +211,7 @@ impl Client {
 
     /// Bytes of a frame that is not whole.
     pub(crate) fn begun(&self) -> usize {
-        self.reader.begun()
+        self.greeting.len() + self.reader.begun()
     }
 
     /// A send of `end - begin` bytes falls short at this point of the stream.
@@ -296,7 +302,7 @@ impl Client {
     }
 
     /// The bytes of an act.
-    pub(crate) fn bytes_of(&self, act: Act, room: &str, rng: &mut Rng) -> Vec<u8> {
+    pub(crate) fn bytes_of(act: Act, room: &str, rng: &mut Rng) -> Vec<u8> {
         let mut out = Vec::new();
         let mut text = |text: &str, rng: &mut Rng| wire::push_text(&mut out, text, rng);
         match act {

@@ -9,7 +9,7 @@ use crate::client::{Client, Pace};
 use crate::ledger::ALL;
 use crate::plan::Finale;
 use crate::trail;
-use crate::world::{Asked, World};
+use crate::world::{Asked, Seat, World};
 
 /// Steps within which a world that nobody disturbs has delivered everything.
 const SETTLED_AFTER: usize = 600;
@@ -56,7 +56,7 @@ impl World {
 
     fn is_settled(&mut self) -> bool {
         let merged = self.merger.open_messages() == 0 && !self.broadcast.is_waiting();
-        merged && self.clients.iter().all(at_rest) && self.seats.iter_mut().all(|seat| seat.is_quiet())
+        merged && self.clients.iter().all(at_rest) && self.seats.iter_mut().all(Seat::is_quiet)
     }
 
     /// Whether nothing ever kept this client from getting everything.

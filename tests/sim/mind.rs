@@ -1,6 +1,6 @@
 //! What clients do of themselves: read, speak, answer, leave.
 
-use crate::client::{Act, Pace};
+use crate::client::{Act, Client, Pace};
 use crate::ledger::ALL;
 use crate::trail;
 use crate::world::World;
@@ -30,11 +30,9 @@ impl World {
         let client = &mut self.clients[id];
         let bytes = match client.pace {
             Pace::Stalled => return,
-            _ if self.is_settling => usize::MAX,
-            Pace::Fast => usize::MAX,
-            Pace::Slow(bytes) => bytes,
-            Pace::StalledUntil(step) if self.step < step => return,
-            Pace::StalledUntil(_) => usize::MAX,
+            Pace::Slow(bytes) if !self.is_settling => bytes,
+            Pace::StalledUntil(step) if !self.is_settling && self.step < step => return,
+            _ => usize::MAX,
         };
         let plane = self.seats[client.shard].shard.plane();
         if let Some(socket) = plane.socket(client.fd)
@@ -108,7 +106,7 @@ impl World {
             _ => String::new(),
         };
         trail::note(|| format!("{id} says {act:?}"));
-        let bytes = self.clients[id].bytes_of(act, &room, &mut self.rng);
+        let bytes = Client::bytes_of(act, &room, &mut self.rng);
         self.clients[id].say(act, &bytes);
     }
 

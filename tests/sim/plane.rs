@@ -14,8 +14,11 @@ use crate::rng::Rng;
 #[derive(Default)]
 pub(crate) struct Socket {
     pub(crate) client: usize,
+    fd: RawFd,
     token: Option<Token>,
     is_watched: bool,
+    /// News of it waits to be heard.
+    is_reported: bool,
     /// A POLLOUT is armed, or has fired and was not delivered yet.
     pub(crate) awaits_room: bool,
     is_room_reported: bool,
@@ -78,14 +81,15 @@ impl SimPlane {
     pub(crate) fn open(&mut self, client: usize, capacity: usize) -> RawFd {
         let fd = self.free.pop_first().unwrap_or_else(|| {
             self.sockets.push(None);
-            self.sockets.len() as RawFd - 1
+            RawFd::try_from(self.sockets.len() - 1).expect("few sockets")
         });
-        self.sockets[fd as usize] = Some(Socket { client, capacity, ..Socket::default() });
+        self.sockets[fd.cast_unsigned() as usize] =
+            Some(Socket { client, fd, capacity, ..Socket::default() });
         fd
     }
 
     pub(crate) fn socket(&mut self, fd: RawFd) -> Option<&mut Socket> {
-        self.sockets.get_mut(fd as usize)?.as_mut()
+        self.sockets.get_mut(fd.cast_unsigned() as usize)?.as_mut()
     }
 
     pub(crate) fn sockets(&self) -> impl Iterator<Item = &Socket> {
@@ -113,11 +117,20 @@ impl SimPlane {
 
     pub(crate) fn next_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front()?;
+        if let Event::Readable(token) | Event::Ending(token) | Event::PollEnded(token) = event
+            && let Some(socket) = self.sockets.iter_mut().flatten().find(|s| s.token == Some(token))
+        {
+            socket.is_reported = false;
+        }
         if let Event::Writable(token) = event
             && let Some(socket) = self.sockets.iter_mut().flatten().find(|s| s.token == Some(token))
             && socket.is_room_reported
         {
             (socket.awaits_room, socket.is_room_reported) = (false, false);
+            if !std::mem::replace(&mut socket.is_touched, true) {
+                let fd = socket.fd;
+                self.touched.push(fd);
+            }
         }
         Some(event)
     }
@@ -152,7 +165,7 @@ impl SimPlane {
     }
 
     fn live(&mut self, fd: RawFd) -> &mut Socket {
-        let socket = self.sockets.get_mut(fd as usize).and_then(Option::as_mut);
+        let socket = self.sockets.get_mut(fd.cast_unsigned() as usize).and_then(Option::as_mut);
         socket.unwrap_or_else(|| panic!("fd {fd} is used after it was closed"))
     }
 
@@ -164,11 +177,23 @@ impl SimPlane {
     }
 
     fn report_readable(&mut self, fd: RawFd) {
-        let ends = self.rng.percent(3);
+        let (ends, merges) = (self.rng.percent(3), self.rng.percent(50));
         let socket = self.live(fd);
         let Some(token) = socket.token.filter(|_| socket.is_watched) else { return };
+        let is_last = socket.is_eof || socket.is_reset;
+        let event = match is_last {
+            _ if ends => Event::PollEnded(token),
+            true => Event::Ending(token),
+            false => Event::Readable(token),
+        };
         socket.is_watched = !ends;
-        self.events.push_back(if ends { Event::PollEnded(token) } else { Event::Readable(token) });
+        let known = std::mem::replace(&mut socket.is_reported, true) && merges;
+        // News of a socket whose news was not fetched yet becomes one with it, as in the kernel's poll.
+        if let Some(waiting) = self.events.iter_mut().rfind(|waiting| known && is_news_of(**waiting, token)) {
+            *waiting = event;
+        } else {
+            self.events.push_back(event);
+        }
     }
 
     fn report_writable(&mut self, fd: RawFd) {
@@ -200,6 +225,10 @@ impl SimPlane {
         socket.accepted_total += taken as u64;
         Took::Bytes(taken)
     }
+}
+
+fn is_news_of(event: Event, token: Token) -> bool {
+    matches!(event, Event::Readable(of) | Event::Ending(of) if of == token)
 }
 
 impl Socket {
@@ -279,10 +308,11 @@ impl Plane for SimPlane {
     fn close(&mut self, token: Token, fd: RawFd, how: Closing) {
         let socket = self.live(fd);
         assert_eq!(socket.token, Some(token), "fd {fd} belongs to another token");
-        let socket = self.sockets[fd as usize].take().expect("it is live");
+        let socket = self.sockets[fd.cast_unsigned() as usize].take().expect("it is live");
         self.closed.push(Closed { socket, how });
         self.free.insert(fd);
-        let late = [Event::Readable(token), Event::Writable(token), Event::PollEnded(token)];
+        let late =
+            [Event::Readable(token), Event::Ending(token), Event::Writable(token), Event::PollEnded(token)];
         if self.rng.percent(40) {
             self.events.push_back(*self.rng.pick(&late));
         }

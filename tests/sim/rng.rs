@@ -1,4 +1,4 @@
-//! The world's chance: a small generator whose only input is the seed (SplitMix64, Steele et al. 2014).
+//! The world's chance: a small generator whose only input is the seed (`SplitMix64`, Steele et al. 2014).
 
 /// Everything random in a world comes from here, so that a seed is the whole world.
 #[derive(Clone, Debug)]

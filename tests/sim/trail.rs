@@ -21,5 +21,7 @@ pub(crate) fn note(action: impl FnOnce() -> String) {
 
 /// The last actions, oldest first; the next world begins without any.
 pub(crate) fn take() -> String {
-    TRAIL.with_borrow_mut(|trail| trail.drain(..).map(|action| format!("  {action}\n")).collect())
+    TRAIL.with_borrow_mut(|trail| {
+        trail.drain(..).fold(String::new(), |report, action| report + "  " + &action + "\n")
+    })
 }

@@ -16,11 +16,11 @@ pub(crate) fn push_masked(out: &mut Vec<u8>, fin: bool, opcode: u8, payload: &[u
     match payload.len() {
         short @ 0..=125 => out.push(0x80 | short as u8),
         medium @ 126..=0xFFFF => {
-            out.push(0x80 | 126);
+            out.push(0xFE);
             out.extend_from_slice(&(medium as u16).to_be_bytes());
         }
         long => {
-            out.push(0x80 | 127);
+            out.push(0xFF);
             out.extend_from_slice(&(long as u64).to_be_bytes());
         }
     }

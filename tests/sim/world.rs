@@ -27,6 +27,10 @@ use crate::plane::SimPlane;
 use crate::rng::Rng;
 use crate::trail;
 
+/// An answer to a handshake.
+const RESPONSE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
 const TICK_US: u64 = TICK.as_micros() as u64;
 
 /// A bell that the sleeper looks at.
@@ -263,8 +267,10 @@ impl World {
             Address::Topic(topic) => topic.clone(),
             Address::All => unreachable!("0 is not among them"),
         });
-        let arrival =
-            Arrival { fd, format, topics: topics.collect(), response: Vec::new(), tail: Vec::new() };
+        let response = if rng.percent(80) { RESPONSE.to_vec() } else { Vec::new() };
+        client.greeting.clone_from(&response);
+        client.answer_bytes = response.len() as u64;
+        let arrival = Arrival { fd, format, topics: topics.collect(), response, tail: Vec::new() };
         trail::note(|| {
             format!("{id} arrives at {number}: {format:?} {joins:?} {capacity} {:?}", client.pace)
         });

@@ -108,9 +108,9 @@ mod tests {
         let spec = MessageSpec::new(50, 7.0, u64::MAX);
         let mut tape = Tape::new(spec, b"", b",");
         assert!(tape.expected(0, 0, 51).is_some());
-        assert_eq!(tape.expected(100_000, 0, 51).unwrap(), tape.unit(100_000));
-        for behind in [1, 50_000, 99_999] {
-            assert_eq!(tape.expected(behind, 0, 51).unwrap(), tape.unit(behind));
+        for sequence in [100_000, 1, 50_000, 99_999] {
+            let unit = tape.unit(sequence);
+            assert_eq!(tape.expected(sequence, 0, 51).unwrap(), unit);
         }
     }
 
