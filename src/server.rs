@@ -374,3 +374,52 @@ fn claim(address: SocketAddr) -> Result<(), StartError> {
         Err(error) => Err(refused(error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A gateway of the threads that a test starts, and what its main thread waits on.
+    fn gateway(draining: usize) -> (Running, Threads, Signals) {
+        let signals = Signals::block().expect("signals can be blocked");
+        let (sender, notices) = mpsc::channel();
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let running = Running {
+            devices: address,
+            api: address,
+            plan: topology::plan(&[], &Config::default().server),
+            stop: Arc::new(EventFd::new().expect("an eventfd")),
+            notices,
+            draining,
+        };
+        let threads = Threads { notices: sender, waker: signals.waker() };
+        (running, threads, signals)
+    }
+
+    #[test]
+    fn a_thread_that_panics_takes_the_process_down_with_its_reason() {
+        let (running, threads, mut signals) = gateway(2);
+        threads.spawn("shard-1".to_owned(), None, || panic!("out of luck")).expect("a thread");
+        let outcome = running.wait(&mut signals);
+        assert_eq!(outcome, Outcome::Died("the thread shard-1 failed: out of luck".to_owned()));
+    }
+
+    #[test]
+    fn a_thread_that_just_ends_takes_the_process_down_too() {
+        let (running, threads, mut signals) = gateway(2);
+        threads.spawn("ingest".to_owned(), None, || Ok(())).expect("a thread");
+        assert_eq!(running.wait(&mut signals), Outcome::Died("the thread ingest ended".to_owned()));
+    }
+
+    #[test]
+    fn a_port_that_is_taken_names_its_key_and_is_for_the_operator() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let error = claim(address).expect_err("the port is taken");
+        assert_eq!(error.exit_code(), 78);
+        assert!(
+            error.to_string().starts_with("server.listen: another process listens on 127.0.0.1:"),
+            "{error}"
+        );
+    }
+}

@@ -100,6 +100,12 @@ impl Outbox {
         self.sent = sent;
     }
 
+    /// Appends bytes that belong together: nothing may come between them, and giving up keeps all of them.
+    pub fn push_whole(&mut self, bytes: Bytes, now: Tick) {
+        self.bytes += bytes.len();
+        self.items.push_back(Item { bytes, since: now, batch: None, is_rest: true });
+    }
+
     /// Whether more is owed than the bound allows, control frames included.
     pub fn is_over(&self, bounds: &Bounds) -> bool {
         self.bytes > bounds.bytes_max

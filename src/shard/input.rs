@@ -168,6 +168,27 @@ impl<P: Plane> Shard<P> {
         }
     }
 
+    /// Sends the answer to the handshake, which is no frame: what does not fit waits, whatever else is given up.
+    pub(super) fn greet(&mut self, token: Token, response: Vec<u8>) {
+        let now = self.now;
+        let Some(connection) = self.table.get(token) else { return };
+        if response.is_empty() {
+            return;
+        }
+        match self.plane.send(connection.fd, &response) {
+            Took::Bytes(sent) if sent == response.len() => {}
+            Took::Bytes(sent) => {
+                let rest = Bytes::from(response).slice(sent..);
+                let owed = rest.len();
+                connection.owe(now).push_whole(rest, now);
+                self.block().outbox_bytes.add(owed as u64);
+                self.block().outboxes.add(1);
+                self.await_room(token);
+            }
+            Took::Gone => self.remove(token, CloseReason::Reset),
+        }
+    }
+
     /// Watches for room in the socket of a connection that owes, unless that is done already.
     pub(super) fn await_room(&mut self, token: Token) {
         let Some(connection) = self.table.get(token) else { return };

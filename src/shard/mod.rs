@@ -181,7 +181,7 @@ impl<P: Plane> Shard<P> {
         self.block().connections[format.index()].add(1);
         self.block().upgraded.add(1);
         self.plane.watch(token, fd);
-        self.reply(token, &response);
+        self.greet(token, response);
         if !tail.is_empty() {
             self.handle_input(token, &mut tail);
         }

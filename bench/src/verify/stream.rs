@@ -147,8 +147,7 @@ impl Stream {
         let mut gathered = Vec::with_capacity(payload + 10);
         write_head(opcode::TEXT, payload, &mut gathered);
         gathered.extend_from_slice(PUSH_PREFIX);
-        let Some(compared) = desk.tape.expected(next, 0, offset) else { return false };
-        gathered.extend_from_slice(compared);
+        gathered.extend_from_slice(&desk.tape.unit(next)[..offset]);
         if offset == stride - 1 {
             // This message was delivered when its last byte came; the gathered frame must not have it again.
             gathered.clear();

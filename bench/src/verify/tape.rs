@@ -48,6 +48,14 @@ impl Tape {
         Some(&self.bytes[at..at + length])
     }
 
+    /// One unit, held or not.
+    pub(crate) fn unit(&self, sequence: u64) -> Vec<u8> {
+        let mut unit = self.before.clone();
+        self.spec.write(sequence, &mut unit);
+        unit.extend_from_slice(&self.after);
+        unit
+    }
+
     #[cold]
     fn extend(&mut self, sequence: u64, end: u64) -> Option<()> {
         let stride = self.stride();
@@ -55,18 +63,17 @@ impl Tape {
         if sequence < self.first || ahead > WINDOW_BYTES_MAX / 2 {
             return None;
         }
-        if sequence > self.first + self.units {
-            (self.first, self.units) = (sequence, 0);
-            self.bytes.clear();
-        }
-        if self.bytes.len() + ahead + GROW_BYTES > WINDOW_BYTES_MAX {
-            // A unit that someone asks for is never dropped: the asking one is above the middle, or is the first.
-            let drop = (self.units / 2).min(sequence - self.first);
-            self.bytes.drain(..drop as usize * stride);
-            self.first += drop;
-            self.units -= drop;
-        }
+        // Whoever joins is ahead of the others for a moment: what lies between is written too, because they still ask
+        // for it. Only what does not fit the window is dropped, the older half, and never what is asked for now.
+        let window = (WINDOW_BYTES_MAX / stride) as u64;
         let grown = end + (GROW_BYTES / stride) as u64;
+        if grown > self.first + window {
+            let first = sequence.min(grown.saturating_sub(window / 2)).max(self.first);
+            let drop = (first - self.first).min(self.units);
+            self.bytes.drain(..drop as usize * stride);
+            self.units -= drop;
+            self.first = first;
+        }
         for sequence in self.first + self.units..grown {
             self.bytes.extend_from_slice(&self.before);
             self.spec.write(sequence, &mut self.bytes);
@@ -93,6 +100,17 @@ mod tests {
         for (sequence, offset, length) in [(0, 0, 51), (0, 3, 400), (10, 5, 100_000), (2_000, 50, 1)] {
             let at = sequence as usize * 51 + offset;
             assert_eq!(tape.expected(sequence, offset, length).unwrap(), &all[at..at + length]);
+        }
+    }
+
+    #[test]
+    fn one_that_is_ahead_takes_nothing_from_those_behind_it() {
+        let spec = MessageSpec::new(50, 7.0, u64::MAX);
+        let mut tape = Tape::new(spec, b"", b",");
+        assert!(tape.expected(0, 0, 51).is_some());
+        for sequence in [100_000, 1, 50_000, 99_999] {
+            let unit = tape.unit(sequence);
+            assert_eq!(tape.expected(sequence, 0, 51).unwrap(), unit);
         }
     }
 
