@@ -4,7 +4,7 @@
 //! recording checks bounds and keeps totals, which ten million deliveries a second would feel.
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 const STEP_BITS: u32 = 7;
 const STEPS: usize = 1 << STEP_BITS;
@@ -64,6 +64,12 @@ impl Recorder {
         self.max = self.max.max(other.max);
     }
 
+    /// Buckets that are not empty: smallest value, number of values.
+    pub(crate) fn buckets(&self) -> Vec<(u64, u64)> {
+        let filled = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        filled.map(|(bucket, count)| (range(bucket).0, *count)).collect()
+    }
+
     /// The questions that reports ask, in milliseconds.
     pub(crate) fn percentiles(&self) -> Percentiles {
         let mut all = Histogram::<u64>::new_with_bounds(1, 1 << 32, 3).expect("constant bounds are valid");
@@ -85,7 +91,7 @@ impl Recorder {
 }
 
 /// What a report says about a distribution. Milliseconds.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Percentiles {
     /// Values.
     pub(crate) count: u64,

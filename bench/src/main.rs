@@ -13,6 +13,7 @@ mod message;
 mod publisher;
 mod receiver;
 mod report;
+mod results;
 mod sys;
 mod verify;
 
