@@ -15,7 +15,7 @@ use crate::histogram::{Percentiles, Recorder};
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
 use crate::publisher::{HttpTarget, Published, Publisher, RedisTarget, Schedule, Target};
 use crate::receiver::connection::upgrade_request;
-use crate::receiver::{Outcome, Phase, Plan, Receivers};
+use crate::receiver::{CONNECTS_IN_FLIGHT, Outcome, Phase, Plan, Receivers};
 use crate::report::{self, Lag};
 use crate::sys::process;
 use crate::verify::{Faults, Framing, Refusals, Tally, client_frame, opcode};
@@ -217,6 +217,8 @@ fn plan(args: &FanoutArgs, gateway: &Gateway) -> Plan {
         spec: MessageSpec::new(args.bytes, 1e6 / args.rate, count),
         measure_from: (args.rate * args.warmup).round() as u64,
         congestion: args.machine.congestion.clone(),
+        connects_in_flight: CONNECTS_IN_FLIGHT,
+        counts_refusals: false,
         ping_every: (args.ping_every > 0.0 && args.format == FormatKind::GoPush)
             .then(|| Duration::from_secs_f64(args.ping_every)),
         staying: args.connections as usize,
@@ -423,7 +425,7 @@ fn account(args: &FanoutArgs, plan: &Plan, report: &mut Report, load: Option<Loa
 #[allow(clippy::cast_sign_loss)] // bytes are not negative
 fn measure_floor(args: &FanoutArgs, report: &Report) -> Result<Floor, String> {
     floor::measure(&floor::Spec {
-        sockets: (args.connections as usize).min(15_000),
+        sockets: args.connections as usize,
         bytes: (report.bytes_per_send.round() as usize).clamp(MESSAGE_BYTES_MIN, MESSAGE_BYTES_MAX),
         items: None,
         seconds: 2.0,

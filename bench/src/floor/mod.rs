@@ -4,27 +4,28 @@
 //! faster. Each pass sends one message (or one batch) whose sequence is the pass, so the receivers verify it and know
 //! when the last of them had it. *Not here*: any gateway.
 
+mod crew;
 mod sender;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, Socket, Type};
 
 use crate::args::{FloorArgs, SenderKind};
 use crate::clock::Clock;
 use crate::histogram::{Percentiles, Recorder};
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
-use crate::receiver::{Phase, Plan, Receivers, pin};
+use crate::receiver::{CONNECTS_IN_FLIGHT, Phase, Plan, Receivers};
 use crate::report::{self, Lag};
 use crate::sys::process;
 use crate::verify::{Framing, Refusals, Tally};
 
-use sender::Sender;
+use crew::Crew;
 
-/// Everything that was sent arrives within it, or the run is broken.
+/// What was begun goes on within it, or the run is broken.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(20);
 /// Connections that wait to be accepted; the kernel cuts it at net.core.somaxconn.
 const BACKLOG: i32 = 16 * 1024;
@@ -118,7 +119,7 @@ pub(crate) fn run(args: &FloorArgs) -> Result<bool, String> {
     Ok(true)
 }
 
-/// Measures in threads of its own, with file tables of their own.
+/// Measures with senders and receivers in threads of their own.
 pub(crate) fn measure(spec: &Spec) -> Result<Floor, String> {
     if !(MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX).contains(&spec.bytes) {
         return Err(format!(
@@ -129,14 +130,6 @@ pub(crate) fn measure(spec: &Spec) -> Result<Floor, String> {
     if spec.rate <= 0.0 || spec.seconds <= 0.0 {
         return Err("--rate and --seconds must be above zero".into());
     }
-    let spec = spec.clone();
-    let thread = std::thread::Builder::new().name("sender".into()).spawn(move || measure_here(&spec));
-    thread.map_err(|e| format!("cannot start the sender: {e}"))?.join().map_err(|_| "the sender panicked")?
-}
-
-fn measure_here(spec: &Spec) -> Result<Floor, String> {
-    process::open_files_max();
-    process::own_file_table().map_err(|e| format!("cannot get a file table of its own: {e}"))?;
     let listener = listen().map_err(|e| format!("cannot listen: {e}"))?;
     let clock = Clock::new();
     let plan = Plan {
@@ -148,6 +141,8 @@ fn measure_here(spec: &Spec) -> Result<Floor, String> {
         // Batches are there to show what the receivers can do, so they do all of it: latencies are recorded too.
         measure_from: if spec.items.is_some() { 0 } else { u64::MAX },
         congestion: spec.congestion.clone(),
+        connects_in_flight: CONNECTS_IN_FLIGHT,
+        counts_refusals: false,
         ping_every: None,
         staying: spec.sockets,
         churning: 0,
@@ -156,18 +151,11 @@ fn measure_here(spec: &Spec) -> Result<Floor, String> {
         cores: spec.receiver_cores.clone(),
     };
     let receivers = Receivers::start(&plan, clock.clone(), Refusals::default())?;
-    let sockets = match accept_all(&listener, spec, &receivers) {
-        Ok(sockets) => sockets,
+    let crew = match Crew::accept(listener, spec, &receivers) {
+        Ok(crew) => crew,
         Err(why) => return Err(receivers.join().err().unwrap_or(why)),
     };
-    pin(spec.sender_core)?;
-    let mut rig = Rig {
-        sender: Sender::new(spec.sender, sockets)?,
-        clock,
-        plan,
-        passes: Vec::new(),
-        bytes: Vec::new(),
-    };
+    let mut rig = Rig { crew, clock, plan, passes: Vec::new(), bytes: Vec::new() };
     rig.warm_up(spec, &receivers)?;
 
     let paced_from = rig.passes.len();
@@ -175,18 +163,17 @@ fn measure_here(spec: &Spec) -> Result<Floor, String> {
     rig.passes(spec, &receivers, Some(interval))?;
 
     let full_from = rig.passes.len();
-    let (blocked_before, cpu_before) = (rig.sender.blocked, process::thread_cpu());
+    let before = rig.crew.effort();
     receivers.enter(Phase::Measure);
     let begin = Instant::now();
     rig.passes(spec, &receivers, None)?;
-    let cpu = process::thread_cpu().saturating_sub(cpu_before);
+    let after = rig.crew.effort();
     rig.wait_arrived(spec, &receivers)?;
     let window = begin.elapsed();
     receivers.enter(Phase::Measured);
     std::thread::sleep(Duration::from_millis(30));
 
     receivers.published(spec.sequence(rig.passes.len()));
-    let blocked = rig.sender.blocked - blocked_before;
     let outcomes = receivers.join()?;
     let mut tally = Tally::default();
     for outcome in &outcomes {
@@ -211,8 +198,8 @@ fn measure_here(spec: &Spec) -> Result<Floor, String> {
         sends_per_s: sends / window.as_secs_f64(),
         mb_per_s: sends * rig.bytes.len() as f64 / window.as_secs_f64() / 1e6,
         messages_per_s: sends * messages_per_send as f64 / window.as_secs_f64(),
-        blocked,
-        sender_ns_per_send: cpu.as_nanos() as f64 / sends.max(1.0),
+        blocked: after.blocked - before.blocked,
+        sender_ns_per_send: after.cpu.saturating_sub(before.cpu).as_nanos() as f64 / sends.max(1.0),
         receivers: Lag::of(&outcomes),
     })
 }
@@ -225,37 +212,9 @@ fn listen() -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Accepts until every receiver is there.
-fn accept_all(listener: &TcpListener, spec: &Spec, receivers: &Receivers) -> Result<Vec<TcpStream>, String> {
-    let mut sockets = Vec::with_capacity(spec.sockets);
-    listener.set_nonblocking(true).map_err(|e| e.to_string())?;
-    let mut progress = Instant::now();
-    while sockets.len() < spec.sockets {
-        match listener.accept() {
-            Ok((socket, _)) => {
-                socket.set_nodelay(true).map_err(|e| e.to_string())?;
-                if let Some(name) = &spec.congestion {
-                    let set = SockRef::from(&socket).set_tcp_congestion(name.as_bytes());
-                    set.map_err(|e| format!("congestion control {name}: {e}"))?;
-                }
-                sockets.push(socket);
-                progress = Instant::now();
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                std::thread::sleep(Duration::from_micros(200));
-            }
-            Err(e) => return Err(format!("accept failed after {} sockets: {e}", sockets.len())),
-        }
-        if receivers.failed() || process::interrupted() || progress.elapsed() > ARRIVES_WITHIN {
-            return Err(format!("only {} of {} sockets came to be", sockets.len(), spec.sockets));
-        }
-    }
-    Ok(sockets)
-}
-
 /// The sender and what it has done.
 struct Rig {
-    sender: Sender,
+    crew: Crew,
     clock: Clock,
     plan: Plan,
     /// When each pass began and ended, microseconds.
@@ -270,7 +229,7 @@ impl Rig {
         let messages = first..first + spec.items.unwrap_or(1);
         self.plan.framing.write(&self.plan.spec, messages, &mut self.bytes);
         let begin = self.clock.now_us();
-        self.sender.pass(&self.bytes)?;
+        self.crew.pass(&self.bytes)?;
         self.passes.push(begin..self.clock.now_us());
         Ok(())
     }
@@ -309,10 +268,13 @@ impl Rig {
 
     fn wait_arrived(&self, spec: &Spec, receivers: &Receivers) -> Result<(), String> {
         let all = spec.sequence(self.passes.len()) * spec.sockets as u64;
-        let begin = Instant::now();
+        let (mut arrived, mut since) = (0, Instant::now());
         while receivers.messages() < all {
-            if receivers.failed() || begin.elapsed() > ARRIVES_WITHIN {
-                return Err(format!("{} of {all} messages arrived", receivers.messages()));
+            if receivers.messages() != arrived {
+                (arrived, since) = (receivers.messages(), Instant::now());
+            }
+            if receivers.failed() || since.elapsed() > ARRIVES_WITHIN {
+                return Err(format!("{arrived} of {all} messages arrived"));
             }
             std::thread::sleep(Duration::from_micros(500));
         }

@@ -5,6 +5,7 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -35,11 +36,20 @@ pub(super) enum State {
     /// Not connected: not yet, or no longer.
     Gone,
     /// The SYN is out.
-    Connecting(TcpStream),
+    Connecting(TcpStream, Instant),
     /// The request is out; what has come of the response.
-    Upgrading(TcpStream, Vec<u8>),
+    Upgrading(TcpStream, Box<Upgrade>),
     /// Messages may come.
     Open(TcpStream),
+}
+
+/// An upgrade under way.
+#[derive(Debug)]
+pub(super) struct Upgrade {
+    /// When the SYN went out.
+    pub(super) since: Instant,
+    /// What has come of the response.
+    pub(super) head: Vec<u8>,
 }
 
 /// One device.
@@ -55,7 +65,7 @@ impl Connection {
     pub(super) fn socket(&self) -> Option<&TcpStream> {
         match &self.state {
             State::Gone => None,
-            State::Connecting(socket) | State::Upgrading(socket, _) | State::Open(socket) => Some(socket),
+            State::Connecting(socket, _) | State::Upgrading(socket, _) | State::Open(socket) => Some(socket),
         }
     }
 

@@ -7,6 +7,7 @@ mod churn;
 pub(crate) mod connection;
 mod thread;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,8 +24,9 @@ use crate::verify::{Framing, Refusals, Tally};
 const SPARE_FILES: u64 = 200;
 /// Connections from one source address: below the default range of local ports (28,232).
 const CONNECTIONS_PER_SOURCE: usize = 20_000;
-/// Connects in flight of one thread. Above it a listener's queue overflows and SYNs are sent again after a second.
-const CONNECTS_IN_FLIGHT: usize = 256;
+/// Connects in flight of one thread, as a rule. Above it the queue of a listener that has the default length overflows,
+/// and SYNs are sent again after a second.
+pub(crate) const CONNECTS_IN_FLIGHT: usize = 256;
 
 /// What every thread does.
 #[derive(Clone, Debug)]
@@ -43,6 +45,10 @@ pub(crate) struct Plan {
     pub(crate) measure_from: u64,
     /// Congestion control of the sockets; `None`: the system's.
     pub(crate) congestion: Option<String>,
+    /// Connects in flight of one thread.
+    pub(crate) connects_in_flight: usize,
+    /// Whether a connect that fails is counted, instead of ending the run.
+    pub(crate) counts_refusals: bool,
     /// Interval of a go-push PING per connection.
     pub(crate) ping_every: Option<Duration>,
     /// Connections that stay (and read) for the whole run.
@@ -93,6 +99,7 @@ pub(crate) struct Control {
 #[repr(align(128))]
 struct Progress {
     open: AtomicU64,
+    refused: AtomicU64,
     failed: AtomicU64,
     messages: AtomicU64,
     behind: AtomicU64,
@@ -117,6 +124,12 @@ pub(crate) struct Outcome {
     pub(crate) run_delay: Duration,
     /// Length of that window.
     pub(crate) window: Duration,
+    /// From connect to the end of the upgrade, microseconds.
+    pub(crate) handshakes: Recorder,
+    /// Connects and upgrades that failed, by what the server or the kernel said.
+    pub(crate) refusals: BTreeMap<String, u64>,
+    /// Go-push PINGs sent.
+    pub(crate) pings_sent: u64,
     /// How long a turn of the loop took: a ready socket waits no longer than that.
     pub(crate) turns: Recorder,
 }
@@ -173,6 +186,11 @@ impl Receivers {
     /// Connections that are open (and joined, as far as the server's answer says).
     pub(crate) fn open(&self) -> u64 {
         self.sum(|progress| &progress.open)
+    }
+
+    /// Connections that could not be opened, when that is counted.
+    pub(crate) fn refused(&self) -> u64 {
+        self.sum(|progress| &progress.refused)
     }
 
     /// Connections asked for.

@@ -1,12 +1,13 @@
 //! One receiver's loop: wait, read and verify what is ready, then what falls due by time.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::churn::Pace;
-use super::connection::{Connection, Role, State, connect, read_response};
-use super::{CONNECTS_IN_FLIGHT, Control, Outcome, Phase, Plan, Progress, pin};
+use super::connection::{Connection, Role, State, Upgrade, connect, read_response};
+use super::{Control, Outcome, Phase, Plan, Progress, pin};
 use crate::histogram::Recorder;
 use crate::sys::epoll::{Epoll, Ready};
 use crate::sys::process;
@@ -78,6 +79,9 @@ pub(super) fn run(
         cpu: Duration::ZERO,
         run_delay: Duration::ZERO,
         window: Duration::ZERO,
+        handshakes: Recorder::default(),
+        refusals: BTreeMap::new(),
+        pings_sent: 0,
         turns: Recorder::default(),
     };
     let mut receiver = Receiver {
@@ -130,7 +134,7 @@ impl Receiver<'_> {
                     let connection = &self.connections[ping_next];
                     if matches!(connection.state, State::Open(_)) && connection.role != Role::Stalls {
                         // A full socket means that the server does not read; its own liveness rule decides.
-                        let _ = connection.send(&self.ping);
+                        self.out.pings_sent += u64::from(connection.send(&self.ping).is_ok());
                     }
                     ping_next = (ping_next + 1) % self.connections.len();
                 }
@@ -177,8 +181,12 @@ impl Receiver<'_> {
 
     /// Keeps connects in flight until every connection was begun.
     fn start_connects(&mut self) -> Result<(), String> {
-        while self.started < self.connections.len() && self.in_flight < CONNECTS_IN_FLIGHT {
-            self.begin(self.started).map_err(|e| self.cannot_connect(&e))?;
+        while self.started < self.connections.len() && self.in_flight < self.plan.connects_in_flight {
+            match self.begin(self.started) {
+                Ok(()) => {}
+                Err(e) if self.plan.counts_refusals => self.refused(e.to_string()),
+                Err(e) => return Err(self.cannot_connect(&e)),
+            }
             self.started += 1;
         }
         Ok(())
@@ -187,7 +195,7 @@ impl Receiver<'_> {
     fn begin(&mut self, at: usize) -> io::Result<()> {
         let socket = connect(&self.plan, self.first_index + at)?;
         self.epoll.add(std::os::fd::AsRawFd::as_raw_fd(&socket), at as u64)?;
-        self.connections[at].state = State::Connecting(socket);
+        self.connections[at].state = State::Connecting(socket, Instant::now());
         self.in_flight += 1;
         Ok(())
     }
@@ -202,7 +210,7 @@ impl Receiver<'_> {
         match &mut self.connections[at].state {
             State::Open(_) if ready.readable => self.read(at, buffer, ready.ended),
             State::Open(_) | State::Gone => {}
-            State::Connecting(_) | State::Upgrading(..) => {
+            State::Connecting(..) | State::Upgrading(..) => {
                 let done = self.open_further(at);
                 let settled = match done {
                     Ok(settled) => settled,
@@ -212,6 +220,11 @@ impl Receiver<'_> {
                     {
                         self.out.rejoins_failed += 1;
                         self.connections[at].state = State::Gone;
+                        true
+                    }
+                    Err(why) if self.plan.counts_refusals => {
+                        self.connections[at].state = State::Gone;
+                        self.refused(why);
                         true
                     }
                     Err(why) => return Err(why),
@@ -226,38 +239,47 @@ impl Receiver<'_> {
         Ok(())
     }
 
+    #[cold]
+    fn refused(&mut self, why: String) {
+        *self.out.refusals.entry(why).or_default() += 1;
+        self.progress.refused.fetch_add(1, Ordering::Release);
+    }
+
     /// Connecting to Upgrading to Open; true when the connection is open now.
     fn open_further(&mut self, at: usize) -> Result<bool, String> {
         let connection = &mut self.connections[at];
-        if let State::Connecting(socket) = &connection.state {
+        if let State::Connecting(socket, _) = &connection.state {
             if let Some(error) = socket.take_error().map_err(|e| e.to_string())? {
                 return Err(self.cannot_connect(&error));
             }
             if socket.peer_addr().is_err() {
                 return Ok(false);
             }
-            let State::Connecting(socket) = std::mem::replace(&mut connection.state, State::Gone) else {
+            let State::Connecting(socket, since) = std::mem::replace(&mut connection.state, State::Gone)
+            else {
                 return Ok(false);
             };
             let Some(request) = &self.plan.upgrade else {
                 connection.state = State::Open(socket);
-                return self.opened(at, &[]).map(|()| true);
+                return self.opened(at, since, &[]).map(|()| true);
             };
-            connection.state = State::Upgrading(socket, Vec::new());
+            connection.state = State::Upgrading(socket, Box::new(Upgrade { since, head: Vec::new() }));
             connection.send(request).map_err(|e| format!("cannot send the upgrade request: {e}"))?;
         }
-        let State::Upgrading(socket, head) = &mut connection.state else { return Ok(false) };
-        let Some(tail) = read_response(socket, head)? else { return Ok(false) };
+        let State::Upgrading(socket, upgrade) = &mut connection.state else { return Ok(false) };
+        let Some(tail) = read_response(socket, &mut upgrade.head)? else { return Ok(false) };
+        let since = upgrade.since;
         if let State::Upgrading(socket, _) = std::mem::replace(&mut connection.state, State::Gone) {
             connection.state = State::Open(socket);
         }
         if let Some(hello) = &self.plan.hello {
             connection.send(hello).map_err(|e| format!("cannot send the first frame: {e}"))?;
         }
-        self.opened(at, &tail).map(|()| true)
+        self.opened(at, since, &tail).map(|()| true)
     }
 
-    fn opened(&mut self, at: usize, tail: &[u8]) -> Result<(), String> {
+    fn opened(&mut self, at: usize, since: Instant, tail: &[u8]) -> Result<(), String> {
+        self.out.handshakes.record(since.elapsed().as_micros() as u64);
         self.open += 1;
         self.progress.open.store(self.open, Ordering::Release);
         let (role, fd) = (self.connections[at].role, self.connections[at].fd());
@@ -350,7 +372,7 @@ impl Receiver<'_> {
     /// A connection leaves and comes back as a new one, whose first message may be any.
     fn rejoin(&mut self, at: usize) {
         match self.connections[at].state {
-            State::Connecting(_) | State::Upgrading(..) => return,
+            State::Connecting(..) | State::Upgrading(..) => return,
             State::Open(_) => {
                 self.settle(at, None);
                 self.connections[at].leave();
