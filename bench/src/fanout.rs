@@ -13,10 +13,13 @@ use crate::floor::{self, Floor};
 use crate::gateway::{Cpu, Gateway, Memory, Sends};
 use crate::histogram::{Percentiles, Recorder};
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
+use crate::progress::{Goal, Progress, Reading, Sampler};
 use crate::publisher::{HttpTarget, Published, Publisher, RedisTarget, Schedule, Target};
 use crate::receiver::connection::upgrade_request;
 use crate::receiver::{Outcome, Phase, Plan, Receivers};
+use crate::report::units::human;
 use crate::report::{self, Lag};
+use crate::results::{Distribution, Series};
 use crate::sys::process;
 use crate::verify::{Faults, Framing, Refusals, Tally, client_frame, opcode};
 
@@ -75,6 +78,12 @@ pub(crate) struct Report {
     pub(crate) memory: Option<MemoryUse>,
     pub(crate) receivers: Lag,
     pub(crate) floor: Option<Floor>,
+    /// The distributions of which the percentiles above are, whole.
+    #[serde(skip)]
+    pub(crate) distributions: Vec<Distribution>,
+    /// How the run went over time.
+    #[serde(skip)]
+    pub(crate) series: Vec<Series>,
 }
 
 /// What became of the connections that did not read.
@@ -115,6 +124,7 @@ pub(crate) fn run(args: &FanoutArgs) -> Result<bool, String> {
     check(args)?;
     let mut gateway = Gateway::from_args(args)?;
     let before = gateway.memory();
+    let mut watch = Watch::new(args);
     let clock = Clock::new();
     let refusals = Refusals::default();
     let plan = plan(args, &gateway);
@@ -122,7 +132,7 @@ pub(crate) fn run(args: &FanoutArgs) -> Result<bool, String> {
     let receivers = Receivers::start(&plan, clock.clone(), refusals.clone())?;
 
     let begin = Instant::now();
-    let receivers = match wait_connected(args, receivers) {
+    let receivers = match wait_connected(receivers, &gateway, &mut watch) {
         Err(why) => return Err(gateway.died().unwrap_or(why)),
         Ok(receivers) => receivers,
     };
@@ -137,10 +147,10 @@ pub(crate) fn run(args: &FanoutArgs) -> Result<bool, String> {
         ..Report::default()
     };
     let load = if args.idle {
-        hold(args, &receivers, &clock);
+        hold(args, &receivers, &gateway, &clock, &mut watch);
         None
     } else {
-        Some(publish(args, &plan, target, &receivers, &gateway, &clock, &refusals)?)
+        Some(publish(args, &plan, target, &receivers, &gateway, &clock, &refusals, &mut watch)?)
     };
     let after_load = gateway.memory();
     if args.stalled > 0 {
@@ -152,7 +162,12 @@ pub(crate) fn run(args: &FanoutArgs) -> Result<bool, String> {
     if let Some(why) = gateway.died() {
         return Err(why);
     }
-    wait(AFTER_LEAVE, || false);
+    watch.progress.stage("everybody has left", Goal::Time(AFTER_LEAVE));
+    wait(AFTER_LEAVE, || {
+        watch.left(&gateway);
+        false
+    });
+    report.series = watch.sampler.series();
     if let (Some(before), Some(connected), Some(after_load), Some(after_leave)) =
         (before, connected, after_load, gateway.memory())
     {
@@ -164,8 +179,9 @@ pub(crate) fn run(args: &FanoutArgs) -> Result<bool, String> {
     account(args, &plan, &mut report, load, &outcomes);
     drop(gateway);
     if args.floor && !args.idle && !process::interrupted() {
-        report.floor = Some(measure_floor(args, &report)?);
+        report.floor = Some(measure_floor(args, &report, &watch.progress)?);
     }
+    watch.progress.clear();
     report::fanout(args, &plan, &report)?;
     // A run that delivered nothing has verified nothing.
     let delivered = args.idle || report.deliveries > 0;
@@ -251,8 +267,52 @@ fn wait(at_most: Duration, mut done: impl FnMut() -> bool) -> bool {
     true
 }
 
-fn wait_connected(args: &FanoutArgs, receivers: Receivers) -> Result<Receivers, String> {
-    let (mut open, mut since, mut said) = (0, Instant::now(), Instant::now());
+/// Shows how the run goes, and keeps it for the curves.
+struct Watch {
+    progress: Progress,
+    sampler: Sampler,
+    /// Deliveries so far, once nobody receives any more.
+    deliveries: u64,
+}
+
+impl Watch {
+    fn new(args: &FanoutArgs) -> Self {
+        Self { progress: Progress::new(&args.machine), sampler: Sampler::new(), deliveries: 0 }
+    }
+
+    /// A look at the run, from each loop that waits for something.
+    fn look(&mut self, position: u64, receivers: &Receivers, gateway: &Gateway) {
+        self.deliveries = receivers.messages();
+        self.sampler.sample(|| Reading {
+            deliveries: self.deliveries,
+            open: receivers.open(),
+            memory: gateway.memory().map(|memory| memory.anonymous),
+            latency: Some(receivers.latency()),
+        });
+        self.progress.update(position, || {
+            let latency = receivers.latency();
+            let at = |name: &str, quantile| {
+                latency.quantile_ms(quantile).map(|ms| format!("{name} {}", human(ms, "ms")))
+            };
+            let memory =
+                gateway.memory().map(|memory| format!("gateway {}", human(memory.anonymous as f64, "B")));
+            let parts = [at("p50", 0.5), at("p99", 0.99), memory];
+            parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+        });
+    }
+
+    /// The same when the connections are closed.
+    fn left(&mut self, gateway: &Gateway) {
+        let memory = gateway.memory().map(|memory| memory.anonymous);
+        let deliveries = self.deliveries;
+        self.sampler.sample(|| Reading { deliveries, open: 0, memory, latency: None });
+        self.progress.update(0, String::new);
+    }
+}
+
+fn wait_connected(receivers: Receivers, gateway: &Gateway, watch: &mut Watch) -> Result<Receivers, String> {
+    let (mut open, mut since) = (0, Instant::now());
+    watch.progress.stage("connecting", Goal::Count(receivers.total()));
     while receivers.open() < receivers.total() {
         if receivers.failed() || process::interrupted() || since.elapsed() > CONNECT_STALL_MAX {
             let stuck = format!("only {} of {} connections were opened", receivers.open(), receivers.total());
@@ -261,19 +321,21 @@ fn wait_connected(args: &FanoutArgs, receivers: Receivers) -> Result<Receivers, 
         if receivers.open() != open {
             (open, since) = (receivers.open(), Instant::now());
         }
-        if !args.machine.quiet && said.elapsed() > Duration::from_secs(2) {
-            said = Instant::now();
-            eprintln!("connecting: {open} of {}", receivers.total());
-        }
+        watch.look(open, &receivers, gateway);
         std::thread::sleep(LOOK);
     }
     Ok(receivers)
 }
 
-fn hold(args: &FanoutArgs, receivers: &Receivers, clock: &Clock) {
+fn hold(args: &FanoutArgs, receivers: &Receivers, gateway: &Gateway, clock: &Clock, watch: &mut Watch) {
     clock.set_base_in(Duration::ZERO);
     receivers.enter(Phase::Measure);
-    wait(Duration::from_secs_f64(args.seconds), || receivers.open() == 0);
+    let time = Duration::from_secs_f64(args.seconds);
+    watch.progress.stage("holding", Goal::Time(time));
+    wait(time, || {
+        watch.look(0, receivers, gateway);
+        receivers.open() == 0
+    });
     receivers.enter(Phase::Measured);
     std::thread::sleep(3 * LOOK);
 }
@@ -286,6 +348,7 @@ struct Load {
     wall: Duration,
 }
 
+#[allow(clippy::too_many_arguments)] // the parts of one run, each of its own kind
 fn publish(
     args: &FanoutArgs,
     plan: &Plan,
@@ -294,6 +357,7 @@ fn publish(
     gateway: &Gateway,
     clock: &Clock,
     refusals: &Refusals,
+    watch: &mut Watch,
 ) -> Result<Load, String> {
     let schedule = Schedule {
         spec: plan.spec,
@@ -303,16 +367,16 @@ fn publish(
     };
     clock.set_base_in(Duration::from_millis(50));
     let publisher = Publisher::start(target, schedule, clock.clone(), refusals.clone())?;
-    wait(Duration::from_secs_f64(args.warmup + 0.05), || publisher.done());
+    watch.progress.stage("publishing", Goal::Count(plan.spec.count));
+    wait(Duration::from_secs_f64(args.warmup + 0.05), || {
+        watch.look(publisher.sent(), receivers, gateway);
+        publisher.done()
+    });
     let before = (gateway.cpu(), gateway.sends());
     let begin = Instant::now();
     receivers.enter(Phase::Measure);
-    let mut said = Instant::now();
     while !publisher.done() && !process::interrupted() && !receivers.failed() {
-        if !args.machine.quiet && said.elapsed() > Duration::from_secs(2) {
-            said = Instant::now();
-            eprintln!("published {} of {}", publisher.sent(), plan.spec.count);
-        }
+        watch.look(publisher.sent(), receivers, gateway);
         std::thread::sleep(LOOK);
     }
     let outcome = publisher.stop()?;
@@ -327,6 +391,7 @@ fn publish(
         if receivers.messages() != messages {
             (messages, since) = (receivers.messages(), Instant::now());
         }
+        watch.look(outcome.messages, receivers, gateway);
         std::thread::sleep(LOOK);
     }
     let after = (gateway.cpu(), gateway.sends());
@@ -400,6 +465,12 @@ fn account(args: &FanoutArgs, plan: &Plan, report: &mut Report, load: Option<Loa
     report.messages_per_read = tally.messages as f64 / tally.reads.max(1) as f64;
     report.latency = tally.latency.percentiles();
     report.time_to_last = to_last.percentiles();
+    report.distributions = vec![
+        Distribution::of("latency", &tally.latency),
+        Distribution::of("to last device", &to_last),
+        Distribution::of("publisher lag", &load.published.lag),
+        Distribution::of("publish answer", &load.published.answers),
+    ];
     report.bytes_per_send = tally.bytes as f64 / tally.reads.max(1) as f64;
     report.bytes_per_send_from = "receivers' reads";
     if let Some(sends) = load.sends {
@@ -421,8 +492,8 @@ fn account(args: &FanoutArgs, plan: &Plan, report: &mut Report, load: Option<Loa
 }
 
 #[allow(clippy::cast_sign_loss)] // bytes are not negative
-fn measure_floor(args: &FanoutArgs, report: &Report) -> Result<Floor, String> {
-    floor::measure(&floor::Spec {
+fn measure_floor(args: &FanoutArgs, report: &Report, progress: &Progress) -> Result<Floor, String> {
+    let spec = floor::Spec {
         sockets: (args.connections as usize).min(15_000),
         bytes: (report.bytes_per_send.round() as usize).clamp(MESSAGE_BYTES_MIN, MESSAGE_BYTES_MAX),
         items: None,
@@ -432,5 +503,6 @@ fn measure_floor(args: &FanoutArgs, report: &Report) -> Result<Floor, String> {
         sender_core: args.gateway_core[0],
         receiver_cores: args.machine.receiver_core.clone(),
         congestion: args.machine.congestion.clone(),
-    })
+    };
+    floor::measure_showing(&spec, progress)
 }
