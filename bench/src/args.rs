@@ -18,6 +18,18 @@ pub(crate) enum Command {
     Floor(FloorArgs),
     /// One topic, many connections: every message to each of them, every byte verified.
     Fanout(Box<FanoutArgs>),
+    /// Show results files again, side by side when there are several.
+    Report(ReportArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Results files; the first is what the others are compared with.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Write the page to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// What both runs share.

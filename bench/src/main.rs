@@ -1,6 +1,7 @@
 //! fanfare-bench: load for fanfare and other WebSocket push gateways, from one machine, with every byte verified.
 //!
-//! `args` → `floor` or `fanout` → `receiver` (devices, which ask `verify`) and `publisher` (backend) → `report`.
+//! `args` → `floor` or `fanout` → `receiver` (devices, which ask `verify`) and `publisher` (backend) → `results` →
+//! `report`; `progress` while it lasts.
 
 mod args;
 mod clock;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         args::Command::Floor(args) => floor::run(args),
         args::Command::Fanout(args) => fanout::run(args),
+        args::Command::Report(args) => report::compare::run(args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -91,11 +91,6 @@ impl Progress {
         Self { screen, stage: RefCell::new(Stage::new("", Goal::Open)) }
     }
 
-    /// One that shows nothing, for a run inside another.
-    pub(crate) fn silent() -> Self {
-        Self { screen: Screen::Silent, stage: RefCell::new(Stage::new("", Goal::Open)) }
-    }
-
     /// The next stage begins: "connecting", "publishing".
     pub(crate) fn stage(&self, what: &str, goal: Goal) {
         *self.stage.borrow_mut() = Stage::new(what, goal);
@@ -111,8 +106,8 @@ impl Progress {
     }
 
     /// How far the stage is (for [`Goal::Time`] the clock knows, and `position` is not shown), and what else there is
-    /// to say; `state` is asked only when something is drawn. Costs a clock reading when nothing is.
-    pub(crate) fn update(&self, position: u64, state: impl FnOnce() -> String) {
+    /// to say; `more` is asked only when something is drawn. Costs a clock reading when nothing is.
+    pub(crate) fn update(&self, position: u64, more: impl FnOnce() -> String) {
         let every = match &self.screen {
             Screen::Silent => return,
             Screen::Bar(_) => DRAW_EVERY,
@@ -131,7 +126,7 @@ impl Progress {
         stage.shown = Some(now);
         let rate = stage.rate(now, position);
         let elapsed = now.duration_since(stage.begin);
-        let line = line(&stage.what, stage.goal, position, rate, elapsed, &state());
+        let line = line(&stage.what, stage.goal, position, rate, elapsed, &more());
         match &self.screen {
             Screen::Silent => {}
             Screen::Lines => eprintln!("{line}"),
@@ -164,7 +159,7 @@ impl Drop for Progress {
 }
 
 /// "connecting: 12,000 of 15,000 · 9,800/s · 0.3 s left · …"
-fn line(what: &str, goal: Goal, position: u64, rate: f64, elapsed: Duration, state: &str) -> String {
+fn line(what: &str, goal: Goal, position: u64, rate: f64, elapsed: Duration, more: &str) -> String {
     let mut parts = Vec::new();
     match goal {
         Goal::Count(total) => {
@@ -188,8 +183,8 @@ fn line(what: &str, goal: Goal, position: u64, rate: f64, elapsed: Duration, sta
         }
         Goal::Open => parts.push(format!("{what}: {}", duration(elapsed.as_secs_f64()))),
     }
-    if !state.is_empty() {
-        parts.push(state.into());
+    if !more.is_empty() {
+        parts.push(more.into());
     }
     parts.join(" · ")
 }

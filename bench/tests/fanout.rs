@@ -163,7 +163,8 @@ fn a_server_that_refuses_the_upgrade_is_quoted() {
 fn both_senders_of_the_floor_deliver_every_byte() {
     for sender in ["send", "uring"] {
         for frames in [&[][..], &["--frames", "--items", "20"]] {
-            let mut arguments = vec!["floor", "--sockets", "100", "--bytes", "128,5000", "--seconds", "0.3", "--no-results"];
+            let mut arguments =
+                vec!["floor", "--sockets", "100", "--bytes", "128,5000", "--seconds", "0.3", "--no-results"];
             arguments.extend(["--sender", sender, "--receiver-core", "0"]);
             arguments.extend(frames);
             let output = bench(&arguments);
