@@ -2,22 +2,21 @@
 
 use crate::args::FanoutArgs;
 use crate::fanout::Report;
-use crate::receiver::Plan;
 use crate::results::Better::{Higher, Lower, Neutral};
 use crate::results::Record;
 
 /// Shows and keeps the results of a fan-out.
-pub(crate) fn fanout(args: &FanoutArgs, plan: &Plan, report: &Report) -> Result<(), String> {
-    super::finish(&args.machine, record(args, plan, report)?)
+pub(crate) fn fanout(args: &FanoutArgs, report: &Report) -> Result<(), String> {
+    super::finish(&args.machine, record(args, report)?)
 }
 
-fn record(args: &FanoutArgs, plan: &Plan, report: &Report) -> Result<Record, String> {
+fn record(args: &FanoutArgs, report: &Report) -> Result<Record, String> {
     let mut record = Record::new("fanout", None);
     record.figure("connections", "opened", report.connections as f64, "", Neutral);
     record.figure("connections", "in", report.connect_seconds, "s", Lower);
     record.figure("connections", "connects", report.connects_per_s, "/s", Higher);
     if !args.idle {
-        load(&mut record, args, plan, report);
+        load(&mut record, args, report);
     }
     verified(&mut record, args, report);
     gateway(&mut record, report);
@@ -35,11 +34,11 @@ fn record(args: &FanoutArgs, plan: &Plan, report: &Report) -> Result<Record, Str
     Ok(record)
 }
 
-fn load(record: &mut Record, args: &FanoutArgs, plan: &Plan, report: &Report) {
+fn load(record: &mut Record, args: &FanoutArgs, report: &Report) {
     record.figure("published", "messages", report.published as f64, "", Neutral);
-    record.figure("published", "of", plan.spec.bytes as f64, "B", Neutral);
+    record.figure("published", "of", args.load.bytes as f64, "B", Neutral);
     record.figure("published", "at", args.rate, "/s", Neutral);
-    record.figure("published", "in ticks of", args.tick_ms as f64, "ms", Neutral);
+    record.figure("published", "in ticks of", args.load.tick_ms as f64, "ms", Neutral);
     record.figure("published", "refused", report.refused as f64, "", Lower);
     if report.refused > 0 {
         record.warn("some publishes were refused: nobody was meant to get those messages");
