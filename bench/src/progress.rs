@@ -224,6 +224,13 @@ impl Sampler {
         }
     }
 
+    /// Deliveries a second over the last samples, about a second of them.
+    pub(crate) fn deliveries_per_s(&self) -> f64 {
+        let recent = &self.samples[self.samples.len().saturating_sub(6)..];
+        let [(from, first), .., (to, last)] = recent else { return 0.0 };
+        last.deliveries.saturating_sub(first.deliveries) as f64 / (to - from).max(1e-3)
+    }
+
     fn take(&mut self, at: Duration, reading: Reading) {
         self.next = at + self.every;
         self.samples.push(((at.as_secs_f64() * 1000.0).round() / 1000.0, reading));
@@ -328,6 +335,7 @@ mod tests {
                 sampler.take(at, Reading { deliveries: second * 20, open: second, memory, latency: None });
             }
         }
+        assert!((sampler.deliveries_per_s() - 100.0).abs() < 1.0);
         let series = sampler.series();
         let rate = series.iter().find(|series| series.plot == "deliveries over time").unwrap();
         assert!((500..SAMPLES_MAX).contains(&rate.points.len()), "{}", rate.points.len());
