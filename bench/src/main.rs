@@ -1,6 +1,7 @@
 //! fanfare-bench: load for fanfare and other WebSocket push gateways, from one machine, with every byte verified.
 //!
-//! `args` → `floor` or `fanout` → `receiver` (devices, which ask `verify`) and `publisher` (backend) → `report`.
+//! `args` → `floor` or `fanout` → `receiver` (devices, which ask `verify`) and `publisher` (backend) → `results` →
+//! `report`; `progress` while it lasts.
 
 mod args;
 mod clock;
@@ -10,6 +11,7 @@ mod gateway;
 mod histogram;
 mod http;
 mod message;
+mod progress;
 mod publisher;
 mod receiver;
 mod report;
@@ -28,10 +30,12 @@ const EXIT_FAULTS: u8 = 1;
 
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
+    results::environment::begin();
     sys::process::note_interrupts();
     let result = match &cli.command {
         args::Command::Floor(args) => floor::run(args),
         args::Command::Fanout(args) => fanout::run(args),
+        args::Command::Report(args) => report::compare::run(args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -9,6 +9,7 @@ mod sender;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -18,7 +19,8 @@ use crate::args::{FloorArgs, SenderKind};
 use crate::clock::Clock;
 use crate::histogram::{Percentiles, Recorder};
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
-use crate::receiver::{CONNECTS_IN_FLIGHT, Phase, Plan, Receivers};
+use crate::progress::{Goal, Progress};
+use crate::receiver::{CONNECTS_IN_FLIGHT, Outcome, Phase, Plan, Receivers};
 use crate::report::{self, Lag};
 use crate::sys::process;
 use crate::verify::{Framing, Refusals, Tally};
@@ -27,6 +29,8 @@ use crew::Crew;
 
 /// What was begun goes on within it, or the run is broken.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(20);
+/// Bound of what is shown as the time that a measurement takes.
+const MEASURES_AT_MOST_S: f64 = 1e6;
 /// Connections that wait to be accepted; the kernel cuts it at net.core.somaxconn.
 const BACKLOG: i32 = 16 * 1024;
 
@@ -93,16 +97,20 @@ pub(crate) struct Floor {
     pub(crate) sender_ns_per_send: f64,
     /// The receivers, back to back.
     pub(crate) receivers: Lag,
+    /// The four distributions above, whole.
+    #[serde(skip)]
+    pub(crate) distributions: Vec<(&'static str, Recorder)>,
 }
 
 /// The subcommand.
 pub(crate) fn run(args: &FloorArgs) -> Result<bool, String> {
+    let progress = Progress::new(&args.machine);
     let mut floors = Vec::new();
     for bytes in &args.bytes {
         if process::interrupted() {
             break;
         }
-        let floor = measure(&Spec {
+        let spec = Spec {
             sockets: args.sockets as usize,
             bytes: *bytes,
             items: args.frames.then_some(u64::from(args.items)),
@@ -112,15 +120,16 @@ pub(crate) fn run(args: &FloorArgs) -> Result<bool, String> {
             sender_core: args.sender_core,
             receiver_cores: args.machine.receiver_core.clone(),
             congestion: args.machine.congestion.clone(),
-        })?;
-        floors.push(floor);
+        };
+        floors.push(measure(&spec, &progress)?);
     }
+    progress.clear();
     report::floor(args, &floors)?;
     Ok(true)
 }
 
 /// Measures with senders and receivers in threads of their own.
-pub(crate) fn measure(spec: &Spec) -> Result<Floor, String> {
+pub(crate) fn measure(spec: &Spec, progress: &Progress) -> Result<Floor, String> {
     if !(MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX).contains(&spec.bytes) {
         return Err(format!(
             "{} bytes: a message has {MESSAGE_BYTES_MIN} to {MESSAGE_BYTES_MAX}",
@@ -130,6 +139,21 @@ pub(crate) fn measure(spec: &Spec) -> Result<Floor, String> {
     if spec.rate <= 0.0 || spec.seconds <= 0.0 {
         return Err("--rate and --seconds must be above zero".into());
     }
+    let spec = spec.clone();
+    let what = format!("floor, {} sockets, {} B", spec.sockets, spec.bytes);
+    // The passes apart, then the passes back to back.
+    let parts = Duration::from_secs_f64((2.0 * spec.seconds).min(MEASURES_AT_MOST_S));
+    let thread = std::thread::Builder::new().name("floor".into()).spawn(move || measure_here(&spec));
+    let thread = thread.map_err(|e| format!("cannot start a thread: {e}"))?;
+    progress.stage(&what, Goal::Time(parts));
+    while !thread.is_finished() {
+        progress.update(0, String::new);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    thread.join().map_err(|_| "the floor's thread panicked")?
+}
+
+fn measure_here(spec: &Spec) -> Result<Floor, String> {
     let listener = listen().map_err(|e| format!("cannot listen: {e}"))?;
     let clock = Clock::new();
     let plan = Plan {
@@ -174,34 +198,21 @@ pub(crate) fn measure(spec: &Spec) -> Result<Floor, String> {
     std::thread::sleep(Duration::from_millis(30));
 
     receivers.published(spec.sequence(rig.passes.len()));
-    let outcomes = receivers.join()?;
-    let mut tally = Tally::default();
-    for outcome in &outcomes {
-        tally.merge(&outcome.tally);
-    }
-    if !tally.faults.none() {
-        return Err(format!("the floor's own bytes arrived wrong: {:?}", tally.faults));
-    }
-    let passes = (rig.passes.len() - full_from) as u64;
-    let sends = passes as f64 * spec.sockets as f64;
-    let messages_per_send = spec.items.unwrap_or(1);
-    Ok(Floor {
-        sockets: spec.sockets,
-        sender: format!("{:?}", spec.sender).to_lowercase(),
-        bytes_per_send: rig.bytes.len(),
-        messages_per_send,
-        passes,
-        pass: percentiles(rig.passes[full_from..].iter().map(|pass| pass.end - pass.start)),
-        last_back_to_back: rig.last(spec, &tally, full_from..rig.passes.len()),
-        last_paced: rig.last(spec, &tally, paced_from..full_from),
-        pass_paced: percentiles(rig.passes[paced_from..full_from].iter().map(|pass| pass.end - pass.start)),
-        sends_per_s: sends / window.as_secs_f64(),
-        mb_per_s: sends * rig.bytes.len() as f64 / window.as_secs_f64() / 1e6,
-        messages_per_s: sends * messages_per_send as f64 / window.as_secs_f64(),
-        blocked: after.blocked - before.blocked,
-        sender_ns_per_send: after.cpu.saturating_sub(before.cpu).as_nanos() as f64 / sends.max(1.0),
-        receivers: Lag::of(&outcomes),
-    })
+    let cpu = after.cpu.saturating_sub(before.cpu);
+    let full = Full { from: full_from, cpu, window, blocked: after.blocked - before.blocked };
+    rig.floor(spec, &receivers.join()?, paced_from..full_from, &full)
+}
+
+/// The part back to back.
+struct Full {
+    /// Its first pass.
+    from: usize,
+    /// The sender's CPU time.
+    cpu: Duration,
+    /// From its first send to the last receipt.
+    window: Duration,
+    /// Sends that found a full socket.
+    blocked: u64,
 }
 
 /// A listener whose queue is as long as the system allows: connects come faster than they are accepted.
@@ -218,7 +229,7 @@ struct Rig {
     clock: Clock,
     plan: Plan,
     /// When each pass began and ended, microseconds.
-    passes: Vec<std::ops::Range<u64>>,
+    passes: Vec<Range<u64>>,
     bytes: Vec<u8>,
 }
 
@@ -281,17 +292,66 @@ impl Rig {
         Ok(())
     }
 
+    /// What all of it comes to.
+    fn floor(
+        &self,
+        spec: &Spec,
+        outcomes: &[Outcome],
+        paced: Range<usize>,
+        full: &Full,
+    ) -> Result<Floor, String> {
+        let mut tally = Tally::default();
+        for outcome in outcomes {
+            tally.merge(&outcome.tally);
+        }
+        if !tally.faults.none() {
+            return Err(format!("the floor's own bytes arrived wrong: {:?}", tally.faults));
+        }
+        let passes = (self.passes.len() - full.from) as u64;
+        let sends = passes as f64 * spec.sockets as f64;
+        let messages_per_send = spec.items.unwrap_or(1);
+        let times = |passes: &[Range<u64>]| recorder(passes.iter().map(|pass| pass.end - pass.start));
+        let pass = times(&self.passes[full.from..]);
+        let last_back_to_back = self.last(spec, &tally, full.from..self.passes.len());
+        let pass_paced = times(&self.passes[paced.clone()]);
+        let last_paced = self.last(spec, &tally, paced);
+        let seconds = full.window.as_secs_f64();
+        Ok(Floor {
+            sockets: spec.sockets,
+            sender: format!("{:?}", spec.sender).to_lowercase(),
+            bytes_per_send: self.bytes.len(),
+            messages_per_send,
+            passes,
+            pass: pass.percentiles(),
+            last_back_to_back: last_back_to_back.percentiles(),
+            last_paced: last_paced.percentiles(),
+            pass_paced: pass_paced.percentiles(),
+            sends_per_s: sends / seconds,
+            mb_per_s: sends * self.bytes.len() as f64 / seconds / 1e6,
+            messages_per_s: sends * messages_per_send as f64 / seconds,
+            blocked: full.blocked,
+            sender_ns_per_send: full.cpu.as_nanos() as f64 / sends.max(1.0),
+            receivers: Lag::of(outcomes),
+            distributions: vec![
+                ("pass", pass),
+                ("to last", last_back_to_back),
+                ("pass, apart", pass_paced),
+                ("to last, apart", last_paced),
+            ],
+        })
+    }
+
     /// From the begin of each pass to the receipt of its last message by the last receiver.
-    fn last(&self, spec: &Spec, tally: &Tally, passes: std::ops::Range<usize>) -> Percentiles {
-        percentiles(passes.map(|pass| {
+    fn last(&self, spec: &Spec, tally: &Tally, passes: Range<usize>) -> Recorder {
+        recorder(passes.map(|pass| {
             let last = spec.sequence(pass + 1) - 1;
             u64::from(tally.last_us[last as usize]).saturating_sub(self.passes[pass].start)
         }))
     }
 }
 
-fn percentiles(values: impl Iterator<Item = u64>) -> Percentiles {
+fn recorder(values: impl Iterator<Item = u64>) -> Recorder {
     let mut recorder = Recorder::default();
     values.for_each(|value| recorder.record(value));
-    recorder.percentiles()
+    recorder
 }
