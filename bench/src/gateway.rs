@@ -34,6 +34,9 @@ pub(crate) struct Cpu {
     pub(crate) system: Duration,
 }
 
+/// A process that uses an `io_uring` has made it before it took connections: it is among the first files.
+const FILES_LOOKED_AT: usize = 64;
+
 /// Memory of a process, bytes.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Memory {
@@ -133,6 +136,25 @@ impl Gateway {
         let metrics = Client::new(&self.api).get("/metrics").ok().filter(|answer| answer.status == 200)?.body;
         let sends = sum_metric(&metrics, "fanfare_sends_total")?;
         Some(Sends { sends, bytes: sum_metric(&metrics, "fanfare_send_bytes_total")? })
+    }
+
+    /// Connections that it counts itself, if it says so.
+    pub(crate) fn connections(&self) -> Option<f64> {
+        let metrics = Client::new(&self.api).get("/metrics").ok().filter(|answer| answer.status == 200)?.body;
+        sum_metric(&metrics, "fanfare_connections")
+    }
+
+    /// Whether the process has an `io_uring` open; false when it is not known.
+    pub(crate) fn waits_by_io_uring(&self) -> bool {
+        let Some(pid) = self.pid else { return false };
+        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+        // Its threads may have file tables of their own, each with its own ring.
+        tasks.flatten().any(|task| {
+            let files = fs::read_dir(task.path().join("fd")).into_iter().flatten().flatten();
+            files.take(FILES_LOOKED_AT).any(|file| {
+                fs::read_link(file.path()).is_ok_and(|link| link.as_os_str() == "anon_inode:[io_uring]")
+            })
+        })
     }
 
     /// The process has ended on its own.

@@ -10,12 +10,16 @@ mod floor;
 mod gateway;
 mod histogram;
 mod http;
+mod idle;
 mod message;
+mod probe;
 mod progress;
 mod publisher;
 mod receiver;
 mod report;
 mod results;
+mod slab;
+mod storm;
 mod sys;
 mod verify;
 
@@ -35,6 +39,8 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         args::Command::Floor(args) => floor::run(args),
         args::Command::Fanout(args) => fanout::run(args),
+        args::Command::Idle(args) => idle::run(args),
+        args::Command::Storm(args) => storm::run(args),
         args::Command::Report(args) => report::compare::run(args),
     };
     match result {

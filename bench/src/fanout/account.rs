@@ -105,7 +105,7 @@ fn by_name(tally: &Tally) -> BTreeMap<String, u64> {
 }
 
 /// Turns counts into a report.
-pub(super) fn account(
+pub(crate) fn account(
     args: &FanoutArgs,
     plan: &Plan,
     report: &mut Report,
@@ -189,7 +189,7 @@ pub(super) fn account(
 }
 
 #[allow(clippy::cast_sign_loss)] // bytes are not negative
-pub(super) fn measure_floor(
+pub(crate) fn measure_floor(
     args: &FanoutArgs,
     report: &Report,
     progress: &Progress,

@@ -2,24 +2,24 @@
 //!
 //! *Not here*: how any of these is done (`receiver`, `publisher`, `gateway`), how it is shown (`report`).
 
-mod account;
-mod phases;
-mod plan;
+pub(crate) mod account;
+pub(crate) mod phases;
+pub(crate) mod plan;
 mod watch;
 
 use std::time::Instant;
 
-use self::watch::Watch;
 use crate::args::FanoutArgs;
 use crate::clock::Clock;
 use crate::gateway::Gateway;
-use crate::progress::{Goal, Progress};
+use crate::progress::Progress;
 use crate::receiver::{Phase, Receivers};
 use crate::report;
 use crate::sys::process;
 use crate::verify::Refusals;
 
 pub(crate) use account::{MemoryUse, Report};
+pub(crate) use watch::Watch;
 
 /// The subcommand; false when something that must be zero is not.
 pub(crate) fn run(args: &FanoutArgs) -> Result<bool, String> {
@@ -73,11 +73,7 @@ pub(crate) fn measure(args: &FanoutArgs, progress: Progress) -> Result<Report, S
     if let Some(why) = gateway.died() {
         return Err(why);
     }
-    watch.progress.stage("everybody has left", Goal::Time(phases::AFTER_LEAVE));
-    phases::wait(phases::AFTER_LEAVE, || {
-        watch.left(&gateway);
-        false
-    });
+    phases::after_leave(&gateway, &mut watch);
     report.series = watch.sampler.series();
     if let (Some(before), Some(connected), Some(after_load), Some(after_leave)) =
         (before, connected, after_load, gateway.memory())

@@ -15,15 +15,16 @@ use crate::verify::Refusals;
 /// Connecting makes progress at least this often.
 const CONNECT_STALL_MAX: Duration = Duration::from_secs(20);
 /// Joins that travel behind the upgrade have arrived by then, and memory has stopped to move.
-pub(super) const SETTLE: Duration = Duration::from_secs(1);
+pub(crate) const SETTLE: Duration = Duration::from_secs(1);
 /// After everybody has left: the gateway has noticed, and given back what it will.
-pub(super) const AFTER_LEAVE: Duration = Duration::from_secs(2);
+pub(crate) const AFTER_LEAVE: Duration = Duration::from_secs(2);
 /// Stalled connections that read again get this long to find their Close frame.
-pub(super) const STALLED_READ: Duration = Duration::from_secs(10);
+pub(crate) const STALLED_READ: Duration = Duration::from_secs(10);
 /// How often the controller looks.
 const LOOK: Duration = Duration::from_millis(10);
+
 /// Looks until it is true, the time has passed, or somebody presses Ctrl-C.
-pub(super) fn wait(at_most: Duration, mut done: impl FnMut() -> bool) -> bool {
+pub(crate) fn wait(at_most: Duration, mut done: impl FnMut() -> bool) -> bool {
     let begin = Instant::now();
     while !done() {
         if begin.elapsed() >= at_most || process::interrupted() {
@@ -34,20 +35,20 @@ pub(super) fn wait(at_most: Duration, mut done: impl FnMut() -> bool) -> bool {
     true
 }
 
-pub(super) fn wait_connected(
+pub(crate) fn wait_connected(
     receivers: Receivers,
     gateway: &Gateway,
     watch: &mut Watch,
 ) -> Result<Receivers, String> {
     let (mut open, mut since) = (0, Instant::now());
     watch.progress.stage("connecting", Goal::Count(receivers.total()));
-    while receivers.open() < receivers.total() {
+    while receivers.open() + receivers.refused() < receivers.total() {
         if receivers.failed() || process::interrupted() || since.elapsed() > CONNECT_STALL_MAX {
             let stuck = format!("only {} of {} connections were opened", receivers.open(), receivers.total());
             return Err(receivers.join().err().unwrap_or(stuck));
         }
-        if receivers.open() != open {
-            (open, since) = (receivers.open(), Instant::now());
+        if receivers.open() + receivers.refused() != open {
+            (open, since) = (receivers.open() + receivers.refused(), Instant::now());
         }
         watch.look(open, &receivers, gateway);
         std::thread::sleep(LOOK);
@@ -55,7 +56,7 @@ pub(super) fn wait_connected(
     Ok(receivers)
 }
 
-pub(super) fn hold(
+pub(crate) fn hold(
     args: &FanoutArgs,
     receivers: &Receivers,
     gateway: &Gateway,
@@ -74,16 +75,25 @@ pub(super) fn hold(
     std::thread::sleep(3 * LOOK);
 }
 
+/// Waits until the gateway has noticed that everybody left.
+pub(crate) fn after_leave(gateway: &Gateway, watch: &mut Watch) {
+    watch.progress.stage("everybody has left", Goal::Time(AFTER_LEAVE));
+    wait(AFTER_LEAVE, || {
+        watch.left(gateway);
+        false
+    });
+}
+
 /// What the load was and what it cost.
-pub(super) struct Load {
-    pub(super) published: Published,
-    pub(super) cpu: Option<Cpu>,
-    pub(super) sends: Option<Sends>,
-    pub(super) wall: Duration,
+pub(crate) struct Load {
+    pub(crate) published: Published,
+    pub(crate) cpu: Option<Cpu>,
+    pub(crate) sends: Option<Sends>,
+    pub(crate) wall: Duration,
 }
 
 #[allow(clippy::too_many_arguments)] // the parts of one run, each of its own kind
-pub(super) fn publish(
+pub(crate) fn publish(
     args: &FanoutArgs,
     plan: &Plan,
     target: Target,

@@ -6,14 +6,14 @@ use crate::args::{FanoutArgs, FormatKind, PublisherKind};
 use crate::gateway::Gateway;
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
 use crate::publisher::{HttpTarget, RedisTarget, Target};
-use crate::receiver::{CONNECTS_IN_FLIGHT, Plan};
 use crate::receiver::connection::upgrade_request;
+use crate::receiver::{CONNECTS_IN_FLIGHT, Plan};
 use crate::verify::{Framing, client_frame, opcode};
 
 /// A whole run; receipts are kept in 32 bits of microseconds.
 const RUN_SECONDS_MAX: f64 = 4_000.0;
 
-pub(super) fn check(args: &FanoutArgs) -> Result<(), String> {
+pub(crate) fn check(args: &FanoutArgs) -> Result<(), String> {
     if !(MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX).contains(&args.load.bytes) {
         return Err(format!(
             "--bytes {}: a message has {MESSAGE_BYTES_MIN} to {MESSAGE_BYTES_MAX}",
@@ -37,7 +37,7 @@ pub(super) fn check(args: &FanoutArgs) -> Result<(), String> {
 }
 
 #[allow(clippy::cast_sign_loss)] // checked: no operand is negative
-pub(super) fn plan(args: &FanoutArgs, gateway: &Gateway) -> Plan {
+pub(crate) fn plan(args: &FanoutArgs, gateway: &Gateway) -> Plan {
     let path = args.load.path.clone().unwrap_or_else(|| match args.load.format {
         FormatKind::GoPush => {
             let path = if gateway.url.path.is_empty() { "/connect" } else { &gateway.url.path };
@@ -72,11 +72,11 @@ pub(super) fn plan(args: &FanoutArgs, gateway: &Gateway) -> Plan {
 }
 
 /// Address of Redis, when messages come from there.
-pub(super) fn redis(args: &FanoutArgs) -> Option<&str> {
+pub(crate) fn redis(args: &FanoutArgs) -> Option<&str> {
     (args.load.publisher == PublisherKind::Redis).then_some(args.load.redis.as_str())
 }
 
-pub(super) fn target(args: &FanoutArgs, gateway: &Gateway) -> Result<Target, String> {
+pub(crate) fn target(args: &FanoutArgs, gateway: &Gateway) -> Result<Target, String> {
     Ok(match args.load.publisher {
         PublisherKind::Http => Target::Http(HttpTarget::new(&gateway.api, &args.load.topic)),
         PublisherKind::Redis => {

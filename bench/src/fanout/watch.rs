@@ -6,20 +6,20 @@ use crate::receiver::Receivers;
 use crate::report::units::{count, human};
 
 /// Shows how the run goes, and keeps it for the curves.
-pub(super) struct Watch {
-    pub(super) progress: Progress,
-    pub(super) sampler: Sampler,
+pub(crate) struct Watch {
+    pub(crate) progress: Progress,
+    pub(crate) sampler: Sampler,
     /// Deliveries so far, once nobody receives any more.
     deliveries: u64,
 }
 
 impl Watch {
-    pub(super) fn new(progress: Progress) -> Self {
+    pub(crate) fn new(progress: Progress) -> Self {
         Self { progress, sampler: Sampler::new(), deliveries: 0 }
     }
 
     /// A look at the run, from each loop that waits for something.
-    pub(super) fn look(&mut self, position: u64, receivers: &Receivers, gateway: &Gateway) {
+    pub(crate) fn look(&mut self, position: u64, receivers: &Receivers, gateway: &Gateway) {
         self.deliveries = receivers.messages();
         self.sampler.sample(|| Reading {
             deliveries: self.deliveries,
@@ -43,7 +43,7 @@ impl Watch {
     }
 
     /// The same when the connections are closed.
-    pub(super) fn left(&mut self, gateway: &Gateway) {
+    pub(crate) fn left(&mut self, gateway: &Gateway) {
         let memory = gateway.memory().map(|memory| memory.anonymous);
         let deliveries = self.deliveries;
         self.sampler.sample(|| Reading { deliveries, open: 0, memory, latency: None });

@@ -92,7 +92,9 @@ impl Crew {
                     answer?;
                     ready += 1;
                 }
-                Err(_) if receivers.failed() || process::interrupted() || since.elapsed() > ARRIVES_WITHIN => {
+                Err(_)
+                    if receivers.failed() || process::interrupted() || since.elapsed() > ARRIVES_WITHIN =>
+                {
                     door.shut.store(true, Ordering::Relaxed);
                     return Err(format!("only {accepted} of {} sockets came to be", spec.sockets));
                 }

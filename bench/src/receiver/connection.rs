@@ -133,14 +133,20 @@ pub(super) fn read_response(mut socket: &TcpStream, head: &mut Vec<u8>) -> Resul
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(e) => return Err(format!("the upgrade failed: {e}")),
         }
-        if let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") {
-            let tail = head.split_off(end + 4);
-            return check_response(&String::from_utf8_lossy(head)).map(|()| Some(tail));
-        }
-        if head.len() > RESPONSE_BYTES_MAX {
-            return Err("the server's answer to the upgrade is no HTTP response".into());
+        if let Some(answered) = check_upgrade(head) {
+            return answered.map(Some);
         }
     }
+}
+
+/// Judges the upgrade's response as far as it has come: the bytes behind it when it is complete and right.
+pub(crate) fn check_upgrade(head: &mut Vec<u8>) -> Option<Result<Vec<u8>, String>> {
+    if let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") {
+        let tail = head.split_off(end + 4);
+        return Some(check_response(&String::from_utf8_lossy(head)).map(|()| tail));
+    }
+    let hopeless = head.len() > RESPONSE_BYTES_MAX;
+    hopeless.then(|| Err("the server's answer to the upgrade is no HTTP response".into()))
 }
 
 fn check_response(head: &str) -> Result<(), String> {

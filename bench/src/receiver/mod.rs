@@ -154,7 +154,7 @@ impl Receivers {
         let phase = AtomicU8::new(Phase::Receive as u8);
         let control = Arc::new(Control { phase, published: AtomicU64::new(u64::MAX), clock, refusals });
         let mut receivers = Self { control, progress: Vec::new(), threads: Vec::new(), total };
-        let mut first_index = 0;
+        let (mut first_index, plan_cores) = (0, plan.cores.len());
         for at in 0..threads {
             let share = |n: usize| n * (at + 1) / threads - n * at / threads;
             let mut plan = plan.clone();
@@ -169,7 +169,8 @@ impl Receivers {
             progress.stalled_left.store(plan.stalled as u64, Ordering::Relaxed);
             receivers.progress.push(Arc::clone(&progress));
             let control = Arc::clone(&receivers.control);
-            let run = move || thread::run(plan, first_index, &control, &progress);
+            let pace = thread::Pacing::of(threads.div_ceil(plan_cores));
+            let run = move || thread::run(plan, pace, first_index, &control, &progress);
             let thread = std::thread::Builder::new().name(format!("receiver-{at}")).spawn(run);
             receivers.threads.push(thread.map_err(|e| format!("cannot start a receiver thread: {e}"))?);
             first_index += connections;

@@ -15,16 +15,37 @@ use crate::verify::{Closed, Desk, Signal, Stream, Tally, Tape, client_frame, opc
 
 /// One read takes at most this: a batch of thousands of messages, and it stays in the second-level cache.
 const READ_BYTES: usize = 256 * 1024;
-/// The loop looks at its clock and at its orders at least this often.
+/// The loop of a thread that has a core to itself looks at its clock and at its orders at least this often.
 const TURN: Duration = Duration::from_millis(5);
-/// How often the connections that are behind are counted, once everything is published.
+/// The longest that such a look may be away.
+const TURN_MAX: Duration = Duration::from_millis(50);
+/// How often a thread that has a core to itself counts the connections that are behind, once everything is published.
 const COUNT_EVERY: Duration = Duration::from_millis(20);
 /// Leaves and pings of one turn.
 const DUE_PER_TURN: u64 = 256;
 
+/// How often a thread does what is not receiving.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pacing {
+    turn: Duration,
+    count_every: Duration,
+}
+
+impl Pacing {
+    /// For a thread that shares its core with others: what all of them do together stays what one would do.
+    pub(super) fn of(threads_per_core: usize) -> Self {
+        let share = u32::try_from(threads_per_core).unwrap_or(u32::MAX).max(1);
+        Self {
+            turn: TURN.saturating_mul(share).min(TURN_MAX),
+            count_every: COUNT_EVERY.saturating_mul(share),
+        }
+    }
+}
+
 /// One thread's state.
 struct Receiver<'a> {
     plan: Plan,
+    pacing: Pacing,
     first_index: usize,
     control: &'a Control,
     progress: &'a Progress,
@@ -57,6 +78,7 @@ impl Mark {
 /// Runs a thread until it is told to leave.
 pub(super) fn run(
     plan: Plan,
+    pacing: Pacing,
     first_index: usize,
     control: &Control,
     progress: &Progress,
@@ -85,6 +107,7 @@ pub(super) fn run(
         turns: Recorder::default(),
     };
     let mut receiver = Receiver {
+        pacing,
         first_index,
         control,
         progress,
@@ -119,7 +142,7 @@ impl Receiver<'_> {
         let (mut leave_next, mut ping_next) = (self.plan.staying, 0);
         loop {
             self.start_connects()?;
-            let ready = self.epoll.wait(TURN).map_err(|e| format!("epoll_wait: {e}"))?;
+            let ready = self.epoll.wait(self.pacing.turn).map_err(|e| format!("epoll_wait: {e}"))?;
             let turn = Instant::now();
             for at in 0..ready {
                 let ready = self.epoll.ready(at);
@@ -149,7 +172,7 @@ impl Receiver<'_> {
                 }
             }
             self.progress.messages.store(self.out.tally.messages, Ordering::Release);
-            if now.duration_since(counted) >= COUNT_EVERY {
+            if now.duration_since(counted) >= self.pacing.count_every {
                 counted = now;
                 self.count_behind();
                 self.progress.latency.publish(&self.out.tally.latency);

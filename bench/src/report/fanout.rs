@@ -57,7 +57,8 @@ fn load(record: &mut Record, args: &FanoutArgs, report: &Report) {
     record.figure("batching", &send, report.bytes_per_send, "B", Neutral);
 }
 
-fn verified(record: &mut Record, args: &FanoutArgs, report: &Report) {
+/// What of the deliveries was not as it must be.
+pub(super) fn faults(record: &mut Record, report: &Report) {
     let faults = report.faults;
     for (name, count) in [
         ("gaps", faults.gaps),
@@ -74,6 +75,10 @@ fn verified(record: &mut Record, args: &FanoutArgs, report: &Report) {
     if let Some(what) = &report.first_malformed {
         record.warn(format!("first malformed: {what}"));
     }
+}
+
+fn verified(record: &mut Record, args: &FanoutArgs, report: &Report) {
+    faults(record, report);
     for (how, count) in &report.closed_by_server {
         record.figure("closed by server", how, *count as f64, "", Lower);
     }

@@ -7,7 +7,9 @@ pub(crate) mod compare;
 mod fanout;
 mod floor;
 mod html;
+mod idle;
 mod lag;
+mod storm;
 mod svg;
 mod text;
 pub(crate) mod units;
@@ -23,7 +25,9 @@ use crate::sys::process;
 
 pub(crate) use fanout::fanout;
 pub(crate) use floor::floor;
+pub(crate) use idle::idle;
 pub(crate) use lag::Lag;
+pub(crate) use storm::storm;
 
 /// Where results go unless the command line says otherwise.
 const RESULTS: &str = "results";
