@@ -112,7 +112,7 @@ impl Ruler {
             scale: Scale::Log,
             low,
             high,
-            ticks: within.map(|value| (value, label(value, &axis.unit, value))).collect(),
+            ticks: within.map(|value| (value, label(value, &axis.unit, value, high))).collect(),
         }
     }
 
@@ -123,7 +123,7 @@ impl Ruler {
         let (low, high) = ((low / step).floor() * step, ((low + span) / step - 1e-9).ceil() * step);
         let ticks = (0..=((high - low) / step).round() as usize).take(64).map(|at| {
             let value = low + at as f64 * step;
-            (value, label(value, &axis.unit, step))
+            (value, label(value, &axis.unit, step, high))
         });
         Self { scale: Scale::Linear, low, high, ticks: ticks.collect() }
     }
@@ -152,11 +152,12 @@ fn round_step(least: f64, binary: bool) -> f64 {
     factor.unwrap_or(10.0) * power
 }
 
-/// A tick's text; `step` says how many digits tell it from its neighbours.
-fn label(value: f64, unit: &str, step: f64) -> String {
+/// A tick's text; `step` says how many digits tell it from its neighbours, and the largest tick whether all are in
+/// millions.
+fn label(value: f64, unit: &str, step: f64, largest: f64) -> String {
     match unit {
         "B" => human(value, unit),
-        _ if step >= 1.0 && value.abs() >= 1e6 => {
+        _ if largest >= 2e6 && value != 0.0 => {
             let (scaled, step) = (value / 1e6, step / 1e6);
             format!("{} M", decimals(scaled, digits(step)))
         }
@@ -166,7 +167,7 @@ fn label(value: f64, unit: &str, step: f64) -> String {
 
 #[allow(clippy::cast_sign_loss)] // clamped
 fn digits(step: f64) -> usize {
-    (-step.abs().max(1e-9).log10() + 1e-9).ceil().clamp(0.0, 9.0) as usize
+    (-step.abs().max(1e-9).log10() - 1e-9).ceil().clamp(0.0, 9.0) as usize
 }
 
 /// Every n-th point, and the last.
@@ -282,5 +283,52 @@ impl Plot {
             f64::midpoint(TOP, bottom),
             super::html::escape(&self.y.title)
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticks(unit: &str, scale: Scale, values: &[f64]) -> Vec<String> {
+        let axis = Axis { title: String::new(), unit: unit.into(), scale };
+        let ruler = Ruler::new(&axis, values.iter().copied(), 5, true);
+        for value in values.iter().filter(|value| value.is_finite()) {
+            assert!((0.0..=1.0).contains(&ruler.share(*value)), "{value} is off the axis");
+        }
+        ruler.ticks.into_iter().map(|(_, text)| text).collect()
+    }
+
+    #[test]
+    fn ticks_are_round_and_contain_the_values() {
+        let linear = |unit: &str, values: &[f64]| ticks(unit, Scale::Linear, values);
+        assert_eq!(linear("ms", &[0.2, 0.93]), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert_eq!(linear("/s", &[0.0, 45_000.0]), ["0", "10,000", "20,000", "30,000", "40,000", "50,000"]);
+        assert_eq!(linear("/s", &[0.0, 2.4e6]), ["0", "0.5 M", "1.0 M", "1.5 M", "2.0 M", "2.5 M"]);
+        assert_eq!(linear("B", &[3e6, 7e6]), ["0 B", "2 MiB", "4 MiB", "6 MiB", "8 MiB"]);
+        assert_eq!(ticks("ms", Scale::Log, &[0.3, 900.0]), ["0.1", "1", "10", "100", "1,000"]);
+        let nines = ["0 %", "50 %", "90 %", "99 %", "99.9 %", "max"];
+        assert_eq!(ticks("", Scale::Nines(4.1), &[0.0, 0.5, 1.0]), nines);
+    }
+
+    #[test]
+    fn values_that_no_axis_has_make_no_plot_fail() {
+        let strange: [&[f64]; 7] = [
+            &[],
+            &[0.0],
+            &[5.0, 5.0],
+            &[-1.0, f64::NAN, f64::INFINITY],
+            &[f64::MIN, f64::MAX],
+            &[f64::MIN_POSITIVE, 1e-300],
+            &[1e15, 1e15 + 1.0],
+        ];
+        for values in strange {
+            for unit in ["B", "ms", ""] {
+                for scale in [Scale::Linear, Scale::Log] {
+                    let ticks = ticks(unit, scale, values);
+                    assert!((1..=64).contains(&ticks.len()), "{values:?}: {ticks:?}");
+                }
+            }
+        }
     }
 }
