@@ -21,7 +21,9 @@ fn bench(arguments: &[&str]) -> Command {
 /// 20 devices, 100 messages a second.
 fn fanout(server: &Server, seconds: &str, more: &[&str]) -> Command {
     let mut command = bench(&["fanout", "--url", &server.url, "--api", &server.api, "--connections", "20"]);
-    command.args(["--rate", "100", "--seconds", seconds, "--warmup", "0.1", "--receiver-core", "0"]).args(more);
+    command
+        .args(["--rate", "100", "--seconds", seconds, "--warmup", "0.1", "--receiver-core", "0"])
+        .args(more);
     command
 }
 
@@ -88,7 +90,9 @@ fn two_runs_of_one_name_are_kept_and_laid_side_by_side() {
     let table = text(&output.stdout);
     let row = |group: &str| table.lines().find(|line| line.starts_with(group)).unwrap().to_owned();
     assert!(row("connections").contains("20") && row("connections").ends_with('='), "{table}");
-    for page in [fs::read_to_string(page).unwrap(), fs::read_to_string(path_of(&results, "name.html")).unwrap()] {
+    for page in
+        [fs::read_to_string(page).unwrap(), fs::read_to_string(path_of(&results, "name.html")).unwrap()]
+    {
         assert!(page.ends_with("</html>\n") && page.contains("<polyline") && !page.contains("<one>"));
     }
 }
