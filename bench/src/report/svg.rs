@@ -9,7 +9,7 @@ use super::units::{count, decimals, human};
 const WIDTH: f64 = 620.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 78.0;
-const RIGHT: f64 = 18.0;
+const RIGHT: f64 = 28.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 46.0;
 /// Points of a line that are drawn: more than there are pixels show nothing.
