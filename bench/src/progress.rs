@@ -96,7 +96,7 @@ impl Progress {
         *self.stage.borrow_mut() = Stage::new(what, goal);
         if let Screen::Bar(bar) = &self.screen {
             // The templates are constants; one that indicatif does not take shows as its default bar.
-            let template = if goal == Goal::Open { "{spinner} {msg}" } else { "{bar:24} {msg}" };
+            let template = if goal == Goal::Open { "{spinner} {wide_msg}" } else { "{bar:24} {wide_msg}" };
             bar.set_style(
                 ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
             );

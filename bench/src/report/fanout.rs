@@ -13,8 +13,8 @@ pub(crate) fn fanout(args: &FanoutArgs, report: &Report) -> Result<(), String> {
 fn record(args: &FanoutArgs, report: &Report) -> Result<Record, String> {
     let mut record = Record::new("fanout", None);
     record.figure("connections", "opened", report.connections as f64, "", Neutral);
-    record.figure("connections", "in", report.connect_seconds, "s", Lower);
-    record.figure("connections", "connects", report.connects_per_s, "/s", Higher);
+    record.figure("connections", "time", report.connect_seconds, "s", Lower);
+    record.figure("connections", "rate", report.connects_per_s, "/s", Higher);
     if !args.idle {
         load(&mut record, args, report);
     }
@@ -36,9 +36,9 @@ fn record(args: &FanoutArgs, report: &Report) -> Result<Record, String> {
 
 fn load(record: &mut Record, args: &FanoutArgs, report: &Report) {
     record.figure("published", "messages", report.published as f64, "", Neutral);
-    record.figure("published", "of", args.load.bytes as f64, "B", Neutral);
-    record.figure("published", "at", args.rate, "/s", Neutral);
-    record.figure("published", "in ticks of", args.load.tick_ms as f64, "ms", Neutral);
+    record.figure("published", "size", args.load.bytes as f64, "B", Neutral);
+    record.figure("published", "rate", args.rate, "/s", Neutral);
+    record.figure("published", "ticks", args.load.tick_ms as f64, "ms", Neutral);
     record.figure("published", "refused", report.refused as f64, "", Lower);
     if report.refused > 0 {
         record.warn("some publishes were refused: nobody was meant to get those messages");
@@ -46,14 +46,14 @@ fn load(record: &mut Record, args: &FanoutArgs, report: &Report) {
     if let Some(why) = &report.publish_error {
         record.warn(why.as_str());
     }
-    record.figure("deliveries", "a second", report.deliveries_per_s, "/s", Higher);
+    record.figure("deliveries", "rate", report.deliveries_per_s, "/s", Higher);
     record.figure("deliveries", "payload", report.payload_mb_per_s, "MB/s", Higher);
     record.figure("deliveries", "frames", report.frames_per_s, "/s", Neutral);
-    record.figure("deliveries", "in all", report.deliveries as f64, "", Neutral);
-    record.figure("deliveries", "in", report.window_seconds, "s", Neutral);
+    record.figure("deliveries", "count", report.deliveries as f64, "", Neutral);
+    record.figure("deliveries", "window", report.window_seconds, "s", Neutral);
     record.figure("batching", "messages a frame", report.messages_per_frame, "", Neutral);
     record.figure("batching", "messages a read", report.messages_per_read, "", Neutral);
-    let send = format!("a send ({})", report.bytes_per_send_from);
+    let send = format!("bytes a send, {}", report.bytes_per_send_from);
     record.figure("batching", &send, report.bytes_per_send, "B", Neutral);
 }
 

@@ -22,7 +22,7 @@ fn record(floors: &[Floor]) -> Result<Record, String> {
             let at_full = floor.messages_per_s * 100.0 / floor.receivers.cpu_percent.max(1.0);
             record.figure(&label, "messages, extrapolated to a whole core", at_full, "/s", Better::Higher);
         }
-        floor.receivers.into_record(&mut record, &format!("{label}: receivers"));
+        floor.receivers.into_record(&mut record, &format!("receivers, {label}"));
         for (name, recorder) in &floor.distributions {
             record.distribution(&format!("{label}: {name}"), recorder);
         }

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use super::compare::{self, Verdict};
 use super::svg::{Axis, COLOURS, Line, Plot, Scale};
-use super::text::is_number;
+use super::text::are_numbers;
 use super::units::{count, decimals, duration, human};
 use crate::results::{Distribution, Record, Table};
 
@@ -46,13 +46,16 @@ pub(super) fn page(records: &[(String, Record)]) -> String {
         escape(&title)
     );
     head(&mut out, records);
-    if records.len() > 1 {
-        side_by_side(&mut out, records);
-    } else if let [(_, record)] = records {
+    if let [(_, record)] = records {
         figures(&mut out, record);
+    } else {
+        conditions(&mut out, records);
     }
     distributions(&mut out, records);
     series(&mut out, records);
+    if records.len() > 1 {
+        side_by_side(&mut out, records);
+    }
     for (label, record) in records {
         for table in &record.tables {
             let title =
@@ -113,34 +116,40 @@ fn figures(out: &mut String, record: &Record) {
     out.push_str("</div>\n");
 }
 
-/// What differs in the conditions, then every number beside its counterparts.
-fn side_by_side(out: &mut String, records: &[(String, Record)]) {
-    let labels = |out: &mut String, with_ratios: bool| {
-        for (at, (label, _)) in records.iter().enumerate() {
-            let number = if with_ratios { " class=\"n\"" } else { "" };
-            let _ = write!(out, "<th{number}>{}{}</th>", chip(at), escape(label));
-            if with_ratios && at > 0 {
-                let _ = write!(out, "<th>to {}</th>", escape(&records[0].0));
-            }
+/// A column per record; with ratios, one for them behind each but the first.
+fn labels(out: &mut String, records: &[(String, Record)], with_ratios: bool) {
+    for (at, (label, _)) in records.iter().enumerate() {
+        let number = if with_ratios { " class=\"n\"" } else { "" };
+        let _ = write!(out, "<th{number}>{}{}</th>", chip(at), escape(label));
+        if with_ratios && at > 0 {
+            let _ = write!(out, "<th>to {}</th>", escape(&records[0].0));
         }
-    };
-    let conditions = compare::conditions(records);
-    if !conditions.is_empty() {
-        out.push_str("<h2>Different conditions</h2>\n<div class=\"scroll\"><table><tr><th></th>");
-        labels(out, false);
-        out.push_str("</tr>\n");
-        for (name, values) in conditions {
-            let _ = write!(out, "<tr><td class=\"group-name\">{}</td>", escape(&name));
-            for value in values {
-                let _ = write!(out, "<td><code>{}</code></td>", escape(&value));
-            }
-            out.push_str("</tr>\n");
-        }
-        out.push_str("</table></div>\n");
     }
-    out.push_str("<h2>Figures</h2>\n<div class=\"scroll\"><table><tr><th></th><th></th>");
-    labels(out, true);
     out.push_str("</tr>\n");
+}
+
+/// What is not the same in the conditions.
+fn conditions(out: &mut String, records: &[(String, Record)]) {
+    let conditions = compare::conditions(records);
+    if conditions.is_empty() {
+        return;
+    }
+    out.push_str("<h2>Different conditions</h2>\n<div class=\"scroll\"><table><tr><th></th>");
+    labels(out, records, false);
+    for (name, values) in conditions {
+        let _ = write!(out, "<tr><td class=\"group-name\">{}</td>", escape(&name));
+        for value in values {
+            let _ = write!(out, "<td><code>{}</code></td>", escape(&value));
+        }
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</table></div>\n");
+}
+
+/// Every number beside its counterparts.
+fn side_by_side(out: &mut String, records: &[(String, Record)]) {
+    out.push_str("<h2>Figures</h2>\n<div class=\"scroll\"><table><tr><th></th><th></th>");
+    labels(out, records, true);
     let mut group = "";
     for row in compare::rows(records) {
         let shown = if row.group == group { "" } else { row.group };
@@ -189,7 +198,7 @@ fn distributions(out: &mut String, records: &[(String, Record)]) {
         let x = Axis { title: "percentile".into(), unit: String::new(), scale: Scale::Nines(nines) };
         let y =
             Axis { title: "milliseconds".into(), unit: "ms".into(), scale: scale(&lines, |point| point.1) };
-        out.push_str(&Plot { title: name.into(), x, y, lines }.svg());
+        out.push_str(&Plot { title: name.into(), x, y, x_to: 0.0, lines }.svg());
     }
     out.push_str("</div>\n");
     if let [(_, record)] = records {
@@ -256,6 +265,9 @@ fn series(out: &mut String, records: &[(String, Record)]) {
     if plots.is_empty() {
         return;
     }
+    // Curves over time lie on one axis.
+    let timed = plots.iter().filter(|(_, x_unit, ..)| *x_unit == "s").flat_map(|(.., lines)| lines);
+    let end = timed.flat_map(|line| &line.points).map(|point| point.0).fold(0.0, f64::max);
     out.push_str("<h2>Curves</h2>\n<div class=\"plots\">\n");
     for (plot, x_unit, y_unit, lines) in plots {
         let x_scale = if x_unit == "B" { scale(&lines, |point| point.0) } else { Scale::Linear };
@@ -265,7 +277,9 @@ fn series(out: &mut String, records: &[(String, Record)]) {
             unit: y_unit.into(),
             scale: scale(&lines, |point| point.1),
         };
-        out.push_str(&Plot { title: plot.into(), x, y, lines }.svg());
+        out.push_str(
+            &Plot { title: plot.into(), x, y, x_to: if x_unit == "s" { end } else { 0.0 }, lines }.svg(),
+        );
     }
     out.push_str("</div>\n");
 }
@@ -285,7 +299,7 @@ fn axis_title(unit: &str, is_x: bool) -> String {
 fn table(out: &mut String, table: &Table) {
     let cell = |row: &[String], at: usize| row.get(at).cloned().unwrap_or_default();
     let numbers: Vec<bool> = (0..table.columns.len())
-        .map(|at| at > 0 && table.rows.iter().all(|row| is_number(&cell(row, at))))
+        .map(|at| at > 0 && are_numbers(table.rows.iter().map(|row| cell(row, at))))
         .collect();
     out.push_str("<div class=\"scroll\"><table>\n");
     for (element, row) in

@@ -9,7 +9,7 @@ use super::units::{count, decimals, human};
 const WIDTH: f64 = 620.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 78.0;
-const RIGHT: f64 = 18.0;
+const RIGHT: f64 = 28.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 46.0;
 /// Points of a line that are drawn: more than there are pixels show nothing.
@@ -54,6 +54,8 @@ pub(super) struct Plot {
     pub(super) title: String,
     pub(super) x: Axis,
     pub(super) y: Axis,
+    /// The x axis goes to here at least, so that plots of one time can be read one below the other.
+    pub(super) x_to: f64,
     pub(super) lines: Vec<Line>,
 }
 
@@ -62,11 +64,13 @@ struct Ruler {
     scale: Scale,
     low: f64,
     high: f64,
+    /// Unit of the ticks, where the range chooses it.
+    unit: Option<&'static str>,
     ticks: Vec<(f64, String)>,
 }
 
 impl Ruler {
-    fn new(axis: &Axis, values: impl Iterator<Item = f64>, room: usize, from_zero: bool) -> Self {
+    fn new(axis: &Axis, values: impl Iterator<Item = f64>, room: usize) -> Self {
         let (mut low, mut high) = values
             .filter(|value| value.is_finite())
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
@@ -76,18 +80,13 @@ impl Ruler {
         match axis.scale {
             Scale::Nines(nines) => Self::nines(nines),
             Scale::Log if high > 0.0 => Self::log(axis, low.max(high / 1e9), high),
-            Scale::Linear | Scale::Log => {
-                // A curve that lies far from zero and hardly moves would be a straight line in a plot from zero.
-                if from_zero && low > 0.0 {
-                    low = 0.0;
-                }
-                Self::linear(axis, low, high, room)
-            }
+            // Zero is part of every linear axis: lengths then say how many times larger something is.
+            Scale::Linear | Scale::Log => Self::linear(axis, low.min(0.0), high, room),
         }
     }
 
     fn nines(nines: f64) -> Self {
-        let mut ticks = vec![(0.0, "0 %".into()), (0.5, "50 %".into())];
+        let mut ticks = vec![(0.5, "50 %".into())];
         for (share, name) in
             [(0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.9999, "99.99 %"), (0.99999, "99.999 %")]
         {
@@ -97,7 +96,7 @@ impl Ruler {
             }
         }
         ticks.push((1.0, "max".into()));
-        Self { scale: Scale::Nines(nines), low: 0.0, high: nines, ticks }
+        Self { scale: Scale::Nines(nines), low: 0.0, high: nines, unit: None, ticks }
     }
 
     fn log(axis: &Axis, low: f64, high: f64) -> Self {
@@ -108,24 +107,29 @@ impl Ruler {
         let values = decades.flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade)));
         let (low, high) = (10_f64.powf(from), 10_f64.powf(to));
         let within = values.filter(|value| (low * 0.999..=high * 1.001).contains(value));
+        let unit = (axis.unit == "B").then(|| byte_unit(high).1);
         Self {
             scale: Scale::Log,
             low,
             high,
-            ticks: within.map(|value| (value, label(value, &axis.unit, value))).collect(),
+            unit,
+            ticks: within.map(|value| (value, label(value, &axis.unit, value, high))).collect(),
         }
     }
 
     #[allow(clippy::cast_sign_loss)] // the span is positive
     fn linear(axis: &Axis, low: f64, high: f64, room: usize) -> Self {
         let span = if high - low > f64::EPSILON * high.abs() { high - low } else { high.abs().max(1.0) };
-        let step = round_step(span / room as f64, axis.unit == "B");
+        // Bytes are round in the unit in which the ticks are written.
+        let size = if axis.unit == "B" { byte_unit(high).0 } else { 1.0 };
+        let step = round_step(span / size / room as f64) * size;
         let (low, high) = ((low / step).floor() * step, ((low + span) / step - 1e-9).ceil() * step);
         let ticks = (0..=((high - low) / step).round() as usize).take(64).map(|at| {
             let value = low + at as f64 * step;
-            (value, label(value, &axis.unit, step))
+            (value, label(value, &axis.unit, step, high))
         });
-        Self { scale: Scale::Linear, low, high, ticks: ticks.collect() }
+        let unit = (axis.unit == "B").then(|| byte_unit(high).1);
+        Self { scale: Scale::Linear, low, high, unit, ticks: ticks.collect() }
     }
 
     /// 0 at the low end, 1 at the high one.
@@ -139,24 +143,31 @@ impl Ruler {
     }
 }
 
-/// 1, 2 or 5 times a power of ten (bytes: a power of two), not below `least`.
-fn round_step(least: f64, binary: bool) -> f64 {
+/// 1, 2 or 5 times a power of ten, not below `least`.
+fn round_step(least: f64) -> f64 {
     if !least.is_finite() || least <= 0.0 {
         return 1.0;
-    }
-    if binary && least >= 512.0 {
-        return 2_f64.powf(least.log2().ceil());
     }
     let power = 10_f64.powf(least.log10().floor());
     let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= least * 0.999);
     factor.unwrap_or(10.0) * power
 }
 
-/// A tick's text; `step` says how many digits tell it from its neighbours.
-fn label(value: f64, unit: &str, step: f64) -> String {
+/// The unit that fits an axis up to this many bytes: its size and its name.
+fn byte_unit(largest: f64) -> (f64, &'static str) {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")].map(|(bits, name)| (f64::from(1 << bits), name));
+    units.into_iter().find(|(size, _)| largest >= 2.0 * size).unwrap_or((1.0, "bytes"))
+}
+
+/// A tick's text; `step` says how many digits tell it from its neighbours, and the largest tick whether all are in
+/// millions.
+fn label(value: f64, unit: &str, step: f64, largest: f64) -> String {
     match unit {
-        "B" => human(value, unit),
-        _ if step >= 1.0 && value.abs() >= 1e6 => {
+        "B" => {
+            let (size, _) = byte_unit(largest);
+            decimals(value / size, digits(step / size))
+        }
+        _ if largest >= 2e6 && value != 0.0 => {
             let (scaled, step) = (value / 1e6, step / 1e6);
             format!("{} M", decimals(scaled, digits(step)))
         }
@@ -166,7 +177,7 @@ fn label(value: f64, unit: &str, step: f64) -> String {
 
 #[allow(clippy::cast_sign_loss)] // clamped
 fn digits(step: f64) -> usize {
-    (-step.abs().max(1e-9).log10() + 1e-9).ceil().clamp(0.0, 9.0) as usize
+    (-step.abs().max(1e-9).log10() - 1e-9).ceil().clamp(0.0, 9.0) as usize
 }
 
 /// Every n-th point, and the last.
@@ -180,9 +191,9 @@ impl Plot {
     /// The `<figure>`.
     pub(super) fn svg(&self) -> String {
         let all = || self.lines.iter().flat_map(|line| &line.points);
-        let time = self.x.unit == "s";
-        let x = Ruler::new(&self.x, all().map(|point| point.0), 8, !time);
-        let y = Ruler::new(&self.y, all().map(|point| point.1), 5, true);
+        let to = (self.x_to > 0.0).then_some(self.x_to);
+        let x = Ruler::new(&self.x, all().map(|point| point.0).chain(to), 8);
+        let y = Ruler::new(&self.y, all().map(|point| point.1), 6);
         let at = |point: &(f64, f64)| {
             let x = LEFT + x.share(point.0) * (WIDTH - LEFT - RIGHT);
             (x, TOP + (1.0 - y.share(point.1)) * (HEIGHT - TOP - BOTTOM))
@@ -278,9 +289,57 @@ impl Plot {
              <text class=\"middle title\" transform=\"translate(14 {:.1}) rotate(-90)\">{}</text>",
             f64::midpoint(LEFT, right),
             HEIGHT - 8.0,
-            super::html::escape(&self.x.title),
+            super::html::escape(x.unit.unwrap_or(&self.x.title)),
             f64::midpoint(TOP, bottom),
-            super::html::escape(&self.y.title)
+            super::html::escape(y.unit.unwrap_or(&self.y.title))
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticks(unit: &str, scale: Scale, values: &[f64]) -> Vec<String> {
+        let axis = Axis { title: String::new(), unit: unit.into(), scale };
+        let ruler = Ruler::new(&axis, values.iter().copied(), 5);
+        for value in values.iter().filter(|value| value.is_finite()) {
+            assert!((0.0..=1.0).contains(&ruler.share(*value)), "{value} is off the axis");
+        }
+        ruler.ticks.into_iter().map(|(_, text)| text).collect()
+    }
+
+    #[test]
+    fn ticks_are_round_and_contain_the_values() {
+        let linear = |unit: &str, values: &[f64]| ticks(unit, Scale::Linear, values);
+        assert_eq!(linear("ms", &[0.2, 0.93]), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert_eq!(linear("/s", &[0.0, 45_000.0]), ["0", "10,000", "20,000", "30,000", "40,000", "50,000"]);
+        assert_eq!(linear("/s", &[0.0, 2.4e6]), ["0", "0.5 M", "1.0 M", "1.5 M", "2.0 M", "2.5 M"]);
+        assert_eq!(linear("B", &[3e6, 7e6]), ["0", "2", "4", "6", "8"], "MiB");
+        assert_eq!(linear("B", &[3e6, 1.4e6]), ["0", "1", "2", "3"], "MiB");
+        assert_eq!(ticks("ms", Scale::Log, &[0.3, 900.0]), ["0.1", "1", "10", "100", "1,000"]);
+        let nines = ["50 %", "90 %", "99 %", "99.9 %", "max"];
+        assert_eq!(ticks("", Scale::Nines(4.1), &[0.0, 0.5, 1.0]), nines);
+    }
+
+    #[test]
+    fn values_that_no_axis_has_make_no_plot_fail() {
+        let strange: [&[f64]; 7] = [
+            &[],
+            &[0.0],
+            &[5.0, 5.0],
+            &[-1.0, f64::NAN, f64::INFINITY],
+            &[f64::MIN, f64::MAX],
+            &[f64::MIN_POSITIVE, 1e-300],
+            &[1e15, 1e15 + 1.0],
+        ];
+        for values in strange {
+            for unit in ["B", "ms", ""] {
+                for scale in [Scale::Linear, Scale::Log] {
+                    let ticks = ticks(unit, scale, values);
+                    assert!((1..=64).contains(&ticks.len()), "{values:?}: {ticks:?}");
+                }
+            }
+        }
     }
 }

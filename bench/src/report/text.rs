@@ -49,7 +49,7 @@ fn figures(out: &mut String, record: &Record) {
 
 /// A label and its parts, in as many lines as they need.
 fn row(out: &mut String, label: &str, parts: &[String]) {
-    let mut line = pad(label, LABEL, false);
+    let mut line = pad(&format!("{label}  "), LABEL, false);
     for (at, part) in parts.iter().enumerate() {
         if at > 0 && line.chars().count() + 3 + part.chars().count() > WIDTH {
             let _ = writeln!(out, "{}", line.trim_end());
@@ -88,7 +88,7 @@ pub(crate) fn table(table: &Table) -> String {
         .map(|at| {
             let cells = table.rows.iter().map(|row| cell(row, at));
             let width = cells.clone().map(|cell| cell.chars().count()).max().unwrap_or(0);
-            let numbers = at > 0 && cells.clone().all(|cell| is_number(&cell));
+            let numbers = at > 0 && are_numbers(cells);
             (width.max(table.columns[at].chars().count()), numbers)
         })
         .collect();
@@ -106,11 +106,17 @@ pub(crate) fn table(table: &Table) -> String {
     out
 }
 
-/// It begins as a number does, or stands where there is none.
-pub(crate) fn is_number(cell: &str) -> bool {
-    cell.is_empty()
-        || cell == super::units::NO_NUMBER
-        || cell.trim_start_matches(['-', '+', '≥', '<', ' ']).starts_with(|c: char| c.is_ascii_digit())
+/// A column of numbers: some are, and nothing else stands between them but what stands for a number.
+pub(super) fn are_numbers(cells: impl Iterator<Item = String>) -> bool {
+    let mut some = false;
+    let mut all = true;
+    for cell in cells {
+        let digits =
+            cell.trim_start_matches(['-', '+', '≥', '<', ' ']).starts_with(|c: char| c.is_ascii_digit());
+        some |= digits;
+        all &= digits || ["", "yes", "no", super::units::NO_NUMBER].contains(&cell.as_str());
+    }
+    some && all
 }
 
 fn pad(text: &str, width: usize, to_the_right: bool) -> String {

@@ -56,7 +56,9 @@ pub(crate) fn human(value: f64, unit: &str) -> String {
         "B" => bytes(value),
         "%" => format!("{} %", decimals(value, usize::from(value.abs() < 99.95))),
         "ms" if value.abs() >= 10_000.0 => format!("{} s", plain(value / 1000.0)),
-        "ms" if value.abs() >= 0.01 && value.abs() < 99.995 => format!("{} ms", decimals(value, 2)),
+        "ms" if value.fract() != 0.0 && value.abs() >= 0.01 && value.abs() < 99.995 => {
+            format!("{} ms", decimals(value, 2))
+        }
         unit if unit.starts_with('/') => format!("{}{unit}", plain(value)),
         unit => format!("{} {unit}", plain(value)),
     }
@@ -118,6 +120,7 @@ mod tests {
             (65_536.0, "B", "64 KiB"),
             (1.5 * 1_073_741_824.0, "B", "1.50 GiB"),
             (0.85, "ms", "0.85 ms"),
+            (5.0, "ms", "5 ms"),
             (1234.0, "ms", "1,234 ms"),
             (61_000.0, "ms", "61 s"),
             (12.345, "%", "12.3 %"),
