@@ -108,6 +108,12 @@ impl Uring {
         self.events.pop_front()
     }
 
+    /// Gives back room that its queues do not need now.
+    pub fn shrink(&mut self) {
+        self.events.shrink_to_fit();
+        self.shorts.shrink_to_fit();
+    }
+
     fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY: what an entry points at outlives its submission: `send_slice` submits before it returns, the tick's
         // timespec is owned by self, and no other entry points at anything.

@@ -40,6 +40,12 @@ impl Agenda {
         self.small.is_empty() && self.large.is_empty()
     }
 
+    /// Gives back room that nothing needs now.
+    pub fn shrink(&mut self) {
+        self.small.shrink_to_fit();
+        self.large.shrink_to_fit();
+    }
+
     fn add(&mut self, id: TopicId, members: usize) {
         if members <= SMALL { self.small.push_back(id) } else { self.large.push_back(id) }
     }

@@ -106,7 +106,9 @@ impl Members {
     pub fn leave(&mut self, id: TopicId, position: u32) -> Option<u32> {
         let members = &mut self.entry(id)?.members;
         members.swap_remove(position as usize);
-        if members.capacity() > SHRINK_FLOOR && members.len() < members.capacity() / 4 {
+        if members.is_empty() {
+            *members = Vec::new();
+        } else if members.capacity() > SHRINK_FLOOR && members.len() < members.capacity() / 4 {
             members.shrink_to(members.len() * 2);
         }
         members.get(position as usize).map(|moved| moved.connection)

@@ -164,6 +164,17 @@ impl<P: Plane> Shard<P> {
         self.block().turns.add(1);
     }
 
+    /// Gives back what queues grew to in a rush and do not need now. An allocator frees a page when everything in it is
+    /// free: one long vector that stays behind would hold the memory of a crowd that left.
+    pub fn shrink(&mut self) {
+        self.table.shrink();
+        self.agenda.shrink();
+        self.unread.shrink_to_fit();
+        self.replies.shrink_to_fit();
+        self.shorts.shrink_to_fit();
+        self.slow.shrink_to_fit();
+    }
+
     /// Takes a connection in.
     pub fn admit(&mut self, arrival: Arrival) {
         let Arrival { fd, format, topics, response, mut tail } = arrival;

@@ -54,7 +54,11 @@ pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
         let now = Tick((turn_began.duration_since(began).as_millis() / TICK.as_millis()) as u32);
         shard.set_now(now);
         let arrived = turn(&mut shard, &mut ring, &lobby);
-        crowd.look(now, arrived, shard.connections());
+        if crowd.is_over(now, arrived, shard.connections()) {
+            shard.shrink();
+            shard.plane().shrink();
+            memory::collect();
+        }
         pace.note(turn_began, shard.block());
         if shard.is_draining() {
             if let Some(stop) = stop_accepting.take() {
@@ -156,7 +160,8 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn look(&mut self, now: Tick, arrived: usize, connections: usize) {
+    /// Takes note of a turn; `true` when memory should be given back now.
+    fn is_over(&mut self, now: Tick, arrived: usize, connections: usize) -> bool {
         let moves = arrived + (self.connections + arrived).saturating_sub(connections);
         self.connections = connections;
         if moves > 0 {
@@ -164,9 +169,10 @@ impl Crowd {
             self.last = now;
         }
         let quiet = self.moves > 0 && now.since(self.last) >= COLLECT_AFTER_QUIET;
-        if quiet || self.moves >= COLLECT_AFTER_MOVES {
+        let over = quiet || self.moves >= COLLECT_AFTER_MOVES;
+        if over {
             self.moves = 0;
-            memory::collect();
         }
+        over
     }
 }

@@ -66,6 +66,11 @@ impl Table {
         (self.chunks.len() * TABLE_CHUNK) as u32
     }
 
+    /// Gives back room that the list of chunks does not need.
+    pub fn shrink(&mut self) {
+        self.chunks.shrink_to_fit();
+    }
+
     /// Takes a connection in; gives it back when the table is full.
     pub fn insert(&mut self, connection: Connection) -> Result<Token, Connection> {
         let number = if let Some(&number) = self.open.first() {
