@@ -64,7 +64,7 @@ fn run(flags: &Flags) -> Result<ExitCode, Failure> {
     let level = log::start(&config.log).map_err(internal)?;
     // Before anything is opened, so that the descriptors are those that the service manager put there.
     let inherited = activation::take(std::env::vars_os()).map_err(for_operator)?;
-    let sockets = Sockets::sort(inherited, &config).map_err(not_started)?;
+    let sockets = Sockets::sort(inherited, &config)?;
     probe::io_uring().map_err(for_operator)?;
     let descriptors = files::raise_nofile_limit().map_err(internal)?.soft;
     tracing::info!("fanfare {}: {}", env!("CARGO_PKG_VERSION"), print::Summary(&config));
@@ -73,7 +73,7 @@ fn run(flags: &Flags) -> Result<ExitCode, Failure> {
 
     // Before any thread is started: threads inherit that these signals are blocked.
     let mut signals = Signals::block().map_err(internal)?;
-    let running = server::start(config, sockets, &cores, &signals.waker()).map_err(not_started)?;
+    let running = server::start(config, sockets, &cores, &signals.waker())?;
     tracing::info!("devices connect to {}, the API is at http://{}", running.devices(), running.api());
     let reporter = Reporter::from_environment(std::env::vars_os());
     match supervision::supervise(running, &mut signals, reporter, flags, level) {
@@ -93,8 +93,10 @@ fn for_operator(problem: impl Display) -> Failure {
     Failure { sentence: problem.to_string(), code: EXIT_OPERATOR }
 }
 
-fn not_started(error: StartError) -> Failure {
-    Failure { code: error.exit_code(), sentence: error.to_string() }
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self { code: error.exit_code(), sentence: error.to_string() }
+    }
 }
 
 fn internal(error: impl Display) -> Failure {

@@ -142,7 +142,9 @@ pub fn start(
         let address = await_listening(&notices)?;
         if number == 0 {
             devices = address;
-            listens.iter_mut().for_each(|listen| listen.learn(address));
+            for listen in &mut listens {
+                listen.learn(address);
+            }
         }
     }
     // The shards have their own descriptors for them by now.

@@ -72,11 +72,11 @@ pub(super) fn run(seat: Seat, notices: &mpsc::Sender<Notice>) -> Result<(), Stri
         let lobby = Lobby::new(number, Arc::clone(&blocks), config.clients.clone(), Arc::clone(&doorbell));
         let shard = Shard::new(plane, number, Arc::clone(&blocks), &config.clients, config.outbox);
         let canceller = Canceller::new();
-        let cancelled = canceller.handle();
+        let stop = canceller.handle();
         let stop_accepting = stop_accepting(listen, &listener, canceller)?;
         let seat =
             run::Seat { ring: receiver, lobby: lobby.clone(), doorbell, spin: plan.spin, stop_accepting };
-        monoio::spawn(accept::accept(monoio::net::TcpListener::from_std(listener)?, lobby, cancelled));
+        monoio::spawn(accept::accept(monoio::net::TcpListener::from_std(listener)?, lobby, stop));
         blocks.shards[number].edition.set(edition.number);
         blocks.shards[number].listening.set(1);
         let _ = notices.send(Notice::Listening(address));

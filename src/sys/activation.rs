@@ -1,4 +1,4 @@
-//! Sockets that a service manager opened and hands over, sd_listen_fds(3).
+//! Sockets that a service manager opened and hands over, `sd_listen_fds(3)`.
 //!
 //! Such a socket outlives this process: the manager holds it too, and whoever connects between two processes waits in
 //! its queue for the next one. So it is never shut down here, which would end it for everybody who holds it; it is

@@ -1,4 +1,4 @@
-//! The service manager's side channel, sd_notify(3): state as lines of text, one datagram each, to `$NOTIFY_SOCKET`.
+//! The service manager's side channel, `sd_notify(3)`: state as lines of text, one datagram each, to `$NOTIFY_SOCKET`.
 //!
 //! The protocol is a datagram on a UNIX socket and has been stable since 2010, so libsystemd is not linked for it. The
 //! variable stays in the environment: nothing here starts a child that could inherit it. *Not here*: what is told and

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.gateway import ROOT, binary
+from harness.gateway import ROOT, binary, run_to_end
 from harness.wire import CLOSE, TEXT, Wire, server_frame
 
 UNITS = ROOT / "systemd"
@@ -111,7 +111,7 @@ def test_the_gateway_works_under_the_filters_of_its_unit(start_gateway, redis):
 
 
 def test_the_check_before_the_start_works_under_the_filters_too():
-    code, output = run(sys.executable, UNDER_THE_UNIT, SERVICE, binary(), "--check")
+    code, output = run_to_end("--check", launcher=[sys.executable, str(UNDER_THE_UNIT), str(SERVICE)])
     assert code == 0 and "configuration ok" in output, output
 
 
