@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::batch::{Address, Batch};
+use crate::config::live::Edition;
 
 /// One thing that crosses.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub enum Downlink {
     Batch(Arc<Batch>),
     /// Count the members of an address.
     Census(Arc<Census>),
+    /// Go by this configuration from here on.
+    Configure(Arc<Edition>),
     /// The last downlink: deliver what came before, then close every connection within the duration.
     Drain(Duration),
 }
@@ -24,7 +27,7 @@ impl Downlink {
     pub fn weight(&self) -> usize {
         match self {
             Self::Batch(batch) => batch.payload_bytes(),
-            Self::Census(_) | Self::Drain(_) => 0,
+            Self::Census(_) | Self::Configure(_) | Self::Drain(_) => 0,
         }
     }
 }

@@ -39,4 +39,8 @@ pub mod topology;
 
 pub mod server;
 
+pub mod supervision;
+
+pub mod log;
+
 pub mod sys;

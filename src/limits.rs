@@ -141,6 +141,11 @@ pub const PUSH_MESSAGES_MAX: usize = 1000;
 /// and keeps the bookkeeping of one request below 1 MiB.
 pub const PUSH_ITEMS_MAX: usize = 10_000;
 
+/// Time that handshakes under way get when a drain begins: who was accepted is told by a Close frame to come back, and
+/// not by 503. A head is one packet; who has sent none by then is no device.
+pub const DRAIN_HANDSHAKES: Duration = Duration::from_secs(1);
+/// How long after its duration a drain waits for clients to answer.
+pub const DRAIN_TAIL: Duration = Duration::from_secs(1);
 /// Time over which a drain spreads its closes.
 pub const DRAIN_DEFAULT: Duration = Duration::from_secs(10);
 

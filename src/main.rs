@@ -1,17 +1,19 @@
 //! The program: arguments, configuration, log, probe, server, signals, exit code. Each step is somebody else's module.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 use fanfare::config::flags::Flags;
-use fanfare::config::{self, Config, LogFormat, print, raw};
+use fanfare::config::{Config, print, raw};
+use fanfare::server::error::StartError;
+use fanfare::server::sockets::Sockets;
 use fanfare::server::{self, Outcome};
+use fanfare::supervision::{self, Reporter};
 use fanfare::sys::signals::Signals;
-use fanfare::sys::{affinity, files, probe};
-use fanfare::topology;
-use tracing_subscriber::EnvFilter;
+use fanfare::sys::{activation, affinity, files, probe};
+use fanfare::{log, topology};
 
 /// Each thread frees and reuses its own memory without meeting the others', and can give it back (`sys::memory`).
 #[global_allocator]
@@ -59,7 +61,10 @@ fn run(flags: &Flags) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
 
-    start_log(&config.log).map_err(internal)?;
+    let level = log::start(&config.log).map_err(internal)?;
+    // Before anything is opened, so that the descriptors are those that the service manager put there.
+    let inherited = activation::take(std::env::vars_os()).map_err(for_operator)?;
+    let sockets = Sockets::sort(inherited, &config)?;
     probe::io_uring().map_err(for_operator)?;
     let descriptors = files::raise_nofile_limit().map_err(internal)?.soft;
     tracing::info!("fanfare {}: {}", env!("CARGO_PKG_VERSION"), print::Summary(&config));
@@ -68,10 +73,10 @@ fn run(flags: &Flags) -> Result<ExitCode, Failure> {
 
     // Before any thread is started: threads inherit that these signals are blocked.
     let mut signals = Signals::block().map_err(internal)?;
-    let running = server::start(config, &cores, &signals.waker())
-        .map_err(|error| Failure { code: error.exit_code(), sentence: error.to_string() })?;
+    let running = server::start(config, sockets, &cores, &signals.waker())?;
     tracing::info!("devices connect to {}, the API is at http://{}", running.devices(), running.api());
-    match running.wait(&mut signals) {
+    let reporter = Reporter::from_environment(std::env::vars_os());
+    match supervision::supervise(running, &mut signals, reporter, flags, level) {
         Outcome::Drained => {
             tracing::info!("drained");
             Ok(ExitCode::SUCCESS)
@@ -88,6 +93,12 @@ fn for_operator(problem: impl Display) -> Failure {
     Failure { sentence: problem.to_string(), code: EXIT_OPERATOR }
 }
 
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self { code: error.exit_code(), sentence: error.to_string() }
+    }
+}
+
 fn internal(error: impl Display) -> Failure {
     Failure { sentence: error.to_string(), code: EXIT_INTERNAL }
 }
@@ -102,18 +113,6 @@ fn threads(config: &Config, cores: &[usize]) -> String {
     let count = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
     let shards = topology::plan(cores, &config.server).shards.len();
     format!("{} on {}", count(shards, "shard"), count(cores.len(), "CPU"))
-}
-
-/// To standard error, so that standard output is the answer of `--check` and `--print-config` and nothing else.
-fn start_log(log: &config::Log) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(&log.level)?)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
-    match log.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
-    }
 }
 
 /// A quota stops all threads of the process at once when they have used it up; fewer threads use it up later.

@@ -1,7 +1,11 @@
 //! All the wiring: who is connected to whom, and every thread of the process. Threads start here and nowhere else.
 //!
 //! A thread that ends, other than in a drain, takes the process down with its reason: half a gateway would lose
-//! messages in silence. *Not here*: what the threads do.
+//! messages in silence. *Not here*: what the threads do, and when the main thread looks at them (`supervision`).
+
+pub mod error;
+mod shard;
+pub mod sockets;
 
 use std::fmt;
 use std::future::Future;
@@ -15,40 +19,65 @@ use std::thread;
 
 use monoio::{IoUringDriver, RuntimeBuilder};
 
+use crate::api::orders::{self, Order, Orders};
 use crate::api::{self, Control};
 use crate::config::Config;
-use crate::dataplane::Uring;
+use crate::config::live::Edition;
 use crate::ingest;
 use crate::ingest::publisher::Publisher;
 use crate::ingest::redis::Lookup;
-use crate::limits;
 use crate::metrics::Blocks;
+use crate::ring;
 use crate::ring::broadcast::Broadcast;
 use crate::ring::doorbell::Doorbell;
-use crate::ring::{self, Receiver};
-use crate::shard::accept::{self, Lobby};
-use crate::shard::{Shard, run};
+use crate::sys::affinity;
 use crate::sys::eventfd::EventFd;
-use crate::sys::files::OwnTable;
-use crate::sys::signals::{Signals, Stop, Wake, Waker};
-use crate::sys::{affinity, sockopt};
-use crate::topology::{self, Plan, ShardPlan};
+use crate::sys::signals::{Stop, Waker};
+use crate::sys::sockopt;
+use crate::topology::{self, Plan};
+use error::StartError;
+use shard::Listen;
+use sockets::Sockets;
 
 /// Entries of a monoio ring: accepts and handshakes of one thread.
 const RUNTIME_ENTRIES: u32 = 1024;
 
-/// Name of the threads that resolve Redis' host name.
-const RESOLVER: &str = "resolver";
+/// A thread of the process, other than the main one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A shard, by its number.
+    Shard(usize),
+    /// The ingest core.
+    Ingest,
+    /// The control thread.
+    Control,
+    /// Resolves Redis' host name, and ends with the session that it resolves for; that session's thread tells why.
+    Resolver,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shard(number) => write!(f, "shard-{number}"),
+            Self::Ingest => f.write_str("ingest"),
+            Self::Control => f.write_str("control"),
+            Self::Resolver => f.write_str("resolver"),
+        }
+    }
+}
 
 /// A gateway whose shards all listen.
 pub struct Running {
     devices: SocketAddr,
     api: SocketAddr,
     plan: Plan,
-    stop: Arc<EventFd>,
+    blocks: Arc<Blocks>,
+    edition: Arc<Edition>,
+    orders: Orders,
     notices: mpsc::Receiver<Notice>,
-    /// Threads that end in a drain: the shards and the ingest core.
-    draining: usize,
+    is_draining: bool,
+    /// Threads that work: the shards, the ingest core, the control thread. A drain ends all but the last.
+    working: Vec<Part>,
 }
 
 /// How a run ended.
@@ -62,54 +91,6 @@ pub enum Outcome {
     Died(String),
 }
 
-/// Why a gateway did not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    Address {
-        /// The configuration key that names it.
-        key: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// What the kernel said.
-        error: io::Error,
-    },
-    /// The kernel refused something that a gateway needs.
-    Kernel {
-        /// What was wanted.
-        wanted: &'static str,
-        /// What the kernel said.
-        error: io::Error,
-    },
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address { key, address, error } if error.kind() == io::ErrorKind::AddrInUse => write!(
-                f,
-                "{key}: another process listens on {address} already; stop it, or choose another address"
-            ),
-            Self::Address { key, address, error } => {
-                write!(f, "{key}: cannot listen on {address}: {error}")
-            }
-            Self::Kernel { wanted, error } => write!(f, "cannot {wanted}: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
-impl StartError {
-    /// 78 (`EX_CONFIG`) when the operator has something to fix, 70 (`EX_SOFTWARE`) when the kernel refuses.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Address { .. } => 78,
-            Self::Kernel { .. } => 70,
-        }
-    }
-}
-
 /// What a thread tells the main thread.
 enum Notice {
     /// A shard listens here.
@@ -117,17 +98,26 @@ enum Notice {
     /// A shard could not be set up.
     NotStarted(StartError),
     /// A thread is over.
-    Ended { name: String, cause: Result<(), String> },
+    Ended { part: Part, cause: Result<(), String> },
 }
 
 /// Starts every thread; returns once all shards listen. `cores` may be used, and none of them is pinned to yet.
-pub fn start(config: Config, cores: &[usize], waker: &Waker) -> Result<Running, StartError> {
+pub fn start(
+    config: Config,
+    sockets: Sockets,
+    cores: &[usize],
+    waker: &Waker,
+) -> Result<Running, StartError> {
     let plan = topology::plan(cores, &config.server);
-    let config = Arc::new(config);
+    let edition = Arc::new(Edition::first(config));
+    let config = &edition.config;
     let blocks = Arc::new(Blocks::new(plan.shards.len()));
-    let api_listener = listen_api(config.api.listen)?;
+    let mut listens = device_listens(&sockets, config.server.listen, plan.shards.len())?;
+    let api_listener = match sockets.api {
+        Some(inherited) => inherited.listener,
+        None => listen_api(config.api.listen)?,
+    };
     let api = address_of(&api_listener, config.api.listen)?;
-    claim(config.server.listen)?;
     let (notices_sender, notices) = mpsc::channel();
     let threads = Threads { notices: notices_sender, waker: waker.clone() };
 
@@ -137,46 +127,88 @@ pub fn start(config: Config, cores: &[usize], waker: &Waker) -> Result<Running, 
         let doorbell = doorbell()?;
         let (sender, receiver) = ring::ring(number, Arc::clone(&doorbell), Arc::clone(&blocks));
         senders.push(sender);
-        let seat = ShardSeat {
+        let seat = shard::Seat {
             number,
             plan: *shard,
-            listen: devices,
-            config: Arc::clone(&config),
+            listen: listens[number],
+            edition: Arc::clone(&edition),
             blocks: Arc::clone(&blocks),
             doorbell,
             receiver,
         };
         let to_main = threads.notices.clone();
-        threads.spawn(format!("shard-{number}"), shard.core, move || run_shard(seat, &to_main))?;
+        threads.spawn(Part::Shard(number), shard.core, move || shard::run(seat, &to_main))?;
         // One after the other: with port 0, the first shard learns the port that the others share.
-        devices = await_listening(&notices)?;
+        let address = await_listening(&notices)?;
+        if number == 0 {
+            devices = address;
+            for listen in &mut listens {
+                listen.learn(address);
+            }
+        }
     }
+    // The shards have their own descriptors for them by now.
+    drop(sockets.devices);
 
-    let bell = doorbell()?;
-    let (publisher, requests) = Publisher::new(Arc::clone(&bell));
-    let seat = ingest::Seat {
-        config: Arc::clone(&config),
-        requests,
-        doorbell: bell,
-        broadcast: Broadcast::new(senders),
+    let publisher = start_ingest(&threads, &plan, &edition, &blocks, senders)?;
+    let (orders, inbox) = orders::orders().map_err(no_eventfd)?;
+    let control = Control {
+        edition: Arc::clone(&edition),
+        publisher,
         blocks: Arc::clone(&blocks),
-        resolve: {
-            let threads = threads.clone();
-            Box::new(move |lookup| threads.resolve(lookup))
-        },
+        listener: api_listener,
+        orders: inbox,
     };
-    threads.spawn("ingest".to_owned(), plan.ingest_core, move || block_on(|| ingest::run(seat)))?;
-
-    let stop = Arc::new(eventfd()?);
-    let control = Control { config, publisher, blocks, listener: api_listener, stop: Arc::clone(&stop) };
-    threads.spawn("control".to_owned(), plan.control_core, move || {
+    threads.spawn(Part::Control, plan.control_core, move || {
         block_on(|| async {
             api::serve(control).await;
             Ok(())
         })
     })?;
-    let draining = plan.shards.len() + 1;
-    Ok(Running { devices, api, plan, stop, notices, draining })
+    let shards = (0..plan.shards.len()).map(Part::Shard);
+    let working = shards.chain([Part::Ingest, Part::Control]).collect();
+    Ok(Running { devices, api, plan, blocks, edition, orders, notices, is_draining: false, working })
+}
+
+/// Starts the ingest core; what it returns goes to the control thread.
+fn start_ingest(
+    threads: &Threads,
+    plan: &Plan,
+    edition: &Arc<Edition>,
+    blocks: &Arc<Blocks>,
+    senders: Vec<ring::Sender>,
+) -> Result<Publisher, StartError> {
+    let bell = doorbell()?;
+    let (publisher, requests) = Publisher::new(Arc::clone(&bell));
+    let resolving = threads.clone();
+    let seat = ingest::Seat {
+        edition: Arc::clone(edition),
+        requests,
+        doorbell: bell,
+        broadcast: Broadcast::new(senders),
+        blocks: Arc::clone(blocks),
+        resolve: Box::new(move |lookup| resolving.resolve(lookup)),
+    };
+    threads.spawn(Part::Ingest, plan.ingest_core, move || block_on(|| ingest::run(seat)))?;
+    Ok(publisher)
+}
+
+/// Where each shard's listener comes from.
+fn device_listens(sockets: &Sockets, address: SocketAddr, shards: usize) -> Result<Vec<Listen>, StartError> {
+    let inherited: Vec<Listen> =
+        sockets.listeners().map(|listener| Listen::Inherited(listener.as_raw_fd())).collect();
+    if inherited.is_empty() {
+        claim(address)?;
+        return Ok(vec![Listen::Bind(address); shards]);
+    }
+    if inherited.len() > shards {
+        let sockets = inherited.len();
+        return Err(StartError::Socket(format!(
+            "the service manager handed over {sockets} sockets for devices, and {shards} shards can accept from as many; \
+             raise server.shards to {sockets} or remove a ListenStream="
+        )));
+    }
+    Ok(inherited.iter().copied().cycle().take(shards).collect())
 }
 
 impl Running {
@@ -195,33 +227,69 @@ impl Running {
         &self.plan
     }
 
-    /// Waits until the gateway ends: the first signal drains it, a second one ends it at once.
-    pub fn wait(mut self, signals: &mut Signals) -> Outcome {
-        let mut stopping = false;
-        loop {
-            match signals.wait() {
-                Wake::Stop(stop) if stopping => return Outcome::Forced(stop),
-                Wake::Stop(stop) => {
-                    tracing::info!("{stop}: draining");
-                    stopping = true;
-                    self.stop.signal();
-                }
-                Wake::Woken => {}
-            }
-            while let Ok(notice) = self.notices.try_recv() {
-                let Notice::Ended { name, cause } = notice else { continue };
-                match cause {
-                    // It ends with the session that it resolves for, and that session's thread tells why.
-                    Ok(()) if name == RESOLVER => {}
-                    Ok(()) if stopping => self.draining -= 1,
-                    Ok(()) => return Outcome::Died(format!("the thread {name} ended")),
-                    Err(cause) => return Outcome::Died(format!("the thread {name} failed: {cause}")),
-                }
-            }
-            if self.draining == 0 {
-                return Outcome::Drained;
+    /// Every counter.
+    pub fn blocks(&self) -> &Blocks {
+        &self.blocks
+    }
+
+    /// The configuration that was ordered last.
+    pub fn edition(&self) -> &Edition {
+        &self.edition
+    }
+
+    /// Whether it was told to drain.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
+    /// Begins to drain; once.
+    pub fn drain(&mut self) {
+        self.is_draining = true;
+        self.order(Order::Drain);
+    }
+
+    /// Makes every thread go by this configuration, in order with the messages. Not before the last one
+    /// [is in effect](Self::is_configured).
+    pub fn configure(&mut self, config: Config) {
+        self.edition = Arc::new(Edition { number: self.edition.number + 1, config });
+        self.order(Order::Configure(Arc::clone(&self.edition)));
+    }
+
+    /// Whether every shard goes by the configuration that was ordered last; it has passed the other threads by then.
+    pub fn is_configured(&self) -> bool {
+        self.blocks.shards.iter().all(|shard| shard.edition.get() == self.edition.number)
+    }
+
+    fn order(&self, order: Order) {
+        if !self.orders.give(order) {
+            tracing::error!("the control thread takes no orders");
+        }
+    }
+
+    /// Takes what the threads have told; an outcome when the run is over.
+    pub fn look(&mut self) -> Option<Outcome> {
+        while let Ok(notice) = self.notices.try_recv() {
+            let Notice::Ended { part, cause } = notice else { continue };
+            match cause {
+                Ok(()) if part == Part::Resolver => {}
+                Ok(()) if self.is_draining => self.working.retain(|working| *working != part),
+                Ok(()) => return Some(Outcome::Died(format!("the thread {part} ended"))),
+                Err(cause) => return Some(Outcome::Died(format!("the thread {part} failed: {cause}"))),
             }
         }
+        self.working.iter().all(|part| *part == Part::Control).then_some(Outcome::Drained)
+    }
+
+    /// How often each working thread's loop has turned.
+    pub fn turns(&self) -> impl Iterator<Item = (Part, u64)> {
+        self.working.iter().map(|&part| {
+            let turns = match part {
+                Part::Shard(number) => &self.blocks.shards[number].turns,
+                Part::Ingest => &self.blocks.ingest.turns,
+                Part::Control | Part::Resolver => &self.blocks.control.turns,
+            };
+            (part, turns.get())
+        })
     }
 }
 
@@ -236,20 +304,20 @@ impl Threads {
     /// Starts a thread on a core. Whatever ends it, a panic included, is told to the main thread.
     fn spawn(
         &self,
-        name: String,
+        part: Part,
         core: Option<usize>,
         body: impl FnOnce() -> Result<(), String> + Send + 'static,
     ) -> Result<(), StartError> {
         let (notices, waker) = (self.notices.clone(), self.waker.clone());
-        let thread = thread::Builder::new().name(name.clone()).spawn(move || {
+        let thread = thread::Builder::new().name(part.to_string()).spawn(move || {
             if let Some(core) = core
                 && !affinity::pin_current(core)
             {
-                tracing::warn!("cannot pin {name} to core {core}");
+                tracing::warn!("cannot pin {part} to core {core}");
             }
             let cause = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(message_of(&*panic)));
             // The main thread outlives every other one; if it is gone, so is the process.
-            let _ = notices.send(Notice::Ended { name, cause });
+            let _ = notices.send(Notice::Ended { part, cause });
             waker.wake();
         });
         thread.map(drop).map_err(|error| StartError::Kernel { wanted: "start a thread", error })
@@ -257,7 +325,7 @@ impl Threads {
 
     /// A host name needs a thread that resolves it, because the system's resolver blocks.
     fn resolve(&self, lookup: Lookup) -> io::Result<()> {
-        let started = self.spawn(RESOLVER.to_owned(), None, move || {
+        let started = self.spawn(Part::Resolver, None, move || {
             lookup.run();
             Ok(())
         });
@@ -270,9 +338,9 @@ fn await_listening(notices: &mpsc::Receiver<Notice>) -> Result<SocketAddr, Start
     match notices.recv() {
         Ok(Notice::Listening(address)) => Ok(address),
         Ok(Notice::NotStarted(error)) => Err(error),
-        Ok(Notice::Ended { name, cause }) => {
+        Ok(Notice::Ended { part, cause }) => {
             let cause = cause.err().unwrap_or_else(|| "it ended".to_owned());
-            let error = io::Error::other(format!("{name}: {cause}"));
+            let error = io::Error::other(format!("{part}: {cause}"));
             Err(StartError::Kernel { wanted: "start a shard", error })
         }
         Err(_) => unreachable!("the caller keeps a sender"),
@@ -283,57 +351,6 @@ fn await_listening(notices: &mpsc::Receiver<Notice>) -> Result<SocketAddr, Start
 fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
-}
-
-/// What a shard's thread is given.
-struct ShardSeat {
-    number: usize,
-    plan: ShardPlan,
-    listen: SocketAddr,
-    config: Arc<Config>,
-    blocks: Arc<Blocks>,
-    doorbell: Arc<Doorbell>,
-    receiver: Receiver,
-}
-
-fn run_shard(seat: ShardSeat, notices: &mpsc::Sender<Notice>) -> Result<(), String> {
-    let (listener, plane) = match set_up_shard(&seat) {
-        Ok(made) => made,
-        Err(error) => {
-            let _ = notices.send(Notice::NotStarted(error));
-            return Ok(());
-        }
-    };
-    block_on(|| async move {
-        let ShardSeat { number, plan, config, blocks, doorbell, receiver, listen } = seat;
-        let address = listener.local_addr().unwrap_or(listen);
-        let same_listener = listener.try_clone()?;
-        let lobby = Lobby::new(number, Arc::clone(&blocks), config.clients.clone(), Arc::clone(&doorbell));
-        let shard = Shard::new(plane, number, Arc::clone(&blocks), &config.clients, config.outbox);
-        let seat = run::Seat {
-            ring: receiver,
-            lobby: lobby.clone(),
-            doorbell,
-            spin: plan.spin,
-            stop_accepting: Box::new(move || sockopt::stop_listening(&same_listener)),
-        };
-        monoio::spawn(accept::accept(monoio::net::TcpListener::from_std(listener)?, lobby));
-        blocks.shards[number].listening.set(1);
-        let _ = notices.send(Notice::Listening(address));
-        run::run(shard, seat).await
-    })
-}
-
-/// A descriptor table of the thread's own, a listener and a dataplane in it.
-fn set_up_shard(seat: &ShardSeat) -> Result<(TcpListener, Uring), StartError> {
-    let kernel = |wanted| move |error| StartError::Kernel { wanted, error };
-    let table = OwnTable::unshare().map_err(kernel("give a shard its own descriptor table"))?;
-    let bell = seat.doorbell.bell();
-    table.close_all_except(&[bell.as_raw_fd()]).map_err(kernel("close what is not a shard's own"))?;
-    let listener = sockopt::listener(seat.listen, limits::KERNEL_UNSENT_BYTES)
-        .map_err(|error| StartError::Address { key: "server.listen", address: seat.listen, error })?;
-    let plane = Uring::new(bell).map_err(kernel("create an io_uring for a shard"))?;
-    Ok((listener, plane))
 }
 
 /// Runs a future on a runtime that is built on the calling thread.
@@ -350,7 +367,11 @@ fn block_on<F: Future<Output = io::Result<()>>>(future: impl FnOnce() -> F) -> R
 }
 
 fn eventfd() -> Result<EventFd, StartError> {
-    EventFd::new().map_err(|error| StartError::Kernel { wanted: "create an eventfd", error })
+    EventFd::new().map_err(no_eventfd)
+}
+
+fn no_eventfd(error: io::Error) -> StartError {
+    StartError::Kernel { wanted: "create an eventfd", error }
 }
 
 fn doorbell() -> Result<Arc<Doorbell>, StartError> {
@@ -378,19 +399,24 @@ fn claim(address: SocketAddr) -> Result<(), StartError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::signals::{Signals, Wake};
 
     /// A gateway of the threads that a test starts, and what its main thread waits on.
-    fn gateway(draining: usize) -> (Running, Threads, Signals) {
+    fn gateway() -> (Running, Threads, Signals) {
         let signals = Signals::block().expect("signals can be blocked");
         let (sender, notices) = mpsc::channel();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (orders, _) = orders::orders().expect("an eventfd");
         let running = Running {
             devices: address,
             api: address,
             plan: topology::plan(&[], &Config::default().server),
-            stop: Arc::new(EventFd::new().expect("an eventfd")),
+            blocks: Arc::new(Blocks::new(2)),
+            edition: Arc::new(Edition::first(Config::default())),
+            orders,
             notices,
-            draining,
+            is_draining: false,
+            working: vec![Part::Shard(0), Part::Shard(1), Part::Ingest, Part::Control],
         };
         let threads = Threads { notices: sender, waker: signals.waker() };
         (running, threads, signals)
@@ -398,17 +424,19 @@ mod tests {
 
     #[test]
     fn a_thread_that_panics_takes_the_process_down_with_its_reason() {
-        let (running, threads, mut signals) = gateway(2);
-        threads.spawn("shard-1".to_owned(), None, || panic!("out of luck")).expect("a thread");
-        let outcome = running.wait(&mut signals);
-        assert_eq!(outcome, Outcome::Died("the thread shard-1 failed: out of luck".to_owned()));
+        let (mut running, threads, mut signals) = gateway();
+        threads.spawn(Part::Shard(1), None, || panic!("out of luck")).expect("a thread");
+        assert_eq!(signals.wait(None), Wake::Woken);
+        let outcome = Outcome::Died("the thread shard-1 failed: out of luck".to_owned());
+        assert_eq!(running.look(), Some(outcome));
     }
 
     #[test]
     fn a_thread_that_just_ends_takes_the_process_down_too() {
-        let (running, threads, mut signals) = gateway(2);
-        threads.spawn("ingest".to_owned(), None, || Ok(())).expect("a thread");
-        assert_eq!(running.wait(&mut signals), Outcome::Died("the thread ingest ended".to_owned()));
+        let (mut running, threads, mut signals) = gateway();
+        threads.spawn(Part::Ingest, None, || Ok(())).expect("a thread");
+        assert_eq!(signals.wait(None), Wake::Woken);
+        assert_eq!(running.look(), Some(Outcome::Died("the thread ingest ended".to_owned())));
     }
 
     #[test]
@@ -421,5 +449,19 @@ mod tests {
             error.to_string().starts_with("server.listen: another process listens on 127.0.0.1:"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_drain_is_over_when_all_but_the_control_thread_have_ended() {
+        let (mut running, threads, mut signals) = gateway();
+        running.is_draining = true;
+        for part in [Part::Shard(0), Part::Ingest, Part::Shard(1)] {
+            assert_eq!(running.look(), None);
+            assert!(running.turns().any(|(working, _)| working == part));
+            threads.spawn(part, None, || Ok(())).expect("a thread");
+            assert_eq!(signals.wait(None), Wake::Woken);
+        }
+        assert_eq!(running.look(), Some(Outcome::Drained));
+        assert_eq!(running.turns().map(|(part, _)| part).collect::<Vec<_>>(), [Part::Control]);
     }
 }

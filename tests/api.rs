@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use fanfare::api::Deadlines;
+use fanfare::api::orders::Order;
 use fanfare::api::refusal::Code;
 use fanfare::batch::{Address, PayloadKind};
 use fanfare::config::Config;
@@ -289,7 +290,7 @@ fn a_drain_reaches_the_ingest_core_and_ends_publishing() {
     let mut gateway = Gateway::start();
     gateway.blocks.shards.iter().for_each(|shard| shard.listening.set(1));
     assert_eq!(gateway.get("/readyz").status, 200);
-    gateway.stop.signal();
+    assert!(gateway.orders.give(Order::Drain));
     eventually("the drain", || matches!(gateway.requests.pop(), Some(Request::Drain)));
     assert_eq!(gateway.post("/push/all", "items=[1]").error(), (503, "shutting_down".into()));
     assert_eq!(gateway.get("/v1/topics/a").error(), (503, "shutting_down".into()));
@@ -307,7 +308,7 @@ fn a_drain_waits_for_a_full_queue_and_nothing_overtakes_it() {
     for _ in 0..limits::PUBLISH_SLOTS {
         assert_eq!(client.exchange("POST", "/push/all", "", b"items=[1]").status, 200);
     }
-    gateway.stop.signal();
+    assert!(gateway.orders.give(Order::Drain));
     eventually("the end of publishing", || {
         gateway.post("/push/all", "items=[1]").error() == (503, "shutting_down".into())
     });

@@ -54,7 +54,7 @@ struct Client<'a> {
 
 impl Client<'_> {
     async fn requests(&mut self) -> Result<(), Gone> {
-        let mut inbound = Inbound::new(self.api.config.api.body_bytes_max);
+        let mut inbound = Inbound::new(self.api.config().api.body_bytes_max);
         let deadlines = self.api.deadlines;
         // When the request that is arriving began; `None` between two requests.
         let mut begun = None;

@@ -15,13 +15,14 @@ pub mod census;
 pub mod connection;
 pub mod head;
 pub mod inbound;
+pub mod orders;
 pub mod publish;
 pub mod refusal;
 pub mod response;
 pub mod routes;
 pub mod views;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -30,32 +31,32 @@ use monoio::net::TcpListener;
 use monoio::time::sleep;
 
 use crate::api::connection::Contained;
+use crate::api::orders::{Inbox, Order};
 use crate::api::refusal::Refusal;
 use crate::config::Config;
+use crate::config::live::Edition;
 use crate::ingest::publisher::{NotTaken, Publisher, Request};
 use crate::limits;
 use crate::metrics::Blocks;
 use crate::metrics::text::Exposition;
-use crate::sys::eventfd::EventFd;
-use crate::sys::readiness::Readiness;
 
 /// How often the Redis subscription is looked at: `/readyz` tells to this precision for how long it has been gone.
 const REDIS_LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Pause between two attempts to hand the drain to a full queue. Ingest empties 1,024 requests in some milliseconds.
-const DRAIN_RETRY_EVERY: Duration = Duration::from_millis(1);
+/// Pause between two attempts to hand an order to a full queue. Ingest empties 1,024 requests in some milliseconds.
+const ORDER_RETRY_EVERY: Duration = Duration::from_millis(1);
 
 /// What the control thread is given.
 pub struct Control {
-    /// The configuration.
-    pub config: Arc<Config>,
+    /// The configuration at start.
+    pub edition: Arc<Edition>,
     /// The way to the ingest core.
     pub publisher: Publisher,
     /// Every counter of the process; this thread writes `control`.
     pub blocks: Arc<Blocks>,
     /// Listens on the private port.
     pub listener: std::net::TcpListener,
-    /// Readable once the process must drain.
-    pub stop: Arc<EventFd>,
+    /// What the main thread orders.
+    pub orders: Inbox,
 }
 
 /// How long things may take.
@@ -82,19 +83,19 @@ impl Default for Deadlines {
     }
 }
 
-/// Serves the API on this thread's monoio runtime (timers enabled) for as long as the process lives. Once `stop` is
-/// readable, hands [`Request::Drain`] to the ingest core and goes on answering: not ready, no publishes.
+/// Serves the API on this thread's monoio runtime (timers enabled) for as long as the process lives. Hands on
+/// what the main thread orders; after a drain it goes on answering: not ready, no publishes.
 pub async fn serve(control: Control) {
     serve_within(control, Deadlines::default()).await;
 }
 
 /// [`serve`] with other deadlines.
 pub async fn serve_within(control: Control, deadlines: Deadlines) {
-    let Control { config, publisher, blocks, listener, stop } = control;
+    let Control { edition, publisher, blocks, listener, orders } = control;
     let started = SystemTime::now();
     let api = Rc::new(Api {
         exposition: Exposition::new(blocks.clone(), started),
-        config,
+        edition: RefCell::new(edition),
         blocks,
         publisher: RefCell::new(publisher),
         deadlines,
@@ -103,8 +104,9 @@ pub async fn serve_within(control: Control, deadlines: Deadlines) {
         draining: Cell::new(false),
         redis_gone_since: Cell::new(Some(Instant::now())),
     });
-    monoio::spawn(drain_when_told(api.clone(), stop));
-    if api.config.redis.is_some() {
+    monoio::spawn(obey(api.clone(), orders));
+    monoio::spawn(beat(api.clone()));
+    if api.config().redis.is_some() {
         monoio::spawn(watch_redis(api.clone()));
     }
     let listener = TcpListener::from_std(listener).expect("an io_uring runtime registers nothing");
@@ -113,8 +115,8 @@ pub async fn serve_within(control: Control, deadlines: Deadlines) {
 
 /// What the connections of the thread share.
 pub struct Api {
-    /// The configuration.
-    pub config: Arc<Config>,
+    /// The configuration in effect.
+    edition: RefCell<Arc<Edition>>,
     /// Every counter of the process.
     pub blocks: Arc<Blocks>,
     /// The way to the ingest core. Never borrowed across an await.
@@ -138,6 +140,11 @@ impl Api {
         format!("{started_ns:016x}{number:012x}")
     }
 
+    /// The configuration in effect. Never held across an await.
+    pub fn config(&self) -> Ref<'_, Config> {
+        Ref::map(self.edition.borrow(), |edition| &edition.config)
+    }
+
     /// Whether the process is stopping.
     pub fn is_draining(&self) -> bool {
         self.draining.get()
@@ -145,7 +152,7 @@ impl Api {
 
     /// For how long the Redis subscription has been gone; `None` while it stands or when Redis is not configured.
     pub fn redis_gone_ms(&self) -> Option<u64> {
-        let gone = self.config.redis.is_some() && self.blocks.ingest.redis_subscribed.get() == 0;
+        let gone = self.config().redis.is_some() && self.blocks.ingest.redis_subscribed.get() == 0;
         gone.then(|| self.redis_gone_since.get().map_or(0, |since| since.elapsed().as_millis() as u64))
     }
 
@@ -192,19 +199,46 @@ async fn accept(api: Rc<Api>, listener: TcpListener) {
     }
 }
 
-/// Waits for `stop`, then makes the ingest core drain.
-async fn drain_when_told(api: Rc<Api>, stop: Arc<EventFd>) {
-    while let Err(error) = async { Readiness::of(&*stop)?.ready().await }.await {
-        tracing::error!(%error, "the control thread cannot wait for the stop signal");
-        sleep(limits::API_ACCEPT_PAUSE).await;
-    }
-    api.draining.set(true);
+/// Does what the main thread orders, one after the other, for as long as the process lives.
+async fn obey(api: Rc<Api>, orders: Inbox) {
     loop {
-        let handed_over = api.publisher.borrow_mut().request(Request::Drain);
-        match handed_over {
-            Ok(()) | Err(NotTaken::Stopping) => return,
-            Err(NotTaken::Full) => sleep(DRAIN_RETRY_EVERY).await,
+        let request = match orders.next().await {
+            Ok(Order::Drain) => {
+                api.draining.set(true);
+                Request::Drain
+            }
+            Ok(Order::Configure(edition)) => {
+                api.edition.replace(Arc::clone(&edition));
+                Request::Configure(edition)
+            }
+            Err(error) => {
+                tracing::error!(%error, "the control thread cannot wait for orders");
+                sleep(limits::API_ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        hand_on(&api, request).await;
+    }
+}
+
+/// Hands an order to the ingest core, once its queue has room.
+async fn hand_on(api: &Api, request: Request) {
+    let mut waiting = Some(request);
+    while let Some(request) = waiting.take() {
+        if let Err((NotTaken::Full, request)) = api.publisher.borrow_mut().order(request) {
+            waiting = Some(request);
         }
+        if waiting.is_some() {
+            sleep(ORDER_RETRY_EVERY).await;
+        }
+    }
+}
+
+/// Shows that the thread's runtime turns, timers included.
+async fn beat(api: Rc<Api>) {
+    loop {
+        api.blocks.control.turns.add(1);
+        sleep(limits::TICK).await;
     }
 }
 

@@ -136,7 +136,7 @@ fn hand_over(api: &Api, publish: Publish) -> Result<usize, Refusal> {
     let control = &api.blocks.control;
     let taken = if api.is_draining() {
         Err(shutting_down())
-    } else if api.config.redis.is_some() && api.blocks.ingest.redis_publishing.get() == 0 {
+    } else if api.config().redis.is_some() && api.blocks.ingest.redis_publishing.get() == 0 {
         Err(Refusal::new(Code::RedisUnavailable, "Redis does not take publishes now"))
     } else {
         ask(api, ToIngest::Publish { addresses, messages })

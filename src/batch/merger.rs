@@ -61,7 +61,7 @@ pub struct Merger {
     rules: Merge,
     topics_max: usize,
     logs: HashMap<Address, Log>,
-    /// Open batches by due time; the delay is one constant, so this is in order. Batches that closed early leave their
+    /// Open batches by due time, in order: the delay is one value, and a shorter one shortens these. Batches that closed early leave their
     /// entry behind until it is due.
     due: VecDeque<(u64, Address)>,
     /// Addresses that were idle when this turn's messages came.
@@ -85,6 +85,23 @@ impl Merger {
             next_epoch: first_epoch,
             forgotten: Offset(0),
             open_messages: 0,
+        }
+    }
+
+    /// Goes by other rules from here on. A batch that is open waits no longer than the new delay, so that `due` stays in
+    /// order.
+    pub fn configure(&mut self, rules: Merge, now: u64) {
+        self.rules = rules;
+        let latest = now + rules.delay.as_micros() as u64;
+        for (due, address) in &mut self.due {
+            if *due > latest {
+                if let Some(log) = self.logs.get_mut(address)
+                    && log.due == *due
+                {
+                    log.due = latest;
+                }
+                *due = latest;
+            }
         }
     }
 
@@ -301,6 +318,25 @@ mod tests {
         merger.end_turn(12_000, &mut |b, r| sealed.0.push((b, r)));
         assert_eq!(sealed.reasons(), [(2, SealReason::Delay)]);
         assert_eq!(merger.next_due(), None);
+    }
+
+    #[test]
+    fn a_shorter_delay_holds_for_batches_that_are_open_and_for_those_behind_them() {
+        let mut merger = Merger::new(RULES, 1);
+        let mut sealed = Sealed::default();
+        for address in ["a", "b"] {
+            merger.push(&topic(address), message(1), 0, &mut |b, r| sealed.0.push((b, r)));
+        }
+        merger.end_turn(0, &mut |b, r| sealed.0.push((b, r)));
+        merger.push(&topic("a"), message(1), 1_000, &mut |b, r| sealed.0.push((b, r)));
+        merger.configure(Merge { delay: Duration::from_millis(1), ..RULES }, 2_000);
+        merger.push(&topic("b"), message(1), 2_500, &mut |b, r| sealed.0.push((b, r)));
+        assert_eq!(merger.next_due(), Some(3_000));
+        merger.end_turn(3_000, &mut |b, r| sealed.0.push((b, r)));
+        assert_eq!(sealed.reasons().last(), Some(&(1, SealReason::Delay)));
+        assert!(merger.open_messages() <= 1);
+        merger.end_turn(3_500, &mut |b, r| sealed.0.push((b, r)));
+        assert_eq!(merger.open_messages(), 0);
     }
 
     #[test]

@@ -17,7 +17,17 @@ use crate::limits;
 pub(super) struct Key {
     pub(super) section: &'static str,
     pub(super) name: &'static str,
+    pub(super) effect: Effect,
     pub(super) kind: Kind,
+}
+
+/// When a changed value of a key takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// With the reload that finds it.
+    AtOnce,
+    /// With the next start: a listener, a thread or a session was made by it.
+    AtStart,
 }
 
 /// What a key takes, and the way into and out of the draft. A setter sees only what its kind admits.
@@ -69,127 +79,132 @@ const POLICIES: [OutboxPolicy; 3] = [OutboxPolicy::Close, OutboxPolicy::DropOlde
 const LIVENESS: [LivenessCounts; 2] = [LivenessCounts::AnyFrame, LivenessCounts::PingOnly];
 const FORMATS: [LogFormat; 2] = [LogFormat::Text, LogFormat::Json];
 
-/// A row of [`KEYS`].
-const fn key(section: &'static str, name: &'static str, kind: Kind) -> Key {
-    Key { section, name, kind }
+/// A row of [`KEYS`] that a reload applies.
+const fn at_once(section: &'static str, name: &'static str, kind: Kind) -> Key {
+    Key { section, name, effect: Effect::AtOnce, kind }
+}
+
+/// A row of [`KEYS`] that is read at start only.
+const fn at_start(section: &'static str, name: &'static str, kind: Kind) -> Key {
+    Key { section, name, effect: Effect::AtStart, kind }
 }
 
 /// The rows, in the order of `fanfare.toml`.
 #[rustfmt::skip]
 pub(super) static KEYS: [Key; 25] = [
-    key("server", "listen", Kind::Text {
+    at_start("server", "listen", Kind::Text {
         set: |d, text| address(text).map(|it| d.config.server.listen = it),
         get: |d| d.config.server.listen.to_string(),
     }),
-    key("server", "shards", Kind::AutoOr {
+    at_start("server", "shards", Kind::AutoOr {
         max: limits::SHARDS_MAX,
         set: |d, n| d.config.server.shards = n,
         get: |d| d.config.server.shards,
     }),
-    key("server", "pin", Kind::Switch {
+    at_start("server", "pin", Kind::Switch {
         set: |d, on| d.config.server.pin = on,
         get: |d| d.config.server.pin,
     }),
-    key("server", "spin_us", Kind::Whole {
+    at_start("server", "spin_us", Kind::Whole {
         min: 0, max: 1_000,
         set: |d, n| d.config.server.spin = Duration::from_micros(n),
         get: |d| d.config.server.spin.as_micros() as u64,
     }),
-    key("server", "drain_s", Kind::Whole {
+    at_once("server", "drain_s", Kind::Whole {
         min: 0, max: 3_600,
         set: |d, n| d.config.server.drain = Duration::from_secs(n),
         get: |d| d.config.server.drain.as_secs(),
     }),
-    key("api", "listen", Kind::Text {
+    at_start("api", "listen", Kind::Text {
         set: |d, text| address(text).map(|it| d.config.api.listen = it),
         get: |d| d.config.api.listen.to_string(),
     }),
-    key("api", "body_bytes_max", Kind::Whole {
+    at_once("api", "body_bytes_max", Kind::Whole {
         min: 1_024, max: 64 * 1024 * 1024,
         set: |d, n| d.config.api.body_bytes_max = n as usize,
         get: |d| d.config.api.body_bytes_max as u64,
     }),
-    key("redis", "url", Kind::Text {
+    at_start("redis", "url", Kind::Text {
         set: |d, text| redis(text).map(|it| d.config.redis = it),
         get: |d| d.config.redis.as_ref().map_or_else(String::new, |redis| redis.url.to_string()),
     }),
-    key("redis", "prefix", Kind::Text {
+    at_start("redis", "prefix", Kind::Text {
         set: |d, text| prefix(text).map(|it| d.redis_prefix = it),
         get: |d| d.redis_prefix.clone(),
     }),
-    key("merge", "messages_max", Kind::Whole {
+    at_once("merge", "messages_max", Kind::Whole {
         min: 1, max: 10_000,
         set: |d, n| d.config.merge.messages_max = n as usize,
         get: |d| d.config.merge.messages_max as u64,
     }),
-    key("merge", "bytes_max", Kind::Whole {
+    at_once("merge", "bytes_max", Kind::Whole {
         min: 1, max: limits::ROUND_BYTES_MAX as u64,
         set: |d, n| d.config.merge.bytes_max = n as usize,
         get: |d| d.config.merge.bytes_max as u64,
     }),
-    key("merge", "delay_ms", Kind::Whole {
+    at_once("merge", "delay_ms", Kind::Whole {
         min: 0, max: 10_000,
         set: |d, n| d.config.merge.delay = Duration::from_millis(n),
         get: |d| d.config.merge.delay.as_millis() as u64,
     }),
-    key("clients", "message_bytes_max", Kind::Whole {
+    at_once("clients", "message_bytes_max", Kind::Whole {
         min: 125, max: limits::MESSAGE_BYTES_MAX as u64,
         set: |d, n| d.config.clients.message_bytes_max = n as usize,
         get: |d| d.config.clients.message_bytes_max as u64,
     }),
-    key("clients", "upgrade_deadline_s", Kind::Whole {
+    at_once("clients", "upgrade_deadline_s", Kind::Whole {
         min: 1, max: 300,
         set: |d, n| d.config.clients.upgrade_deadline = Duration::from_secs(n),
         get: |d| d.config.clients.upgrade_deadline.as_secs(),
     }),
-    key("clients", "handshakes_max", Kind::Whole {
+    at_once("clients", "handshakes_max", Kind::Whole {
         min: 1, max: 65_536,
         set: |d, n| d.config.clients.handshakes_max = n as usize,
         get: |d| d.config.clients.handshakes_max as u64,
     }),
-    key("clients", "topics_max", Kind::Whole {
+    at_once("clients", "topics_max", Kind::Whole {
         min: 1, max: limits::TOPICS_PER_CONNECTION_MAX as u64,
         set: |d, n| d.config.clients.topics_max = n as usize,
         get: |d| d.config.clients.topics_max as u64,
     }),
-    key("clients", "auto_join", Kind::List {
+    at_once("clients", "auto_join", Kind::List {
         set: |d, texts| templates(texts).map(|it| d.config.clients.auto_join = it),
         get: |d| d.config.clients.auto_join.iter().map(ToString::to_string).collect(),
     }),
-    key("clients", "liveness_s", Kind::Whole {
+    at_once("clients", "liveness_s", Kind::Whole {
         min: 2, max: 86_400,
         set: |d, n| d.config.clients.liveness = Duration::from_secs(n),
         get: |d| d.config.clients.liveness.as_secs(),
     }),
-    key("clients", "liveness", Kind::Choice {
+    at_once("clients", "liveness", Kind::Choice {
         words: &["any-frame", "ping-only"],
         set: |d, n| d.config.clients.liveness_counts = LIVENESS[n],
         get: |d| d.config.clients.liveness_counts as usize,
     }),
-    key("clients", "server_ping", Kind::Switch {
+    at_once("clients", "server_ping", Kind::Switch {
         set: |d, on| d.config.clients.server_ping = on,
         get: |d| d.config.clients.server_ping,
     }),
-    key("outbox", "bytes_max", Kind::Whole {
+    at_once("outbox", "bytes_max", Kind::Whole {
         min: limits::ROUND_BYTES_MAX as u64 + 1, max: 64 * 1024 * 1024,
         set: |d, n| d.config.outbox.bytes_max = n as usize,
         get: |d| d.config.outbox.bytes_max as u64,
     }),
-    key("outbox", "age_max_s", Kind::Whole {
+    at_once("outbox", "age_max_s", Kind::Whole {
         min: 1, max: 3_600,
         set: |d, n| d.config.outbox.age_max = Duration::from_secs(n),
         get: |d| d.config.outbox.age_max.as_secs(),
     }),
-    key("outbox", "policy", Kind::Choice {
+    at_once("outbox", "policy", Kind::Choice {
         words: &["close", "drop-oldest", "latest-only"],
         set: |d, n| d.config.outbox.policy = POLICIES[n],
         get: |d| d.config.outbox.policy as usize,
     }),
-    key("log", "level", Kind::Text {
+    at_once("log", "level", Kind::Text {
         set: |d, text| log_filter(text).map(|it| d.config.log.level = it),
         get: |d| d.config.log.level.clone(),
     }),
-    key("log", "format", Kind::Choice {
+    at_start("log", "format", Kind::Choice {
         words: &["text", "json"],
         set: |d, n| d.config.log.format = FORMATS[n],
         get: |d| d.config.log.format as usize,
@@ -242,6 +257,32 @@ impl Key {
             Kind::List { set, .. } => set(draft, &given.list().ok_or_else(wrong)?)?,
         }
         Ok(())
+    }
+
+    /// Whether both drafts have the same value.
+    pub(super) fn is_same(&self, a: &Draft, b: &Draft) -> bool {
+        if (self.section, self.name) == ("redis", "url") {
+            // What is shown of it lacks the password.
+            let url = |draft: &Draft| draft.config.redis.as_ref().map(|redis| redis.url.clone());
+            return url(a) == url(b);
+        }
+        self.show(a) == self.show(b)
+    }
+
+    /// Takes the value over from another draft, where it was checked.
+    pub(super) fn copy(&self, from: &Draft, to: &mut Draft) {
+        let known = "the value of a draft was checked when it was set";
+        match &self.kind {
+            Kind::Whole { set, get, .. } => set(to, get(from)),
+            Kind::AutoOr { set, get, .. } => set(to, get(from)),
+            Kind::Switch { set, get } => set(to, get(from)),
+            Kind::Choice { set, get, .. } => set(to, get(from)),
+            Kind::Text { set, get } => set(to, &get(from)).expect(known),
+            Kind::List { set, get } => {
+                let texts = get(from);
+                set(to, &texts.iter().map(String::as_str).collect::<Vec<_>>()).expect(known);
+            }
+        }
     }
 
     /// The draft's value as TOML. A password in it is hidden.

@@ -9,6 +9,7 @@ mod file;
 pub mod flags;
 mod given;
 mod keys;
+pub mod live;
 pub mod print;
 pub mod problem;
 pub mod raw;

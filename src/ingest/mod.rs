@@ -17,11 +17,12 @@ use bytes::Bytes;
 
 use crate::batch::merger::Merger;
 use crate::batch::{Address, Message, PayloadKind, Topic, seal};
-use crate::config::{self, Config};
+use crate::config;
+use crate::config::live::Edition;
 use crate::downlink::Downlink;
 use crate::limits::{
     DRAIN_REDIS, INGEST_TURN, MESSAGE_BYTES_MAX, REDIS_INBOX_MESSAGES_MAX, REDIS_OUTBOX_BYTES_MAX,
-    STALL_RETRY,
+    STALL_RETRY, TICK,
 };
 use crate::metrics::{Blocks, Refused};
 use crate::ring::broadcast::Broadcast;
@@ -37,8 +38,8 @@ const DRAIN_QUIET: Duration = Duration::from_millis(50);
 
 /// What the ingest core is given at its start.
 pub struct Seat {
-    /// The configuration.
-    pub config: Arc<Config>,
+    /// The configuration at start.
+    pub edition: Arc<Edition>,
     /// Requests from the control thread.
     pub requests: Requests,
     /// Rung by the control thread.
@@ -73,7 +74,8 @@ struct Draining {
 
 /// The state of the loop.
 struct Ingest {
-    config: Arc<Config>,
+    /// Time over which shards will spread their closes.
+    drain: Duration,
     merger: Merger,
     broadcast: Broadcast,
     blocks: Arc<Blocks>,
@@ -87,7 +89,8 @@ struct Ingest {
 
 /// Runs until a drain has handed its last downlink over.
 pub async fn run(seat: Seat) -> io::Result<()> {
-    let Seat { config, requests, doorbell, broadcast, blocks, resolve } = seat;
+    let Seat { edition, requests, doorbell, broadcast, blocks, resolve } = seat;
+    let config = &edition.config;
     let inbox = Inbox::new(REDIS_INBOX_MESSAGES_MAX);
     let to_redis = match &config.redis {
         Some(redis) => Some(begin_sessions(redis, &inbox, &blocks, &resolve)?),
@@ -103,7 +106,7 @@ pub async fn run(seat: Seat) -> io::Result<()> {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u64);
     let merger = Merger::new(config.merge, first_epoch);
     let mut ingest = Ingest {
-        config,
+        drain: config.server.drain,
         merger,
         broadcast,
         blocks,
@@ -115,6 +118,7 @@ pub async fn run(seat: Seat) -> io::Result<()> {
         began: Instant::now(),
     };
     loop {
+        ingest.blocks.ingest.turns.add(1);
         if let Some(shard) = ingest.broadcast.flush() {
             ingest.blocks.ring_stalls[shard].add(1);
             monoio::time::sleep(STALL_RETRY).await;
@@ -132,11 +136,7 @@ pub async fn run(seat: Seat) -> io::Result<()> {
         } else {
             doorbell.prepare_sleep();
             if ingest.requests.is_empty() {
-                let wait = ingest.inbox.wait();
-                match ingest.pause() {
-                    Some(pause) => drop(monoio::time::timeout(pause, wait).await),
-                    None => wait.await,
-                }
+                drop(monoio::time::timeout(ingest.pause(), ingest.inbox.wait()).await);
             }
             doorbell.awake();
         }
@@ -182,12 +182,13 @@ impl Ingest {
         self.began.elapsed().as_micros() as u64
     }
 
-    /// How long the loop may sleep; `None`: until something comes.
-    fn pause(&self) -> Option<Duration> {
+    /// How long the loop may sleep: a tick at most, so that a loop that stands still can be told from an idle one.
+    fn pause(&self) -> Duration {
         if self.held.is_some() {
-            return Some(STALL_RETRY);
+            return STALL_RETRY;
         }
-        self.merger.next_due().map(|due| Duration::from_micros(due.saturating_sub(self.now()).max(1)))
+        let due = self.merger.next_due();
+        due.map_or(TICK, |due| Duration::from_micros(due.saturating_sub(self.now()).max(1)).min(TICK))
     }
 
     /// Takes a share of what waits, and seals what is due; returns how much was taken.
@@ -253,6 +254,11 @@ impl Ingest {
                     position.fill(next.0, epoch.0);
                 }
                 self.broadcast.send(Downlink::Census(census));
+            }
+            Event::Request(Request::Configure(edition)) => {
+                self.merger.configure(edition.config.merge, now);
+                self.drain = edition.config.server.drain;
+                self.broadcast.send(Downlink::Configure(edition));
             }
             Event::Request(Request::Drain) => {
                 let until = now + DRAIN_REDIS.as_micros() as u64;
@@ -334,8 +340,9 @@ impl Ingest {
     async fn finish(mut self) -> io::Result<()> {
         let now = self.now();
         self.seal(|merger, sealed| merger.drain(now, sealed));
-        self.broadcast.send(Downlink::Drain(self.config.server.drain));
+        self.broadcast.send(Downlink::Drain(self.drain));
         while self.broadcast.flush().is_some() {
+            self.blocks.ingest.turns.add(1);
             monoio::time::sleep(STALL_RETRY).await;
         }
         Ok(())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::batch::{Address, Message};
+use crate::config::live::Edition;
 use crate::downlink::Census;
 use crate::limits::{PUBLISH_BYTES_MAX, PUBLISH_SLOTS};
 use crate::ring::doorbell::Doorbell;
@@ -27,6 +28,8 @@ pub enum Request {
         /// Receives the members.
         census: Arc<Census>,
     },
+    /// Go by this configuration from here on, and tell every shard to.
+    Configure(Arc<Edition>),
     /// The process stops: seal and deliver what has entered, then tell every shard to drain.
     Drain,
 }
@@ -54,7 +57,7 @@ impl Request {
     fn bytes(&self) -> u64 {
         match self {
             Self::Publish { messages, .. } => messages.iter().map(|m| m.payload.len() as u64).sum(),
-            Self::Inspect { .. } | Self::Drain => 0,
+            Self::Inspect { .. } | Self::Configure(_) | Self::Drain => 0,
         }
     }
 }
@@ -104,16 +107,23 @@ impl Publisher {
 
     /// Hands a request over, or says why not; never waits.
     pub fn request(&mut self, request: Request) -> Result<(), NotTaken> {
+        self.order(request).map_err(|(why, _)| why)
+    }
+
+    /// The same, and a request that was not taken comes back: for one that has to be tried again.
+    pub fn order(&mut self, request: Request) -> Result<(), (NotTaken, Request)> {
         if self.stopping {
-            return Err(NotTaken::Stopping);
+            return Err((NotTaken::Stopping, request));
         }
         let drains = matches!(request, Request::Drain);
         let bytes = request.bytes();
         let waiting = self.bytes_given - self.bytes_taken.load(Ordering::Acquire);
         if waiting > 0 && waiting + bytes > PUBLISH_BYTES_MAX {
-            return Err(NotTaken::Full);
+            return Err((NotTaken::Full, request));
         }
-        self.requests.push(request).map_err(|_| NotTaken::Full)?;
+        if let Err(rtrb::PushError::Full(request)) = self.requests.push(request) {
+            return Err((NotTaken::Full, request));
+        }
         self.bytes_given += bytes;
         self.stopping = drains;
         self.doorbell.ring();

@@ -99,8 +99,10 @@ pub struct ShardBlock {
     pub pings_sent: Value,
     /// Longest turn of the loop since the last look, microseconds.
     pub turn_max_us: Value,
-    /// Turns of the loop.
+    /// Turns of the loop. An idle shard turns once a tick, so one that stands still is stuck.
     pub turns: Value,
+    /// Number of the configuration's edition that the shard goes by.
+    pub edition: Value,
 }
 
 /// Why a handshake did not become a connection.
@@ -153,6 +155,8 @@ impl HandshakeFailure {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct IngestBlock {
+    /// Turns of the loop, at least one a tick.
+    pub turns: Value,
     /// Messages accepted, from Redis.
     pub messages_redis: Value,
     /// Messages accepted, from the HTTP API directly.
@@ -272,6 +276,8 @@ impl Audience {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct ControlBlock {
+    /// Turns of a task that does nothing else, one a tick: the thread's runtime works.
+    pub turns: Value,
     /// API requests answered, by status class (1xx at 0).
     pub requests: [Value; 5],
     /// Publishes refused, by [`PublishRefused`].

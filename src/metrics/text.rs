@@ -214,6 +214,10 @@ static FAMILIES: &[Family] = &[
     })
     .per_shard()
     .microseconds(),
+    gauge("config_edition", "Edition of the configuration that the shard goes by, 1 at start", |s, i, _| {
+        s.blocks.shards[i].edition.get()
+    })
+    .per_shard(),
     // Rings.
     gauge("ring_bytes", "Payload bytes in the ring to the shard", |s, i, _| s.blocks.ring_bytes(i))
         .per_shard(),
@@ -222,6 +226,7 @@ static FAMILIES: &[Family] = &[
     })
     .per_shard(),
     // Ingest.
+    counter("ingest_turns", "Turns of the ingest core's loop", |s, _, _| s.blocks.ingest.turns.get()),
     counter("messages", "Messages accepted by the ingest core", |s, _, k| {
         let ingest = &s.blocks.ingest;
         [&ingest.messages_redis, &ingest.messages_http][k].get()
@@ -260,6 +265,7 @@ static FAMILIES: &[Family] = &[
         s.blocks.ingest.redis_publish_failed.get()
     }),
     // The API.
+    counter("control_turns", "Turns of the control thread", |s, _, _| s.blocks.control.turns.get()),
     counter("api_requests", "API requests answered", |s, _, k| s.blocks.control.requests[k].get()).by(CLASS),
     gauge("api_connections", "API connections now", |s, _, _| s.blocks.control.connections.get()),
     counter("api_panics", "API connections that ended in a caught panic", |s, _, _| {

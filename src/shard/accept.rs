@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt};
+use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, CancelHandle};
 use monoio::net::{TcpListener, TcpStream};
 
 use super::Arrival;
@@ -26,16 +26,30 @@ const HEAD_BYTES_FIRST: usize = 1024;
 /// Pause after an accept that failed (EMFILE, ENOMEM, …): trying at once again would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
+/// Who is let in.
+///
+/// ```text
+///  Open ──► Closing: accept ends, handshakes under way go on ──► Closed: they are answered 503
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Door {
+    Open,
+    Closing,
+    Closed,
+}
+
 /// What accept and the shard's loop share, on one thread.
 pub struct Lobby {
     number: usize,
     blocks: Arc<Blocks>,
-    clients: Clients,
+    clients: RefCell<Clients>,
     doorbell: Arc<Doorbell>,
     /// Done, and not yet fetched by the loop. Bounded by the handshakes in flight.
     arrivals: RefCell<Vec<Arrival>>,
     in_flight: Cell<usize>,
-    closed: Cell<bool>,
+    door: Cell<Door>,
+    /// Whether [`accept`] runs: while it does, one more may come in.
+    accepting: Cell<bool>,
 }
 
 impl Lobby {
@@ -44,11 +58,12 @@ impl Lobby {
         Rc::new(Self {
             number,
             blocks,
-            clients,
+            clients: RefCell::new(clients),
             doorbell,
             arrivals: RefCell::default(),
             in_flight: Cell::new(0),
-            closed: Cell::new(false),
+            door: Cell::new(Door::Open),
+            accepting: Cell::new(true),
         })
     }
 
@@ -62,9 +77,25 @@ impl Lobby {
         self.arrivals.take()
     }
 
+    /// Goes by these rules from the next handshake on.
+    pub fn configure(&self, clients: &Clients) {
+        self.clients.replace(clients.clone());
+    }
+
+    /// From now on nobody is accepted; the caller makes the pending accept return. Handshakes under way go on.
+    pub fn begin_closing(&self) {
+        self.door.set(Door::Closing);
+    }
+
     /// From now on every handshake is answered 503.
     pub fn close(&self) {
-        self.closed.set(true);
+        self.door.set(Door::Closed);
+    }
+
+    /// Whether nobody can arrive any more.
+    pub fn is_settled(&self) -> bool {
+        let none_under_way = !self.accepting.get() && self.in_flight.get() == 0;
+        self.is_empty() && (none_under_way || self.door.get() == Door::Closed)
     }
 
     fn block(&self) -> &ShardBlock {
@@ -76,7 +107,7 @@ impl Lobby {
     }
 
     fn is_full(&self) -> bool {
-        self.closed.get() || self.in_flight.get() >= self.clients.handshakes_max
+        self.door.get() == Door::Closed || self.in_flight.get() >= self.clients.borrow().handshakes_max
     }
 
     fn count(&self, change: isize) {
@@ -85,10 +116,11 @@ impl Lobby {
     }
 }
 
-/// Accepts until the listener is shut down.
-pub async fn accept(listener: TcpListener, lobby: Rc<Lobby>) {
-    loop {
-        match listener.accept().await {
+/// Accepts until the lobby closes and the pending accept returns: because its listener was shut down, or because `stop`
+/// cancels it. The future of a cancelled accept is still awaited: a connection that it has taken by then is served.
+pub async fn accept(listener: TcpListener, lobby: Rc<Lobby>, stop: CancelHandle) {
+    while lobby.door.get() == Door::Open {
+        match listener.cancelable_accept(stop.clone()).await {
             Ok((stream, _)) if lobby.is_full() => {
                 lobby.block().accepted.add(1);
                 lobby.fail(HandshakeFailure::Overload);
@@ -100,7 +132,7 @@ pub async fn accept(listener: TcpListener, lobby: Rc<Lobby>) {
                 lobby.count(1);
                 monoio::spawn(handshake(stream, Rc::clone(&lobby)));
             }
-            Err(_) if lobby.closed.get() => return,
+            Err(_) if lobby.door.get() != Door::Open => break,
             Err(error) => {
                 lobby.block().accept_errors.add(1);
                 tracing::warn!(shard = lobby.number, %error, "accept failed");
@@ -108,12 +140,15 @@ pub async fn accept(listener: TcpListener, lobby: Rc<Lobby>) {
             }
         }
     }
+    lobby.accepting.set(false);
+    lobby.doorbell.ring();
 }
 
 async fn handshake(mut stream: TcpStream, lobby: Rc<Lobby>) {
-    let head = monoio::time::timeout(lobby.clients.upgrade_deadline, read_head(&mut stream, &lobby)).await;
+    let deadline = lobby.clients.borrow().upgrade_deadline;
+    let head = monoio::time::timeout(deadline, read_head(&mut stream, &lobby)).await;
     match head {
-        Ok(Ok(Head::Upgrade { upgrade, tail })) if !lobby.closed.get() => {
+        Ok(Ok(Head::Upgrade { upgrade, tail })) if lobby.door.get() != Door::Closed => {
             let upgrade::Upgrade { format, topics, response, .. } = upgrade;
             let arrival = Arrival { fd: stream.into_raw_fd(), format, topics, response, tail };
             lobby.arrivals.borrow_mut().push(arrival);
@@ -134,6 +169,9 @@ async fn handshake(mut stream: TcpStream, lobby: Rc<Lobby>) {
         }
     }
     lobby.count(-1);
+    if lobby.door.get() != Door::Open {
+        lobby.doorbell.ring();
+    }
 }
 
 enum Head {
@@ -152,7 +190,7 @@ async fn read_head(stream: &mut TcpStream, lobby: &Lobby) -> io::Result<Head> {
         }
         buffer = filled;
         head.append(&mut buffer);
-        match upgrade::parse(&head, &lobby.clients) {
+        match upgrade::parse(&head, &lobby.clients.borrow()) {
             Parsed::Upgrade(upgrade) => {
                 let tail = head.split_off(upgrade.head_bytes);
                 return Ok(Head::Upgrade { upgrade, tail });

@@ -30,7 +30,7 @@ use crate::metrics::{Blocks, ShardBlock};
 use fanout::Agenda;
 use input::Until;
 use members::{ALL, Members};
-use sweep::{Drain, Sweep};
+use sweep::{Drain, SHUTTING_DOWN, Sweep};
 use table::Table;
 
 /// A socket whose handshake is done.
@@ -151,6 +151,11 @@ impl<P: Plane> Shard<P> {
                     .map_or(0, |entry| entry.members.len());
                 census.answer(members as u64);
             }
+            Downlink::Configure(edition) => {
+                self.rules = Rules::new(&edition.config.clients, edition.config.outbox);
+                self.topics_max = edition.config.clients.topics_max;
+                self.block().edition.set(edition.number);
+            }
             Downlink::Drain(over) => self.begin_drain(over),
         }
     }
@@ -195,6 +200,9 @@ impl<P: Plane> Shard<P> {
         self.greet(token, response);
         if !tail.is_empty() {
             self.handle_input(token, &mut tail);
+        }
+        if self.drain.as_ref().is_some_and(|drain| drain.has_passed(token.index)) {
+            self.begin_close(token, CloseReason::Shutdown, SHUTTING_DOWN);
         }
     }
 

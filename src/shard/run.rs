@@ -12,7 +12,8 @@ use super::Shard;
 use super::accept::Lobby;
 use crate::connection::Tick;
 use crate::dataplane::Uring;
-use crate::limits::{DOWNLINKS_PER_TURN, EVENTS_PER_TURN, TICK};
+use crate::downlink::Downlink;
+use crate::limits::{DOWNLINKS_PER_TURN, DRAIN_HANDSHAKES, EVENTS_PER_TURN, TICK};
 use crate::ring::Receiver;
 use crate::ring::doorbell::Doorbell;
 use crate::sys::eventfd::EventFd;
@@ -41,7 +42,7 @@ pub struct Seat {
 /// Runs a shard until it has drained.
 pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
     let Seat { mut ring, lobby, doorbell, spin, stop_accepting } = seat;
-    let mut stop_accepting = Some(stop_accepting);
+    let mut exit = Exit { stop_accepting: Some(stop_accepting), door_closes: None };
     let wakeup = Readiness::of(doorbell.bell())?;
     let always = EventFd::new()?;
     always.signal();
@@ -60,16 +61,10 @@ pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
             memory::collect();
         }
         pace.note(turn_began, shard.block());
-        if shard.is_draining() {
-            if let Some(stop) = stop_accepting.take() {
-                lobby.close();
-                stop();
-            }
-            if shard.is_drained() {
-                shard.abort();
-                shard.plane().turn();
-                return Ok(());
-            }
+        if shard.is_draining() && exit.look(turn_began, &lobby) && shard.is_drained() {
+            shard.abort();
+            shard.plane().turn();
+            return Ok(());
         }
         if shard.is_busy() {
             always.ready().await?;
@@ -103,6 +98,9 @@ fn turn(shard: &mut Shard<Uring>, ring: &mut Receiver, lobby: &Lobby) -> usize {
             break;
         }
         let Some(downlink) = ring.pop() else { break };
+        if let Downlink::Configure(edition) = &downlink {
+            lobby.configure(&edition.config.clients);
+        }
         shard.take(downlink);
     }
     let arrivals = lobby.take();
@@ -112,6 +110,28 @@ fn turn(shard: &mut Shard<Uring>, ring: &mut Receiver, lobby: &Lobby) -> usize {
     }
     shard.turn();
     arrived
+}
+
+/// How a shard that drains stops letting devices in.
+struct Exit {
+    stop_accepting: Option<Box<dyn FnOnce()>>,
+    /// When handshakes under way have had their time.
+    door_closes: Option<Instant>,
+}
+
+impl Exit {
+    /// Takes the next step; whether nobody can arrive any more.
+    fn look(&mut self, now: Instant, lobby: &Lobby) -> bool {
+        if let Some(stop) = self.stop_accepting.take() {
+            self.door_closes = Some(now + DRAIN_HANDSHAKES);
+            lobby.begin_closing();
+            stop();
+        }
+        if self.door_closes.is_some_and(|closes| now >= closes) {
+            lobby.close();
+        }
+        lobby.is_settled()
+    }
 }
 
 /// Looks for work without sleeping; `true` when there is some.

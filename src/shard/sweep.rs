@@ -9,16 +9,16 @@ use super::Shard;
 use crate::connection::reason::CloseReason;
 use crate::connection::{Checkup, Phase, Tick};
 use crate::dataplane::{Plane, Send, Token, Took};
-use crate::limits::{SLICE_SENDS, SWEEP_TICKS, TICK};
+use crate::limits::{DRAIN_TAIL, SLICE_SENDS, SWEEP_TICKS, TICK};
 
 /// A whole Ping frame without payload (RFC 6455 5.5.2).
 static PING: [u8; 2] = [0x89, 0];
 
+/// What a Close frame says in a drain.
+pub(super) const SHUTTING_DOWN: &str = "the gateway is shutting down";
+
 /// Connections that one turn looks at: about 100 µs.
 const LOOKS_PER_TURN: u32 = 16 * 1024;
-
-/// How long after its duration a drain waits for clients to answer.
-const DRAIN_TAIL: Duration = Duration::from_secs(1);
 
 /// How far the sweep came.
 #[derive(Debug, Default)]
@@ -51,6 +51,11 @@ impl Drain {
         let ticks = |d: Duration| (d.as_millis() / TICK.as_millis()) as u32;
         let last = Tick(now.0 + ticks(duration));
         Self { last, over: Tick(last.0 + ticks(DRAIN_TAIL)), cursor: 0, left: None }
+    }
+
+    /// Whether closing has gone past this place in the table: who takes it now would be overlooked.
+    pub fn has_passed(&self, index: u32) -> bool {
+        index < self.cursor
     }
 
     /// Whether even the clients that did not answer have had their time.
@@ -146,7 +151,7 @@ impl<P: Plane> Shard<P> {
                 if let Some((token, connection)) = self.table.at(drain.cursor)
                     && connection.phase() == Phase::Open
                 {
-                    self.begin_close(token, CloseReason::Shutdown, "the gateway is shutting down");
+                    self.begin_close(token, CloseReason::Shutdown, SHUTTING_DOWN);
                     quota -= 1;
                 }
                 drain.cursor += 1;

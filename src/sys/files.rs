@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Proof that the calling thread has a descriptor table to itself.
 ///
@@ -31,6 +31,20 @@ impl OwnTable {
             return Err(io::Error::last_os_error());
         }
         Ok(Self { not_send: PhantomData })
+    }
+
+    /// A descriptor of this table for what `fd` means in it, close-on-exec (`F_DUPFD_CLOEXEC`).
+    ///
+    /// For what the thread keeps of a copied table: the copy has no owner here, and the owner of the original must not
+    /// be dropped on this thread, since it would close the number in the wrong table.
+    pub fn duplicate(&self, fd: RawFd) -> io::Result<OwnedFd> {
+        // SAFETY: no pointers; a number that is not open is an error.
+        let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
+        if copy < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: `copy` was just made in this thread's table and nobody else has it.
+        Ok(unsafe { OwnedFd::from_raw_fd(copy) })
     }
 
     /// Closes what is not this thread's own: everything above standard error that is not in `keep` (`close_range(2)`,
@@ -133,6 +147,20 @@ mod tests {
         assert!(is_open(late_fd), "the maker's table is untouched");
         drop(late);
         assert!(!is_open(late_fd));
+    }
+
+    #[test]
+    fn a_duplicate_outlives_the_closing_of_what_it_was_made_from() {
+        let shared = File::open("/dev/null").expect("every Linux has it");
+        let fd = shared.as_raw_fd();
+        let in_thread = std::thread::spawn(move || {
+            let table = OwnTable::unshare().expect("needs no privilege");
+            let own = table.duplicate(fd).expect("the copy holds what the process had open");
+            table.close_all_except(&[own.as_raw_fd()]).expect("the ranges are ascending");
+            (is_open(fd), is_open(own.as_raw_fd()), table.duplicate(fd).is_err())
+        });
+        assert_eq!(in_thread.join().expect("no panic"), (false, true, true));
+        assert!(is_open(fd), "the maker's table is untouched");
     }
 
     #[test]

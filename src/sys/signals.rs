@@ -1,12 +1,12 @@
-//! Signals that stop the process, taken by one thread that waits for them.
+//! Signals that stop the process or reload its configuration, taken by one thread that waits for them.
 //!
 //! There is no signal handler. A handler runs on whichever thread the kernel picks, and the usual one writes to a pipe
 //! by its number; a shard has a descriptor table of its own, in which that number may be a device's socket. So the
 //! signals are blocked in every thread (a new thread inherits the mask) and one thread waits for them with
-//! `sigwaitinfo(2)`; other threads wake it by a signal too, which needs no descriptor either.
+//! `sigtimedwait(2)`; other threads wake it by a signal too, which needs no descriptor either.
 //!
-//! SIGHUP is taken and ignored: the configuration is read once, and a closed terminal is no reason to drop a million
-//! devices. *Not here*: what stopping means (`server`).
+//! A closed terminal sends SIGHUP too; then the same configuration is read again, and nothing changes. *Not here*: what
+//! stopping and reloading mean (`supervision`).
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -16,6 +16,7 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// What [`Waker::wake`] sends. From outside it means nothing and is ignored.
 const WAKE: libc::c_int = libc::SIGUSR1;
@@ -44,8 +45,12 @@ pub struct Waker {
 pub enum Wake {
     /// Somebody wants the process to stop. The first time: drain. Once more: at once.
     Stop(Stop),
+    /// The configuration is to be read again.
+    Reload,
     /// A [`Waker`] was used.
     Woken,
+    /// The time to wait is over.
+    Elapsed,
 }
 
 /// A signal that asks the process to stop.
@@ -81,17 +86,23 @@ impl Signals {
         Ok(Self { set, woken: Arc::default(), thread, not_send: PhantomData })
     }
 
-    /// Sleeps until somebody wants something. SIGHUP is logged and does not end the wait.
-    pub fn wait(&mut self) -> Wake {
+    /// Sleeps until somebody wants something, or that time is over; without a time, for as long as it takes.
+    pub fn wait(&mut self, at_most: Option<Duration>) -> Wake {
+        let until = at_most.map(|time| Instant::now() + time);
         loop {
-            // SAFETY: the set is initialised and valid for the whole call; no siginfo is asked for.
-            let signal = unsafe { libc::sigwaitinfo(&raw const self.set, ptr::null_mut()) };
+            let timeout = until.map(|until| timespec(until.saturating_duration_since(Instant::now())));
+            let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+            // SAFETY: the set is initialised, the timeout null or initialised, both valid for the whole call; no siginfo
+            // is asked for.
+            let signal = unsafe { libc::sigtimedwait(&raw const self.set, ptr::null_mut(), timeout) };
             match signal {
                 libc::SIGTERM => return Wake::Stop(Stop::Term),
                 libc::SIGINT => return Wake::Stop(Stop::Interrupt),
-                libc::SIGHUP => tracing::info!("SIGHUP ignored: the configuration is read once, at start"),
+                libc::SIGHUP => return Wake::Reload,
                 WAKE if self.woken.swap(false, Ordering::Acquire) => return Wake::Woken,
-                // A stray SIGUSR1, or -1 with EINTR because the process was stopped and continued.
+                // A stray SIGUSR1, or -1: with EAGAIN when the time is over, with EINTR because the process was stopped
+                // and continued.
+                _ if until.is_some_and(|until| Instant::now() >= until) => return Wake::Elapsed,
                 _ => {}
             }
         }
@@ -111,6 +122,10 @@ impl Waker {
         // SAFETY: tgkill takes no pointers, and names a thread of this process only: if it has ended, ESRCH.
         let _ = unsafe { libc::syscall(libc::SYS_tgkill, process, self.thread, WAKE) };
     }
+}
+
+fn timespec(time: Duration) -> libc::timespec {
+    libc::timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: i64::from(time.subsec_nanos()) }
 }
 
 fn taken() -> libc::sigset_t {
@@ -140,19 +155,31 @@ mod tests {
     fn a_second_request_to_stop_is_seen_after_the_first() {
         let mut signals = Signals::block().expect("the set is valid");
         raise(libc::SIGTERM);
-        assert_eq!(signals.wait(), Wake::Stop(Stop::Term));
+        assert_eq!(signals.wait(None), Wake::Stop(Stop::Term));
         raise(libc::SIGINT);
-        assert_eq!(signals.wait(), Wake::Stop(Stop::Interrupt));
+        assert_eq!(signals.wait(None), Wake::Stop(Stop::Interrupt));
     }
 
     #[test]
-    fn a_hangup_and_a_stray_wake_signal_do_not_end_a_wait() {
+    fn a_hangup_is_a_reload_and_a_stray_wake_signal_does_not_end_a_wait() {
         let mut signals = Signals::block().expect("the set is valid");
         // Of several pending signals the kernel hands out the lowest number first: SIGHUP 1, SIGUSR1 10, SIGTERM 15.
         raise(libc::SIGTERM);
         raise(WAKE);
         raise(libc::SIGHUP);
-        assert_eq!(signals.wait(), Wake::Stop(Stop::Term));
+        assert_eq!(signals.wait(None), Wake::Reload);
+        assert_eq!(signals.wait(None), Wake::Stop(Stop::Term));
+    }
+
+    #[test]
+    fn a_wait_ends_with_its_time_whatever_stray_signals_come() {
+        let mut signals = Signals::block().expect("the set is valid");
+        raise(WAKE);
+        let (began, time) = (Instant::now(), Duration::from_millis(20));
+        assert_eq!(signals.wait(Some(time)), Wake::Elapsed);
+        assert!(began.elapsed() >= time);
+        raise(libc::SIGINT);
+        assert_eq!(signals.wait(Some(Duration::ZERO)), Wake::Stop(Stop::Interrupt));
     }
 
     #[test]
@@ -164,7 +191,7 @@ mod tests {
             table.close_all_except(&[]).expect("the range is valid");
             waker.wake();
         });
-        assert_eq!(signals.wait(), Wake::Woken);
+        assert_eq!(signals.wait(None), Wake::Woken);
         other.join().expect("no panic");
     }
 
@@ -172,7 +199,7 @@ mod tests {
     fn a_wake_before_the_wait_is_not_lost() {
         let mut signals = Signals::block().expect("the set is valid");
         signals.waker().wake();
-        assert_eq!(signals.wait(), Wake::Woken);
+        assert_eq!(signals.wait(None), Wake::Woken);
     }
 
     #[test]

@@ -9,9 +9,11 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use fanfare::api::head::Method;
+use fanfare::api::orders::{Orders, orders};
 use fanfare::api::refusal::Code;
 use fanfare::api::routes::{OPENAPI, ROUTES};
 use fanfare::api::{Control, Deadlines, serve_within};
+use fanfare::config::live::Edition;
 use fanfare::config::{Config, Redis, RedisEndpoint, RedisUrl};
 use fanfare::ingest::publisher::{Publisher, Request, Requests};
 use fanfare::metrics::Blocks;
@@ -27,7 +29,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) blocks: Arc<Blocks>,
-    pub(crate) stop: Arc<EventFd>,
+    pub(crate) orders: Orders,
     /// The ingest core's end.
     pub(crate) requests: Requests,
 }
@@ -40,17 +42,17 @@ impl Gateway {
 
     pub(crate) fn start_with(config: Config, deadlines: Deadlines) -> Self {
         let blocks = Arc::new(Blocks::new(2));
-        let stop = Arc::new(EventFd::new().expect("an eventfd"));
+        let (orders, inbox) = orders().expect("an eventfd");
         let doorbell = Arc::new(Doorbell::new(EventFd::new().expect("an eventfd")));
         let (publisher, requests) = Publisher::new(doorbell);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let control = Control {
-            config: Arc::new(config),
+            edition: Arc::new(Edition::first(config)),
             publisher,
             blocks: blocks.clone(),
             listener,
-            stop: stop.clone(),
+            orders: inbox,
         };
         std::thread::spawn(move || {
             monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
@@ -59,7 +61,7 @@ impl Gateway {
                 .expect("io_uring")
                 .block_on(serve_within(control, deadlines));
         });
-        Self { address, blocks, stop, requests }
+        Self { address, blocks, orders, requests }
     }
 
     pub(crate) fn client(&self) -> Client {

@@ -31,10 +31,11 @@ def environment(settings):
     return kept | own
 
 
-def run_to_end(*arguments, settings=None, launcher=(), timeout=10):
+def run_to_end(*arguments, settings=None, launcher=(), timeout=10, variables=None, pass_fds=()):
     """Runs the binary until it exits by itself: (code, everything it wrote)."""
     done = subprocess.run(
-        [*launcher, binary(), *arguments], env=environment(settings or {}), timeout=timeout,
+        [*launcher, binary(), *arguments], env=environment(settings or {}) | (variables or {}),
+        timeout=timeout, pass_fds=pass_fds,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )
     return done.returncode, done.stdout
@@ -59,17 +60,22 @@ class Answer:
 class Gateway:
     """One process with its two ports. `settings` are configuration keys, as in the file."""
 
-    def __init__(self, directory, *, redis=None, arguments=(), await_ready=True, **settings):
-        self.port, self.api_port = free_port(), free_port()
+    def __init__(
+        self, directory, *, redis=None, arguments=(), await_ready=True, launcher=(), pass_fds=(), variables=None,
+        api_port=None, **settings,
+    ):
+        self.port, self.api_port = free_port(), api_port or free_port()
         self.log_path = directory / f"gateway-{self.port}.log"
         # Two shards, so that every test crosses them; unpinned, because several gateways share the machine.
         settings = {"server.shards": 2, "server.pin": "false"} | settings
         command = [
-            binary(), "--listen", f"127.0.0.1:{self.port}", "--api", f"127.0.0.1:{self.api_port}",
+            *launcher, binary(), "--listen", f"127.0.0.1:{self.port}", "--api", f"127.0.0.1:{self.api_port}",
             *(["--redis", redis] if redis else []), *arguments,
         ]
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(command, env=environment(settings), stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                command, env=environment(settings) | (variables or {}), stdout=log, stderr=log, pass_fds=pass_fds
+            )
         self.may_die = False
         path = "/readyz" if await_ready else "/healthz"
         try:
