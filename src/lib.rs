@@ -33,10 +33,14 @@ pub mod api;
 
 pub mod metrics;
 
+pub mod cli;
+
 pub mod config;
 
 pub mod topology;
 
 pub mod server;
+
+pub mod doctor;
 
 pub mod sys;
