@@ -5,14 +5,28 @@ use crate::doctor::host::Fact;
 use crate::doctor::table::{bytes, grouped};
 use crate::doctor::wanted;
 
+/// `CAP_SYS_RESOURCE`'s bit, capabilities(7): whoever has it may raise a hard limit.
+const CAP_SYS_RESOURCE: u64 = 1 << 24;
+
 pub(super) fn nofile(facts: &Facts, target: &Target) -> Seen {
     let (connections, shards) = (target.connections, target.shards());
     let needed = wanted::shard_descriptors(connections, shards);
     let mut seen = at_least(&facts.nofile, needed, needed, || {
-        let by_limit = format!("ulimit -n {needed} # LimitNOFILE={needed} in the unit");
         let shards = facts.nofile.as_ref().ok().and_then(|limit| wanted::shards_for(connections, *limit));
-        let by_shards = shards.map(|shards| format!("; or keep the limit and run with --shards {shards}"));
-        by_limit + &by_shards.unwrap_or_default()
+        let may_raise =
+            facts.process.as_ref().is_ok_and(|process| process.capabilities & CAP_SYS_RESOURCE != 0);
+        match shards {
+            // Containers and users cannot raise a hard limit, whatever they are told.
+            Some(shards) if !may_raise => {
+                format!(
+                    "fanfare --shards {shards} # or LimitNOFILE={needed} in the unit, --ulimit nofile={needed} for docker"
+                )
+            }
+            Some(shards) => {
+                format!("ulimit -n {needed} # LimitNOFILE={needed} in the unit; or --shards {shards}")
+            }
+            None => format!("ulimit -n {needed} # LimitNOFILE={needed} in the unit"),
+        }
     });
     seen.wanted += " a shard";
     seen
@@ -87,7 +101,10 @@ pub(super) fn cgroup_pids(facts: &Facts, target: &Target) -> Seen {
 }
 
 pub(super) fn cgroup_cpu(facts: &Facts, target: &Target) -> Seen {
-    let cpus = facts.process.as_ref().map_or(1, |process| process.cpus.len()) as u64;
+    let cpus = match &facts.process {
+        Ok(process) => process.cpus.len() as u64,
+        Err(unread) => return Seen::unknown("no quota", unread),
+    };
     let wanted = format!("no quota below {cpus} CPU{}", if cpus == 1 { "" } else { "s" });
     within_cgroup(&facts.cgroup.cpu_percent, wanted, |percent, file| {
         let busy = cpus.min(target.shards());

@@ -24,6 +24,10 @@ fn used<'a>(facts: &'a Facts, target: &Target) -> Vec<&'a Cpu> {
 
 pub(super) fn governor(facts: &Facts, target: &Target) -> Seen {
     let wanted = "performance";
+    // Which CPUs the process may use decides where its shards run.
+    if let Err(unread) = &facts.process {
+        return Seen::unknown(wanted, unread);
+    }
     let mut others = Vec::new();
     let mut known = 0;
     for cpu in used(facts, target) {
@@ -50,6 +54,9 @@ pub(super) fn governor(facts: &Facts, target: &Target) -> Seen {
 
 pub(super) fn siblings(facts: &Facts, target: &Target) -> Seen {
     let wanted = "one shard a core";
+    if let Err(unread) = &facts.process {
+        return Seen::unknown(wanted, unread);
+    }
     let cores = target.cores();
     if cores.len() < 2 {
         return Seen::not_applicable(wanted, "shards are not spread");
@@ -95,6 +102,9 @@ pub(super) fn nic_queues(facts: &Facts, target: &Target) -> Seen {
     let Some(nic) = facts.nics.iter().min_by_key(|nic| if nic.spread { u64::MAX } else { nic.queues }) else {
         return Seen::not_applicable(wanted, "no device that is up");
     };
+    if let Err(unread) = &facts.process {
+        return Seen::unknown(wanted, unread);
+    }
     let is_enough = nic.spread || nic.queues >= shards;
     let verdict = if is_enough { Verdict::Ok } else { Verdict::Warn };
     let spread = if nic.spread { " and RPS" } else { "" };
@@ -106,6 +116,9 @@ pub(super) fn nic_numa(facts: &Facts, target: &Target) -> Seen {
     let wanted = "the shards' node";
     if facts.nics.is_empty() {
         return Seen::not_applicable(wanted, "no device that is up");
+    }
+    if let Err(unread) = &facts.process {
+        return Seen::unknown(wanted, unread);
     }
     let cores = target.cores();
     let mut known = false;
