@@ -116,8 +116,7 @@ pub static CHECKS: [Check; 28] = [
          start fails with EADDRINUSE. Reserved ports are never taken.",
         network::reserved_ports),
     check("net.ipv4.tcp_congestion_control",
-        "BBR paces each socket with a timer of its own: a broadcast starts as many timers as there are devices, which \
-         costs more CPU than sending.",
+        "BBR paces each socket with a timer of its own: a broadcast starts as many timers as there are devices.",
         network::congestion_control),
     check("net.netfilter.nf_conntrack_max",
         "Connection tracking keeps an entry of 320 B for each connection, and when its table is full new devices are \
@@ -222,14 +221,11 @@ fn quoted(word: &str) -> String {
 
 /// CPUs as the kernel and taskset write them: `0-3,8`.
 fn cpu_list(cpus: &[usize]) -> String {
-    let mut list = String::new();
-    for run in cpus.chunk_by(|a, b| a + 1 == *b) {
-        let separator = if list.is_empty() { "" } else { "," };
-        let (first, last) = (run[0], run[run.len() - 1]);
-        list +=
-            &if first == last { format!("{separator}{first}") } else { format!("{separator}{first}-{last}") };
-    }
-    list
+    let run = |run: &[usize]| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        _ => run.iter().map(usize::to_string).collect(),
+    };
+    cpus.chunk_by(|a, b| a + 1 == *b).map(run).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

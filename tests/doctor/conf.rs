@@ -46,9 +46,8 @@ fn doctors_commands_set_what_the_file_sets() {
     // A host on which every check of a sysctl has something to mend.
     let bad = settings().keys().fold(Host::recorded("virtual-machine"), |host, key| {
         let text = match *key {
-            "net.ipv4.tcp_mem" => "1 1 1",
             "net.ipv4.tcp_rmem" => "4096 131072 99999999",
-            "net.ipv4.tcp_wmem" => "1 1 1",
+            "net.ipv4.tcp_mem" | "net.ipv4.tcp_wmem" => "1 1 1",
             // Narrow, and around the gateway's ports.
             "net.ipv4.ip_local_port_range" => "7000 7999",
             "net.ipv4.ip_local_reserved_ports" => "",

@@ -1,6 +1,7 @@
 //! `tuning/nic.sh` on a tree that looks like `/`, with an `ethtool` that keeps its number of queues in a file.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -36,8 +37,9 @@ impl Machine {
         for irq in 30..34 {
             let queue = irq - 30;
             let name = format!("eth0-TxRx-{queue}");
-            interrupts += &format!(
-                " {irq}:          9          0          0          0 PCI-MSI {irq}-edge      {name}\n"
+            let _ = writeln!(
+                interrupts,
+                " {irq}:          9          0          0          0 PCI-MSI {irq}-edge      {name}"
             );
             machine.put(&format!("proc/irq/{irq}/smp_affinity_list"), "0-3\n");
             machine.put(&format!("sys/class/net/eth0/queues/rx-{queue}/rps_cpus"), "00\n");

@@ -85,7 +85,7 @@ pub(super) fn cgroup_memory(facts: &Facts, target: &Target) -> Seen {
             _ => Verdict::Ok,
         };
         Seen::new("", bytes(limit), verdict).mend(|| {
-            let property = if file.ends_with(".high") { "MemoryHigh" } else { "MemoryMax" };
+            let property = if file.ends_with("/memory.high") { "MemoryHigh" } else { "MemoryMax" };
             set_in_cgroup(file, property, &busy.to_string(), &busy.to_string())
         })
     })

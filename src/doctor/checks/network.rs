@@ -78,7 +78,7 @@ pub(super) fn local_ports(facts: &Facts, _: &Target) -> Seen {
 
 pub(super) fn reserved_ports(facts: &Facts, target: &Target) -> Seen {
     let config = &target.config;
-    let mut ports = vec![config.server.listen.port(), config.api.listen.port()];
+    let mut ports = [config.server.listen.port(), config.api.listen.port()];
     ports.sort_unstable();
     let names: Vec<String> = ports.iter().map(ToString::to_string).collect();
     let wanted = format!("{} not for others", names.join(", "));

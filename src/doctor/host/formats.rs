@@ -56,7 +56,7 @@ pub(super) fn release(bytes: &[u8]) -> Option<Release> {
     let text = word(bytes)?;
     let mut numbers = text.split(|c: char| !c.is_ascii_digit());
     let version = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
-    Some(Release { version, text })
+    Some(Release { text, version })
 }
 
 /// A list such as `0-3,8` as closed ranges; an empty file is an empty list.
@@ -218,7 +218,10 @@ mod tests {
 
     #[test]
     fn a_cgroups_path_never_climbs_out() {
-        assert_eq!(cgroups(b"0::/a.slice/b.service\n"), Some(vec![("".into(), "/a.slice/b.service".into())]));
+        assert_eq!(
+            cgroups(b"0::/a.slice/b.service\n"),
+            Some(vec![(String::new(), "/a.slice/b.service".into())])
+        );
         assert_eq!(cgroups(b"0::/../../etc\n"), None);
         assert_eq!(cgroups(b"nonsense\n"), None);
     }
