@@ -33,6 +33,8 @@ pub mod api;
 
 pub mod metrics;
 
+pub mod cli;
+
 pub mod config;
 
 pub mod topology;
@@ -42,5 +44,7 @@ pub mod server;
 pub mod supervision;
 
 pub mod log;
+
+pub mod doctor;
 
 pub mod sys;

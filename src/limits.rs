@@ -184,6 +184,17 @@ pub const REDIS_PUBLISH_BYTES: usize = 64;
 /// Least time between two log lines about the same kind of event.
 pub const LOG_QUIET: Duration = Duration::from_secs(10);
 
+/// Bytes that `fanfare doctor` reads of one file. The largest, a process's status, has a few kilobytes on a large machine.
+pub const HOST_FILE_BYTES_MAX: u64 = 64 * 1024;
+/// Entries that it looks at in one directory: network devices, or the queues of one.
+pub const HOST_ENTRIES_MAX: usize = 1024;
+/// CPUs that it believes in: the most that Linux can be built for.
+pub const HOST_CPUS_MAX: usize = 8192;
+/// Cgroups on the way to the root.
+pub const HOST_CGROUP_DEPTH_MAX: usize = 64;
+/// Connections that it asks the host for unless told otherwise: more than an untuned host holds with two shards.
+pub const DOCTOR_CONNECTIONS_DEFAULT: u64 = 100_000;
+
 /// A line of RESP: heads and error texts. Redis' longest are a few hundred bytes.
 pub const RESP_LINE_BYTES_MAX: usize = 4 * 1024;
 /// Elements of a RESP array. A message has four.

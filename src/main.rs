@@ -4,9 +4,9 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
-use fanfare::config::flags::Flags;
+use fanfare::cli::{Arguments, Command};
 use fanfare::config::{Config, print, raw};
+use fanfare::doctor;
 use fanfare::server::error::StartError;
 use fanfare::server::sockets::Sockets;
 use fanfare::server::{self, Outcome};
@@ -25,6 +25,8 @@ const EXIT_OPERATOR: u8 = 78;
 const EXIT_INTERNAL: u8 = 70;
 /// A drain was cut short: clients were not told, and messages on their way may be lost.
 const EXIT_FORCED: u8 = 1;
+/// Doctor found what has to be mended.
+const EXIT_BAD_HOST: u8 = 1;
 
 /// Why the program ends before it serves: a sentence for the operator, and the exit code.
 struct Failure {
@@ -33,22 +35,27 @@ struct Failure {
 }
 
 fn main() -> ExitCode {
-    let flags = match Flags::try_parse() {
-        Ok(flags) => flags,
+    let arguments = match Arguments::read() {
+        Ok(arguments) => arguments,
         Err(answer) => {
             // Help and version are answers too, on standard output.
             let _ = answer.print();
             return if answer.use_stderr() { ExitCode::from(EXIT_OPERATOR) } else { ExitCode::SUCCESS };
         }
     };
-    run(&flags).unwrap_or_else(|failure| {
+    run(&arguments).unwrap_or_else(|failure| {
         eprintln!("fanfare: {}", failure.sentence);
         ExitCode::from(failure.code)
     })
 }
 
-fn run(flags: &Flags) -> Result<ExitCode, Failure> {
+fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let flags = &arguments.flags;
     let loaded = raw::load(flags, std::env::vars_os()).map_err(for_operator)?;
+    match &arguments.command {
+        None => {}
+        Some(Command::Doctor(asked)) => return Ok(answer_doctor(asked, loaded.config)),
+    }
     // Before any thread is pinned: afterwards the answer is the pinned core.
     let cores = affinity::allowed();
     if flags.print_config {
@@ -87,6 +94,12 @@ fn run(flags: &Flags) -> Result<ExitCode, Failure> {
         }),
         Outcome::Died(cause) => Err(internal(cause)),
     }
+}
+
+fn answer_doctor(asked: &doctor::Arguments, config: Config) -> ExitCode {
+    let diagnosis = doctor::diagnose(asked, config);
+    say(&if asked.json { diagnosis.to_json() + "\n" } else { diagnosis.to_string() });
+    if diagnosis.bad == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_BAD_HOST) }
 }
 
 fn for_operator(problem: impl Display) -> Failure {

@@ -44,7 +44,7 @@ const TEXT: [&str; 16] = [
     "env",
 ];
 
-const PURE: [&str; 7] = [
+const PURE: [&str; 11] = [
     "src/wire/",
     "src/batch/",
     "src/formats/",
@@ -52,6 +52,10 @@ const PURE: [&str; 7] = [
     "src/push/",
     "src/topology.rs",
     "src/topology/",
+    "src/doctor/checks.rs",
+    "src/doctor/checks/",
+    "src/doctor/wanted.rs",
+    "src/doctor/table.rs",
 ];
 
 const LOCK_FREE: [&str; 5] = ["src/ingest/", "src/ring/", "src/shard/", "src/dataplane/", "src/connection/"];
