@@ -91,9 +91,9 @@ pub(crate) enum PublisherKind {
     Redis,
 }
 
+/// The server under test: one that runs, or one that is started for the run.
 #[derive(Clone, Debug, Args)]
-#[allow(clippy::struct_excessive_bools)] // flags of a command line
-pub(crate) struct FanoutArgs {
+pub(crate) struct ServerArgs {
     /// WebSocket URL of a running gateway.
     #[arg(long, default_value = "ws://127.0.0.1:7777/connect", conflicts_with = "gateway")]
     pub(crate) url: String,
@@ -115,12 +115,14 @@ pub(crate) struct FanoutArgs {
     /// Cores of the started gateway (and of the floor's sender: the first).
     #[arg(long, value_delimiter = ',', default_value = "0")]
     pub(crate) gateway_core: Vec<usize>,
+}
+
+/// Who publishes what to whom.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LoadArgs {
     /// Connections that stay for the whole run.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
     pub(crate) connections: u32,
-    /// Messages a second.
-    #[arg(long, default_value_t = 50.0)]
-    pub(crate) rate: f64,
     /// Bytes of a message.
     #[arg(long, default_value_t = 100)]
     pub(crate) bytes: usize,
@@ -160,6 +162,20 @@ pub(crate) struct FanoutArgs {
     /// Core of the publisher (default: the first of the receivers).
     #[arg(long)]
     pub(crate) publisher_core: Option<usize>,
+    /// Seconds between two go-push PINGs of a connection; 0 = none.
+    #[arg(long, default_value_t = 20.0)]
+    pub(crate) ping_every: f64,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FanoutArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    /// Messages a second.
+    #[arg(long, default_value_t = 50.0)]
+    pub(crate) rate: f64,
     /// Connections that leave and rejoin each second.
     #[arg(long, default_value_t = 0.0)]
     pub(crate) joins_leaves: f64,
@@ -169,9 +185,6 @@ pub(crate) struct FanoutArgs {
     /// Only connect and hold for the given seconds; report memory.
     #[arg(long)]
     pub(crate) idle: bool,
-    /// Seconds between two go-push PINGs of a connection; 0 = none.
-    #[arg(long, default_value_t = 20.0)]
-    pub(crate) ping_every: f64,
     /// Measure the floor afterwards, at the bytes a send that the gateway turned out to use, and compare.
     #[arg(long)]
     pub(crate) floor: bool,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::args::{FanoutArgs, PublisherKind};
+use crate::args::ServerArgs;
 use crate::http::{Client, Url};
 use crate::sys::process;
 
@@ -53,8 +53,8 @@ pub(crate) struct Sends {
 }
 
 impl Gateway {
-    /// Starts the gateway of the command line, or takes the one that runs.
-    pub(crate) fn from_args(args: &FanoutArgs) -> Result<Self, String> {
+    /// Starts the gateway of the command line, subscribed to this Redis, or takes the one that runs.
+    pub(crate) fn from_args(args: &ServerArgs, redis: Option<&str>) -> Result<Self, String> {
         let Some(path) = &args.gateway else {
             let url = Url::parse(&args.url, "ws")?;
             let api = Url::parse(&args.api, "http")?;
@@ -69,8 +69,8 @@ impl Gateway {
         let (listen, api) = (format!("127.0.0.1:{devices}"), format!("127.0.0.1:{api}"));
         let mut command = Command::new(path);
         command.args(["--listen", &listen, "--api", &api]);
-        if args.publisher == PublisherKind::Redis {
-            command.args(["--redis", &format!("redis://{}", args.redis)]);
+        if let Some(redis) = redis {
+            command.args(["--redis", &format!("redis://{redis}")]);
         }
         command.args(&args.gateway_arg).stdin(Stdio::null());
         match &args.gateway_log {

@@ -11,7 +11,7 @@ use crate::args::{FanoutArgs, FloorArgs};
 use crate::fanout::Report;
 use crate::floor::Floor;
 use crate::histogram::{Percentiles, Recorder};
-use crate::receiver::{Outcome, Plan};
+use crate::receiver::Outcome;
 
 /// Share of its core above which a receiver may have been what limited the run.
 const BUSY_PERCENT: f64 = 90.0;
@@ -77,7 +77,7 @@ pub(crate) fn floor(args: &FloorArgs, floors: &[Floor]) -> Result<(), String> {
 }
 
 /// Shows and writes the results of a fan-out.
-pub(crate) fn fanout(args: &FanoutArgs, plan: &Plan, report: &Report) -> Result<(), String> {
-    table::fanout(args, plan, report);
+pub(crate) fn fanout(args: &FanoutArgs, report: &Report) -> Result<(), String> {
+    table::fanout(args, report);
     json::write(args.machine.json.as_deref(), "fanout", report)
 }

@@ -8,7 +8,6 @@ use crate::args::FanoutArgs;
 use crate::fanout::Report;
 use crate::floor::Floor;
 use crate::histogram::Percentiles;
-use crate::receiver::Plan;
 
 /// 1234567 as 1,234,567.
 #[allow(clippy::cast_sign_loss)] // counts are not negative
@@ -99,7 +98,7 @@ pub(super) fn floor(floors: &[Floor]) {
 }
 
 /// The whole run.
-pub(super) fn fanout(args: &FanoutArgs, plan: &Plan, report: &Report) {
+pub(super) fn fanout(args: &FanoutArgs, report: &Report) {
     row("machine", &json::machine());
     row(
         "connections",
@@ -111,7 +110,7 @@ pub(super) fn fanout(args: &FanoutArgs, plan: &Plan, report: &Report) {
         ),
     );
     if !args.idle {
-        load(args, plan, report);
+        load(args, report);
     }
     let faults = report.faults;
     row(
@@ -158,16 +157,16 @@ pub(super) fn fanout(args: &FanoutArgs, plan: &Plan, report: &Report) {
     }
 }
 
-fn load(args: &FanoutArgs, plan: &Plan, report: &Report) {
+fn load(args: &FanoutArgs, report: &Report) {
     row(
         "published",
         &format!(
             "{} messages of {} B at {}/s, {:?}, ticks of {} ms; {} refused",
             count(report.published as f64),
-            plan.spec.bytes,
+            args.load.bytes,
             args.rate,
-            args.publisher,
-            args.tick_ms,
+            args.load.publisher,
+            args.load.tick_ms,
             count(report.refused as f64)
         ),
     );

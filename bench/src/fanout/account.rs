@@ -1,0 +1,208 @@
+//! From counts to what a run found.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::phases::Load;
+use crate::args::{FanoutArgs, SenderKind};
+use crate::floor::{self, Floor};
+use crate::gateway::Memory;
+use crate::histogram::{Percentiles, Recorder};
+use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN};
+use crate::receiver::{Outcome, Plan};
+use crate::report::Lag;
+use crate::verify::{Faults, Tally};
+
+/// What a run found. All of it goes into the JSON; the table shows the most of it.
+#[derive(Clone, Default, Serialize)]
+pub(crate) struct Report {
+    pub(crate) connections: u64,
+    pub(crate) connect_seconds: f64,
+    pub(crate) connects_per_s: f64,
+    pub(crate) interrupted: bool,
+    /// Messages given to the publisher's target, warm-up included.
+    pub(crate) published: u64,
+    pub(crate) refused: u64,
+    pub(crate) publish_error: Option<String>,
+    pub(crate) publish_lag: Percentiles,
+    pub(crate) publish_answer: Percentiles,
+    /// From the first measured message's time to the last delivery.
+    pub(crate) window_seconds: f64,
+    pub(crate) deliveries: u64,
+    pub(crate) deliveries_per_s: f64,
+    pub(crate) payload_mb_per_s: f64,
+    /// Frames, reads and their quotients count the warm-up too.
+    pub(crate) frames: u64,
+    pub(crate) frames_per_s: f64,
+    pub(crate) messages_per_frame: f64,
+    pub(crate) messages_per_read: f64,
+    pub(crate) latency: Percentiles,
+    pub(crate) time_to_last: Percentiles,
+    pub(crate) faults: Faults,
+    pub(crate) connections_with_gaps: u64,
+    pub(crate) first_malformed: Option<String>,
+    pub(crate) other_frames: u64,
+    pub(crate) pings_answered: u64,
+    /// Connections that the server ended, by Close code or what came instead.
+    pub(crate) closed_by_server: BTreeMap<String, u64>,
+    pub(crate) rejoined: u64,
+    pub(crate) rejoins_failed: u64,
+    pub(crate) stalled: Option<Stalled>,
+    pub(crate) gateway: Option<GatewayUse>,
+    pub(crate) bytes_per_send: f64,
+    /// Where `bytes_per_send` comes from: the gateway's metrics, or the receivers' reads.
+    pub(crate) bytes_per_send_from: &'static str,
+    pub(crate) memory: Option<MemoryUse>,
+    pub(crate) receivers: Lag,
+    pub(crate) floor: Option<Floor>,
+    /// The distributions behind the percentiles.
+    #[serde(skip)]
+    pub(crate) recorders: Recorders,
+}
+
+/// Whole distributions, microseconds.
+#[derive(Clone, Default)]
+pub(crate) struct Recorders {
+    pub(crate) publish_lag: Recorder,
+    pub(crate) publish_answer: Recorder,
+    pub(crate) latency: Recorder,
+    pub(crate) time_to_last: Recorder,
+}
+
+/// What became of the connections that did not read.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Stalled {
+    pub(crate) connections: u64,
+    /// By Close code or what came instead; what is missing was still open.
+    pub(crate) closed: BTreeMap<String, u64>,
+    /// Messages that they found when they read again.
+    pub(crate) messages: u64,
+    pub(crate) faults: Faults,
+}
+
+/// The gateway's CPU time in the measured window.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct GatewayUse {
+    pub(crate) user_seconds: f64,
+    pub(crate) system_seconds: f64,
+    /// Of the window's wall time.
+    pub(crate) cpu_percent: f64,
+    pub(crate) sends: Option<f64>,
+    pub(crate) user_ns_per_send: Option<f64>,
+    pub(crate) system_ns_per_send: Option<f64>,
+}
+
+/// The gateway's memory, bytes.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct MemoryUse {
+    pub(crate) before: Memory,
+    pub(crate) connected: Memory,
+    pub(crate) after_load: Memory,
+    pub(crate) after_leave: Memory,
+    pub(crate) anonymous_per_connection: f64,
+}
+
+fn by_name(tally: &Tally) -> BTreeMap<String, u64> {
+    tally.closed.iter().map(|(how, count)| (how.to_string(), *count)).collect()
+}
+
+/// Turns counts into a report.
+pub(super) fn account(
+    args: &FanoutArgs,
+    plan: &Plan,
+    report: &mut Report,
+    load: Option<Load>,
+    outcomes: &[Outcome],
+) {
+    let (mut tally, mut stalled) = (Tally::default(), Tally::default());
+    for outcome in outcomes {
+        tally.merge(&outcome.tally);
+        stalled.merge(&outcome.stalled);
+        report.connections_with_gaps += outcome.connections_with_gaps;
+        report.rejoined += outcome.rejoined;
+        report.rejoins_failed += outcome.rejoins_failed;
+    }
+    report.receivers = Lag::of(outcomes);
+    report.faults = tally.faults;
+    report.first_malformed.clone_from(&tally.first_malformed);
+    report.other_frames = tally.other_frames;
+    report.pings_answered = tally.pings;
+    report.closed_by_server = by_name(&tally);
+    if args.stalled > 0 {
+        report.stalled = Some(Stalled {
+            connections: u64::from(args.stalled),
+            closed: by_name(&stalled),
+            messages: stalled.messages,
+            faults: stalled.faults,
+        });
+    }
+    let Some(load) = load else { return };
+    report.published = load.published.messages;
+    report.refused = load.published.refused;
+    report.publish_error.clone_from(&load.published.error);
+    report.publish_lag = load.published.lag.percentiles();
+    report.publish_answer = load.published.answers.percentiles();
+
+    let mut to_last = Recorder::default();
+    let mut end_us = 0;
+    for sequence in plan.measure_from..load.published.messages {
+        let last = tally.last_us.get(sequence as usize).copied().map_or(0, u64::from);
+        if last > 0 {
+            to_last.record(last.saturating_sub(plan.spec.intended_us(sequence)));
+            end_us = end_us.max(last);
+        }
+    }
+    let window_us = end_us.saturating_sub(plan.spec.intended_us(plan.measure_from));
+    report.window_seconds = window_us as f64 / 1e6;
+    let per_s = |n: f64| if window_us == 0 { 0.0 } else { n / report.window_seconds };
+    report.deliveries = tally.measured;
+    report.deliveries_per_s = per_s(tally.measured as f64);
+    report.payload_mb_per_s = per_s((tally.measured * plan.spec.bytes as u64) as f64 / 1e6);
+    report.frames = tally.frames;
+    report.messages_per_frame = tally.messages as f64 / tally.frames.max(1) as f64;
+    report.frames_per_s = report.deliveries_per_s / report.messages_per_frame.max(f64::MIN_POSITIVE);
+    report.messages_per_read = tally.messages as f64 / tally.reads.max(1) as f64;
+    report.latency = tally.latency.percentiles();
+    report.time_to_last = to_last.percentiles();
+    report.recorders = Recorders {
+        publish_lag: load.published.lag,
+        publish_answer: load.published.answers,
+        latency: tally.latency,
+        time_to_last: to_last,
+    };
+    report.bytes_per_send = tally.bytes as f64 / tally.reads.max(1) as f64;
+    report.bytes_per_send_from = "receivers' reads";
+    if let Some(sends) = load.sends {
+        report.bytes_per_send = sends.bytes / sends.sends;
+        report.bytes_per_send_from = "gateway's metrics";
+    }
+    report.gateway = load.cpu.map(|cpu| {
+        let sends = load.sends.map(|sends| sends.sends);
+        let per_send = |time: Duration| sends.map(|sends| time.as_nanos() as f64 / sends);
+        GatewayUse {
+            user_seconds: cpu.user.as_secs_f64(),
+            system_seconds: cpu.system.as_secs_f64(),
+            cpu_percent: (cpu.user + cpu.system).as_secs_f64() / load.wall.as_secs_f64() * 100.0,
+            sends,
+            user_ns_per_send: per_send(cpu.user),
+            system_ns_per_send: per_send(cpu.system),
+        }
+    });
+}
+
+#[allow(clippy::cast_sign_loss)] // bytes are not negative
+pub(super) fn measure_floor(args: &FanoutArgs, report: &Report) -> Result<Floor, String> {
+    floor::measure(&floor::Spec {
+        sockets: (args.load.connections as usize).min(15_000),
+        bytes: (report.bytes_per_send.round() as usize).clamp(MESSAGE_BYTES_MIN, MESSAGE_BYTES_MAX),
+        items: None,
+        seconds: 2.0,
+        rate: 5.0,
+        sender: SenderKind::Send,
+        sender_core: args.server.gateway_core[0],
+        receiver_cores: args.machine.receiver_core.clone(),
+        congestion: args.machine.congestion.clone(),
+    })
+}

@@ -1,0 +1,86 @@
+//! From the command line to what receivers and publisher do.
+
+use std::time::Duration;
+
+use crate::args::{FanoutArgs, FormatKind, PublisherKind};
+use crate::gateway::Gateway;
+use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
+use crate::publisher::{HttpTarget, RedisTarget, Target};
+use crate::receiver::Plan;
+use crate::receiver::connection::upgrade_request;
+use crate::verify::{Framing, client_frame, opcode};
+
+/// A whole run; receipts are kept in 32 bits of microseconds.
+const RUN_SECONDS_MAX: f64 = 4_000.0;
+
+pub(super) fn check(args: &FanoutArgs) -> Result<(), String> {
+    if !(MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX).contains(&args.load.bytes) {
+        return Err(format!(
+            "--bytes {}: a message has {MESSAGE_BYTES_MIN} to {MESSAGE_BYTES_MAX}",
+            args.load.bytes
+        ));
+    }
+    let total = args.load.seconds + args.load.warmup;
+    if args.rate <= 0.0 || args.load.seconds <= 0.0 || args.load.warmup < 0.0 || args.load.drain <= 0.0 {
+        return Err("--rate, --seconds and --drain must be above zero, --warmup not below".into());
+    }
+    if total > RUN_SECONDS_MAX || total * args.rate > SEQUENCE_MAX as f64 / 10.0 {
+        return Err(format!(
+            "a run has at most {RUN_SECONDS_MAX} seconds and {} messages",
+            SEQUENCE_MAX / 10
+        ));
+    }
+    if args.joins_leaves < 0.0 || args.load.ping_every < 0.0 {
+        return Err("--joins-leaves and --ping-every cannot be below zero".into());
+    }
+    Ok(())
+}
+
+#[allow(clippy::cast_sign_loss)] // checked: no operand is negative
+pub(super) fn plan(args: &FanoutArgs, gateway: &Gateway) -> Plan {
+    let path = args.load.path.clone().unwrap_or_else(|| match args.load.format {
+        FormatKind::GoPush => {
+            let path = if gateway.url.path.is_empty() { "/connect" } else { &gateway.url.path };
+            let separator = if path.contains('?') { '&' } else { '?' };
+            format!("{path}{separator}join={}", args.load.topic)
+        }
+        FormatKind::Raw => format!("/topics/{}", args.load.topic),
+    });
+    let count = ((args.rate * (args.load.seconds + args.load.warmup)).round() as u64).max(1);
+    Plan {
+        target: gateway.url.address,
+        upgrade: Some(upgrade_request(&gateway.url.authority, &path)),
+        hello: args.load.hello.as_ref().map(|text| client_frame(opcode::TEXT, text.as_bytes())),
+        framing: match args.load.format {
+            FormatKind::GoPush => Framing::GoPush,
+            FormatKind::Raw => Framing::Raw,
+        },
+        spec: MessageSpec::new(args.load.bytes, 1e6 / args.rate, count),
+        measure_from: (args.rate * args.load.warmup).round() as u64,
+        congestion: args.machine.congestion.clone(),
+        ping_every: (args.load.ping_every > 0.0 && args.load.format == FormatKind::GoPush)
+            .then(|| Duration::from_secs_f64(args.load.ping_every)),
+        staying: args.load.connections as usize,
+        // Each rejoins about every two seconds: long enough to receive, and a set that others are measured beside.
+        churning: (args.joins_leaves * 2.0).ceil() as usize,
+        churn_per_s: args.joins_leaves,
+        stalled: args.stalled as usize,
+        cores: args.machine.receiver_core.clone(),
+    }
+}
+
+/// Address of Redis, when messages come from there.
+pub(super) fn redis(args: &FanoutArgs) -> Option<&str> {
+    (args.load.publisher == PublisherKind::Redis).then_some(args.load.redis.as_str())
+}
+
+pub(super) fn target(args: &FanoutArgs, gateway: &Gateway) -> Result<Target, String> {
+    Ok(match args.load.publisher {
+        PublisherKind::Http => Target::Http(HttpTarget::new(&gateway.api, &args.load.topic)),
+        PublisherKind::Redis => {
+            let channel = args.load.redis_channel.clone();
+            let channel = channel.unwrap_or_else(|| format!("fanfare:topic:{}", args.load.topic));
+            Target::Redis(RedisTarget::connect(&args.load.redis, &channel)?)
+        }
+    })
+}
