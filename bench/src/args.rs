@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::server::ServerKind;
+
 /// Load tool for fanfare and other WebSocket push gateways.
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -89,6 +91,10 @@ pub(crate) enum PublisherKind {
     Http,
     /// PUBLISH, pipelined.
     Redis,
+    /// POST of a JSON array to the API's URL, one keep-alive connection.
+    Array,
+    /// POST of each message to the API's URL, pipelined.
+    Each,
 }
 
 /// The server under test: one that runs, or one that is started for the run.
@@ -115,6 +121,12 @@ pub(crate) struct ServerArgs {
     /// Cores of the started gateway (and of the floor's sender: the first).
     #[arg(long, value_delimiter = ',', default_value = "0")]
     pub(crate) gateway_core: Vec<usize>,
+    /// What the started server is.
+    #[arg(skip)]
+    pub(crate) kind: ServerKind,
+    /// Connections that the started server must have room for.
+    #[arg(skip)]
+    pub(crate) room: u32,
 }
 
 /// Who publishes what to whom.
@@ -150,6 +162,9 @@ pub(crate) struct LoadArgs {
     /// How messages are published.
     #[arg(long, value_enum, default_value = "http")]
     pub(crate) publisher: PublisherKind,
+    /// Path and query to publish to with the publishers array and each, instead of the API URL's.
+    #[arg(long)]
+    pub(crate) publish_path: Option<String>,
     /// Address of Redis.
     #[arg(long, default_value = "127.0.0.1:6379")]
     pub(crate) redis: String,

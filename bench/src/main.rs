@@ -14,6 +14,7 @@ mod publisher;
 mod receiver;
 mod report;
 mod results;
+mod server;
 mod sys;
 mod verify;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::args::{FanoutArgs, FormatKind, PublisherKind};
 use crate::gateway::Gateway;
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
-use crate::publisher::{HttpTarget, RedisTarget, Target};
+use crate::publisher::{ArrayTarget, EachTarget, HttpTarget, RedisTarget, Target};
 use crate::receiver::Plan;
 use crate::receiver::connection::upgrade_request;
 use crate::verify::{Framing, client_frame, opcode};
@@ -75,6 +75,13 @@ pub(super) fn redis(args: &FanoutArgs) -> Option<&str> {
 }
 
 pub(super) fn target(args: &FanoutArgs, gateway: &Gateway) -> Result<Target, String> {
+    let publish = || {
+        let mut url = gateway.api.clone();
+        if let Some(path) = &args.load.publish_path {
+            url.path.clone_from(path);
+        }
+        url
+    };
     Ok(match args.load.publisher {
         PublisherKind::Http => Target::Http(HttpTarget::new(&gateway.api, &args.load.topic)),
         PublisherKind::Redis => {
@@ -82,5 +89,7 @@ pub(super) fn target(args: &FanoutArgs, gateway: &Gateway) -> Result<Target, Str
             let channel = channel.unwrap_or_else(|| format!("fanfare:topic:{}", args.load.topic));
             Target::Redis(RedisTarget::connect(&args.load.redis, &channel)?)
         }
+        PublisherKind::Array => Target::Array(ArrayTarget::new(&publish())),
+        PublisherKind::Each => Target::Each(EachTarget::connect(&publish())?),
     })
 }

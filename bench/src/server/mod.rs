@@ -40,7 +40,7 @@ pub(crate) struct Manner {
     /// How backends publish.
     pub(crate) publisher: PublisherKind,
     /// Where they do, behind the API's authority.
-    pub(crate) publish_path: String,
+    pub(crate) publish_path: Option<String>,
 }
 
 /// What has to be started, and where it will be.
@@ -73,14 +73,14 @@ impl ServerKind {
     /// How it is talked to. Only fanfare has a choice of formats; the peers send each message as one text frame.
     pub(crate) fn manner(self, topic: &str, format: FormatKind) -> Manner {
         let (format, path, publisher, publish_path) = match self {
-            Self::Fanfare => (format, None, PublisherKind::Http, String::new()),
+            Self::Fanfare => (format, None, PublisherKind::Http, None),
             Self::Nchan => {
                 let path = format!("/devices?id={topic}");
-                (FormatKind::Raw, Some(path), PublisherKind::Each, format!("/publish?id={topic}"))
+                (FormatKind::Raw, Some(path), PublisherKind::Each, Some(format!("/publish?id={topic}")))
             }
             Self::TokioBroadcast => {
                 let path = format!("/topics/{topic}");
-                (FormatKind::Raw, Some(path), PublisherKind::Array, format!("/publish?topic={topic}"))
+                (FormatKind::Raw, Some(path), PublisherKind::Array, Some(format!("/publish?topic={topic}")))
             }
         };
         Manner { format, path, publisher, publish_path }
@@ -90,7 +90,10 @@ impl ServerKind {
     /// with the remedy when it, or what it needs, is not there.
     pub(crate) fn find(self, named: Option<&Path>) -> Result<PathBuf, String> {
         let beside = |name: &str| {
-            std::env::current_exe().ok().and_then(|own| own.parent().map(|dir| dir.join(name))).unwrap_or_default()
+            std::env::current_exe()
+                .ok()
+                .and_then(|own| own.parent().map(|dir| dir.join(name)))
+                .unwrap_or_default()
         };
         let (program, remedy) = match self {
             Self::Fanfare => (beside("fanfare"), "cargo build --release --bin fanfare".to_owned()),

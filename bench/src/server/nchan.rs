@@ -36,7 +36,8 @@ pub(super) struct Settings<'a> {
 
 /// nginx, when the module is there too.
 pub(super) fn find(named: Option<&Path>) -> Result<PathBuf, String> {
-    let program = named.map_or_else(|| first_of(&PROGRAMS), |path| path.is_file().then(|| path.to_path_buf()));
+    let program =
+        named.map_or_else(|| first_of(&PROGRAMS), |path| path.is_file().then(|| path.to_path_buf()));
     let program = program.ok_or_else(|| match named {
         Some(path) => format!("there is no nginx at {}: {REMEDY}", path.display()),
         None => format!("nchan needs nginx, which is not installed: {REMEDY}"),
