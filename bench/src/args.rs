@@ -23,7 +23,7 @@ pub(crate) enum Command {
 }
 
 /// What both runs share.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Machine {
     /// Cores of the receivers, one thread each at least.
     #[arg(long, value_delimiter = ',', default_value = "1")]
@@ -31,10 +31,19 @@ pub(crate) struct Machine {
     /// Congestion control of this tool's sockets (default: the system's, which a gateway inherits too).
     #[arg(long)]
     pub(crate) congestion: Option<String>,
-    /// Write everything that was measured to this file.
+    /// What the run is called, in the results and in the names of their files (default: the subcommand).
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Directory of the results, DATE-NAME.json and DATE-NAME.html (default: results; none when --json is given).
+    #[arg(long, value_name = "DIR", conflicts_with = "no_results")]
+    pub(crate) results: Option<PathBuf>,
+    /// Keep no results, only print them.
+    #[arg(long)]
+    pub(crate) no_results: bool,
+    /// Write the results to this JSON file; "-" is standard output, without the table.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Print only the result.
+    /// Show no progress.
     #[arg(long)]
     pub(crate) quiet: bool,
 }

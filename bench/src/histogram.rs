@@ -3,6 +3,8 @@
 //! 128 steps per power of two: a value is off by at most 0.8 %. `hdrhistogram` answers the questions; its own
 //! recording checks bounds and keeps totals, which ten million deliveries a second would feel.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +92,69 @@ impl Recorder {
     }
 }
 
+/// Buckets of a [`Coarse`] in one of a recorder's powers of two: eight, so that a value is off by at most 12 %.
+const COARSE_STEPS: usize = STEPS / COARSE_WIDTH;
+const COARSE_WIDTH: usize = 16;
+
+/// A recorder's counts as its thread shows them to others while it still records: coarse, and some milliseconds old.
+#[derive(Debug)]
+pub(crate) struct Live {
+    counts: [AtomicU64; OCTAVES * COARSE_STEPS],
+}
+
+/// Counts by value, read from one or more [`Live`].
+#[derive(Clone, Debug)]
+pub(crate) struct Coarse {
+    counts: Vec<u64>,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { counts: [const { AtomicU64::new(0) }; OCTAVES * COARSE_STEPS] }
+    }
+}
+
+impl Live {
+    /// Shows the counts of now. About a microsecond: meant for a few times a second, not for each value.
+    pub(crate) fn publish(&self, recorder: &Recorder) {
+        for (mine, theirs) in self.counts.iter().zip(recorder.counts.chunks_exact(COARSE_WIDTH)) {
+            mine.store(theirs.iter().sum(), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Coarse {
+    /// All of them together.
+    pub(crate) fn read<'a>(all: impl Iterator<Item = &'a Live>) -> Self {
+        let mut counts = vec![0; OCTAVES * COARSE_STEPS];
+        for live in all {
+            for (mine, theirs) in counts.iter_mut().zip(&live.counts) {
+                *mine += theirs.load(Ordering::Relaxed);
+            }
+        }
+        Self { counts }
+    }
+
+    /// What came after an earlier reading.
+    pub(crate) fn since(&self, earlier: Option<&Self>) -> Self {
+        let Some(earlier) = earlier else { return self.clone() };
+        let counts = self.counts.iter().zip(&earlier.counts);
+        Self { counts: counts.map(|(is, was)| is.saturating_sub(*was)).collect() }
+    }
+
+    /// The middle of the bucket that the quantile falls into, in milliseconds; `None` when nothing was recorded.
+    pub(crate) fn quantile_ms(&self, quantile: f64) -> Option<f64> {
+        let total: u64 = self.counts.iter().sum();
+        let (mut seen, share) = (0, quantile * total as f64);
+        let at = self.counts.iter().position(|count| {
+            seen += count;
+            *count > 0 && seen as f64 >= share
+        })?;
+        let ((low, _), (last, width)) = (range(at * COARSE_WIDTH), range((at + 1) * COARSE_WIDTH - 1));
+        Some((low + last + width) as f64 / 2000.0)
+    }
+}
+
 /// What a report says about a distribution. Milliseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Percentiles {
@@ -134,6 +199,24 @@ mod tests {
             assert!((is - should).abs() / should < 0.01, "{is} instead of {should}");
         }
         assert!((found.max_ms - 100.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn what_a_thread_shows_while_it_records_is_near_what_it_has_recorded() {
+        let (mut recorder, live) = (Recorder::default(), Live::default());
+        assert!(Coarse::read([&live].into_iter()).quantile_ms(0.5).is_none());
+        (1..=100_000).for_each(|value| recorder.record(value));
+        live.publish(&recorder);
+        let early = Coarse::read([&live].into_iter());
+        for (quantile, should) in [(0.5, 50.0), (0.9, 90.0), (0.99, 99.0), (1.0, 100.0)] {
+            let is = early.quantile_ms(quantile).unwrap();
+            assert!((is - should).abs() / should < 0.07, "{is} instead of {should}");
+        }
+        (0..10).for_each(|_| recorder.record(3_000_000));
+        live.publish(&recorder);
+        let late = Coarse::read([&live].into_iter());
+        assert!(late.quantile_ms(0.5).unwrap() < 60.0);
+        assert!(late.since(Some(&early)).quantile_ms(0.5).unwrap() > 2_800.0, "only what is new counts");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod gateway;
 mod histogram;
 mod http;
 mod message;
+mod progress;
 mod publisher;
 mod receiver;
 mod report;
@@ -29,6 +30,7 @@ const EXIT_FAULTS: u8 = 1;
 
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
+    results::environment::begin();
     sys::process::note_interrupts();
     let result = match &cli.command {
         args::Command::Floor(args) => floor::run(args),

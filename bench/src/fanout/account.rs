@@ -11,12 +11,14 @@ use crate::floor::{self, Floor};
 use crate::gateway::Memory;
 use crate::histogram::{Percentiles, Recorder};
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN};
+use crate::progress::Progress;
 use crate::receiver::{Outcome, Plan};
 use crate::report::Lag;
+use crate::results::{Distribution, Series};
 use crate::verify::{Faults, Tally};
 
 /// What a run found. All of it goes into the JSON; the table shows the most of it.
-#[derive(Clone, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Report {
     pub(crate) connections: u64,
     pub(crate) connect_seconds: f64,
@@ -57,18 +59,12 @@ pub(crate) struct Report {
     pub(crate) memory: Option<MemoryUse>,
     pub(crate) receivers: Lag,
     pub(crate) floor: Option<Floor>,
-    /// The distributions behind the percentiles.
+    /// The distributions of which the percentiles above are, whole.
     #[serde(skip)]
-    pub(crate) recorders: Recorders,
-}
-
-/// Whole distributions, microseconds.
-#[derive(Clone, Default)]
-pub(crate) struct Recorders {
-    pub(crate) publish_lag: Recorder,
-    pub(crate) publish_answer: Recorder,
-    pub(crate) latency: Recorder,
-    pub(crate) time_to_last: Recorder,
+    pub(crate) distributions: Vec<Distribution>,
+    /// How the run went over time.
+    #[serde(skip)]
+    pub(crate) series: Vec<Series>,
 }
 
 /// What became of the connections that did not read.
@@ -166,12 +162,12 @@ pub(super) fn account(
     report.messages_per_read = tally.messages as f64 / tally.reads.max(1) as f64;
     report.latency = tally.latency.percentiles();
     report.time_to_last = to_last.percentiles();
-    report.recorders = Recorders {
-        publish_lag: load.published.lag,
-        publish_answer: load.published.answers,
-        latency: tally.latency,
-        time_to_last: to_last,
-    };
+    report.distributions = vec![
+        Distribution::of("latency", &tally.latency),
+        Distribution::of("to last device", &to_last),
+        Distribution::of("publisher lag", &load.published.lag),
+        Distribution::of("publish answer", &load.published.answers),
+    ];
     report.bytes_per_send = tally.bytes as f64 / tally.reads.max(1) as f64;
     report.bytes_per_send_from = "receivers' reads";
     if let Some(sends) = load.sends {
@@ -193,8 +189,12 @@ pub(super) fn account(
 }
 
 #[allow(clippy::cast_sign_loss)] // bytes are not negative
-pub(super) fn measure_floor(args: &FanoutArgs, report: &Report) -> Result<Floor, String> {
-    floor::measure(&floor::Spec {
+pub(super) fn measure_floor(
+    args: &FanoutArgs,
+    report: &Report,
+    progress: &Progress,
+) -> Result<Floor, String> {
+    let spec = floor::Spec {
         sockets: (args.load.connections as usize).min(15_000),
         bytes: (report.bytes_per_send.round() as usize).clamp(MESSAGE_BYTES_MIN, MESSAGE_BYTES_MAX),
         items: None,
@@ -204,5 +204,6 @@ pub(super) fn measure_floor(args: &FanoutArgs, report: &Report) -> Result<Floor,
         sender_core: args.server.gateway_core[0],
         receiver_cores: args.machine.receiver_core.clone(),
         congestion: args.machine.congestion.clone(),
-    })
+    };
+    floor::measure_showing(&spec, progress)
 }

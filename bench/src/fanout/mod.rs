@@ -5,12 +5,15 @@
 mod account;
 mod phases;
 mod plan;
+mod watch;
 
 use std::time::Instant;
 
+use self::watch::Watch;
 use crate::args::FanoutArgs;
 use crate::clock::Clock;
 use crate::gateway::Gateway;
+use crate::progress::{Goal, Progress};
 use crate::receiver::{Phase, Receivers};
 use crate::report;
 use crate::sys::process;
@@ -20,7 +23,7 @@ pub(crate) use account::{MemoryUse, Report};
 
 /// The subcommand; false when something that must be zero is not.
 pub(crate) fn run(args: &FanoutArgs) -> Result<bool, String> {
-    let found = measure(args)?;
+    let found = measure(args, Progress::new(&args.machine))?;
     report::fanout(args, &found)?;
     // A run that delivered nothing has verified nothing.
     let delivered = args.idle || found.deliveries > 0;
@@ -28,10 +31,11 @@ pub(crate) fn run(args: &FanoutArgs) -> Result<bool, String> {
 }
 
 /// A whole run, from the first connect to the last leave; prints no result.
-pub(crate) fn measure(args: &FanoutArgs) -> Result<Report, String> {
+pub(crate) fn measure(args: &FanoutArgs, progress: Progress) -> Result<Report, String> {
     plan::check(args)?;
     let mut gateway = Gateway::from_args(&args.server, plan::redis(args))?;
     let before = gateway.memory();
+    let mut watch = Watch::new(progress);
     let clock = Clock::new();
     let refusals = Refusals::default();
     let plan = plan::plan(args, &gateway);
@@ -39,7 +43,7 @@ pub(crate) fn measure(args: &FanoutArgs) -> Result<Report, String> {
     let receivers = Receivers::start(&plan, clock.clone(), refusals.clone())?;
 
     let begin = Instant::now();
-    let receivers = match phases::wait_connected(args, receivers) {
+    let receivers = match phases::wait_connected(receivers, &gateway, &mut watch) {
         Err(why) => return Err(gateway.died().unwrap_or(why)),
         Ok(receivers) => receivers,
     };
@@ -54,10 +58,10 @@ pub(crate) fn measure(args: &FanoutArgs) -> Result<Report, String> {
         ..Report::default()
     };
     let load = if args.idle {
-        phases::hold(args, &receivers, &clock);
+        phases::hold(args, &receivers, &gateway, &clock, &mut watch);
         None
     } else {
-        Some(phases::publish(args, &plan, target, &receivers, &gateway, &clock, &refusals)?)
+        Some(phases::publish(args, &plan, target, &receivers, &gateway, &clock, &refusals, &mut watch)?)
     };
     let after_load = gateway.memory();
     if args.stalled > 0 {
@@ -69,7 +73,12 @@ pub(crate) fn measure(args: &FanoutArgs) -> Result<Report, String> {
     if let Some(why) = gateway.died() {
         return Err(why);
     }
-    phases::wait(phases::AFTER_LEAVE, || false);
+    watch.progress.stage("everybody has left", Goal::Time(phases::AFTER_LEAVE));
+    phases::wait(phases::AFTER_LEAVE, || {
+        watch.left(&gateway);
+        false
+    });
+    report.series = watch.sampler.series();
     if let (Some(before), Some(connected), Some(after_load), Some(after_leave)) =
         (before, connected, after_load, gateway.memory())
     {
@@ -81,7 +90,7 @@ pub(crate) fn measure(args: &FanoutArgs) -> Result<Report, String> {
     account::account(args, &plan, &mut report, load, &outcomes);
     drop(gateway);
     if args.floor && !args.idle && !process::interrupted() {
-        report.floor = Some(account::measure_floor(args, &report)?);
+        report.floor = Some(account::measure_floor(args, &report, &watch.progress)?);
     }
     Ok(report)
 }

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::watch::Watch;
 use crate::args::FanoutArgs;
 use crate::clock::Clock;
 use crate::gateway::{Cpu, Gateway, Sends};
+use crate::progress::Goal;
 use crate::publisher::{Published, Publisher, Schedule, Target};
 use crate::receiver::{Phase, Plan, Receivers};
 use crate::sys::process;
@@ -32,8 +34,13 @@ pub(super) fn wait(at_most: Duration, mut done: impl FnMut() -> bool) -> bool {
     true
 }
 
-pub(super) fn wait_connected(args: &FanoutArgs, receivers: Receivers) -> Result<Receivers, String> {
-    let (mut open, mut since, mut said) = (0, Instant::now(), Instant::now());
+pub(super) fn wait_connected(
+    receivers: Receivers,
+    gateway: &Gateway,
+    watch: &mut Watch,
+) -> Result<Receivers, String> {
+    let (mut open, mut since) = (0, Instant::now());
+    watch.progress.stage("connecting", Goal::Count(receivers.total()));
     while receivers.open() < receivers.total() {
         if receivers.failed() || process::interrupted() || since.elapsed() > CONNECT_STALL_MAX {
             let stuck = format!("only {} of {} connections were opened", receivers.open(), receivers.total());
@@ -42,19 +49,27 @@ pub(super) fn wait_connected(args: &FanoutArgs, receivers: Receivers) -> Result<
         if receivers.open() != open {
             (open, since) = (receivers.open(), Instant::now());
         }
-        if !args.machine.quiet && said.elapsed() > Duration::from_secs(2) {
-            said = Instant::now();
-            eprintln!("connecting: {open} of {}", receivers.total());
-        }
+        watch.look(open, &receivers, gateway);
         std::thread::sleep(LOOK);
     }
     Ok(receivers)
 }
 
-pub(super) fn hold(args: &FanoutArgs, receivers: &Receivers, clock: &Clock) {
+pub(super) fn hold(
+    args: &FanoutArgs,
+    receivers: &Receivers,
+    gateway: &Gateway,
+    clock: &Clock,
+    watch: &mut Watch,
+) {
     clock.set_base_in(Duration::ZERO);
     receivers.enter(Phase::Measure);
-    wait(Duration::from_secs_f64(args.load.seconds), || receivers.open() == 0);
+    let time = Duration::from_secs_f64(args.load.seconds);
+    watch.progress.stage("holding", Goal::Time(time));
+    wait(time, || {
+        watch.look(0, receivers, gateway);
+        receivers.open() == 0
+    });
     receivers.enter(Phase::Measured);
     std::thread::sleep(3 * LOOK);
 }
@@ -67,6 +82,7 @@ pub(super) struct Load {
     pub(super) wall: Duration,
 }
 
+#[allow(clippy::too_many_arguments)] // the parts of one run, each of its own kind
 pub(super) fn publish(
     args: &FanoutArgs,
     plan: &Plan,
@@ -75,6 +91,7 @@ pub(super) fn publish(
     gateway: &Gateway,
     clock: &Clock,
     refusals: &Refusals,
+    watch: &mut Watch,
 ) -> Result<Load, String> {
     let schedule = Schedule {
         spec: plan.spec,
@@ -84,16 +101,16 @@ pub(super) fn publish(
     };
     clock.set_base_in(Duration::from_millis(50));
     let publisher = Publisher::start(target, schedule, clock.clone(), refusals.clone())?;
-    wait(Duration::from_secs_f64(args.load.warmup + 0.05), || publisher.done());
+    watch.progress.stage("publishing", Goal::Count(plan.spec.count));
+    wait(Duration::from_secs_f64(args.load.warmup + 0.05), || {
+        watch.look(publisher.sent(), receivers, gateway);
+        publisher.done()
+    });
     let before = (gateway.cpu(), gateway.sends());
     let begin = Instant::now();
     receivers.enter(Phase::Measure);
-    let mut said = Instant::now();
     while !publisher.done() && !process::interrupted() && !receivers.failed() {
-        if !args.machine.quiet && said.elapsed() > Duration::from_secs(2) {
-            said = Instant::now();
-            eprintln!("published {} of {}", publisher.sent(), plan.spec.count);
-        }
+        watch.look(publisher.sent(), receivers, gateway);
         std::thread::sleep(LOOK);
     }
     let outcome = publisher.stop()?;
@@ -108,6 +125,7 @@ pub(super) fn publish(
         if receivers.messages() != messages {
             (messages, since) = (receivers.messages(), Instant::now());
         }
+        watch.look(outcome.messages, receivers, gateway);
         std::thread::sleep(LOOK);
     }
     let after = (gateway.cpu(), gateway.sends());

@@ -17,8 +17,10 @@ use crate::args::{FloorArgs, SenderKind};
 use crate::clock::Clock;
 use crate::histogram::{Percentiles, Recorder};
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
+use crate::progress::{Goal, Progress};
 use crate::receiver::{Phase, Plan, Receivers, pin};
 use crate::report::{self, Lag};
+use crate::results::Distribution;
 use crate::sys::process;
 use crate::verify::{Framing, Refusals, Tally};
 
@@ -26,6 +28,8 @@ use sender::Sender;
 
 /// Everything that was sent arrives within it, or the run is broken.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(20);
+/// Bound of what is shown as the time that a measurement takes.
+const MEASURES_AT_MOST_S: f64 = 1e6;
 /// Connections that wait to be accepted; the kernel cuts it at net.core.somaxconn.
 const BACKLOG: i32 = 16 * 1024;
 
@@ -92,16 +96,20 @@ pub(crate) struct Floor {
     pub(crate) sender_ns_per_send: f64,
     /// The receivers, back to back.
     pub(crate) receivers: Lag,
+    /// The four distributions above, whole.
+    #[serde(skip)]
+    pub(crate) distributions: Vec<Distribution>,
 }
 
 /// The subcommand.
 pub(crate) fn run(args: &FloorArgs) -> Result<bool, String> {
+    let progress = Progress::new(&args.machine);
     let mut floors = Vec::new();
     for bytes in &args.bytes {
         if process::interrupted() {
             break;
         }
-        let floor = measure(&Spec {
+        let spec = Spec {
             sockets: args.sockets as usize,
             bytes: *bytes,
             items: args.frames.then_some(u64::from(args.items)),
@@ -111,15 +119,21 @@ pub(crate) fn run(args: &FloorArgs) -> Result<bool, String> {
             sender_core: args.sender_core,
             receiver_cores: args.machine.receiver_core.clone(),
             congestion: args.machine.congestion.clone(),
-        })?;
-        floors.push(floor);
+        };
+        floors.push(measure_showing(&spec, &progress)?);
     }
+    progress.clear();
     report::floor(args, &floors)?;
     Ok(true)
 }
 
 /// Measures in threads of its own, with file tables of their own.
 pub(crate) fn measure(spec: &Spec) -> Result<Floor, String> {
+    measure_showing(spec, &Progress::silent())
+}
+
+/// The same, with somebody who waits for it.
+pub(crate) fn measure_showing(spec: &Spec, progress: &Progress) -> Result<Floor, String> {
     if !(MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX).contains(&spec.bytes) {
         return Err(format!(
             "{} bytes: a message has {MESSAGE_BYTES_MIN} to {MESSAGE_BYTES_MAX}",
@@ -130,8 +144,17 @@ pub(crate) fn measure(spec: &Spec) -> Result<Floor, String> {
         return Err("--rate and --seconds must be above zero".into());
     }
     let spec = spec.clone();
+    let what = format!("floor, {} sockets, {} B", spec.sockets, spec.bytes);
+    // The passes apart, then the passes back to back.
+    let parts = Duration::from_secs_f64((2.0 * spec.seconds).min(MEASURES_AT_MOST_S));
     let thread = std::thread::Builder::new().name("sender".into()).spawn(move || measure_here(&spec));
-    thread.map_err(|e| format!("cannot start the sender: {e}"))?.join().map_err(|_| "the sender panicked")?
+    let thread = thread.map_err(|e| format!("cannot start the sender: {e}"))?;
+    progress.stage(&what, Goal::Time(parts));
+    while !thread.is_finished() {
+        progress.update(0, String::new);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    thread.join().map_err(|_| "the sender panicked")?
 }
 
 fn measure_here(spec: &Spec) -> Result<Floor, String> {
@@ -198,22 +221,33 @@ fn measure_here(spec: &Spec) -> Result<Floor, String> {
     let passes = (rig.passes.len() - full_from) as u64;
     let sends = passes as f64 * spec.sockets as f64;
     let messages_per_send = spec.items.unwrap_or(1);
+    let times = |passes: &[std::ops::Range<u64>]| recorder(passes.iter().map(|pass| pass.end - pass.start));
+    let pass = times(&rig.passes[full_from..]);
+    let last_back_to_back = rig.last(spec, &tally, full_from..rig.passes.len());
+    let pass_paced = times(&rig.passes[paced_from..full_from]);
+    let last_paced = rig.last(spec, &tally, paced_from..full_from);
     Ok(Floor {
         sockets: spec.sockets,
         sender: format!("{:?}", spec.sender).to_lowercase(),
         bytes_per_send: rig.bytes.len(),
         messages_per_send,
         passes,
-        pass: percentiles(rig.passes[full_from..].iter().map(|pass| pass.end - pass.start)),
-        last_back_to_back: rig.last(spec, &tally, full_from..rig.passes.len()),
-        last_paced: rig.last(spec, &tally, paced_from..full_from),
-        pass_paced: percentiles(rig.passes[paced_from..full_from].iter().map(|pass| pass.end - pass.start)),
+        pass: pass.percentiles(),
+        last_back_to_back: last_back_to_back.percentiles(),
+        last_paced: last_paced.percentiles(),
+        pass_paced: pass_paced.percentiles(),
         sends_per_s: sends / window.as_secs_f64(),
         mb_per_s: sends * rig.bytes.len() as f64 / window.as_secs_f64() / 1e6,
         messages_per_s: sends * messages_per_send as f64 / window.as_secs_f64(),
         blocked,
         sender_ns_per_send: cpu.as_nanos() as f64 / sends.max(1.0),
         receivers: Lag::of(&outcomes),
+        distributions: vec![
+            Distribution::of("pass", &pass),
+            Distribution::of("to last", &last_back_to_back),
+            Distribution::of("pass, apart", &pass_paced),
+            Distribution::of("to last, apart", &last_paced),
+        ],
     })
 }
 
@@ -320,16 +354,16 @@ impl Rig {
     }
 
     /// From the begin of each pass to the receipt of its last message by the last receiver.
-    fn last(&self, spec: &Spec, tally: &Tally, passes: std::ops::Range<usize>) -> Percentiles {
-        percentiles(passes.map(|pass| {
+    fn last(&self, spec: &Spec, tally: &Tally, passes: std::ops::Range<usize>) -> Recorder {
+        recorder(passes.map(|pass| {
             let last = spec.sequence(pass + 1) - 1;
             u64::from(tally.last_us[last as usize]).saturating_sub(self.passes[pass].start)
         }))
     }
 }
 
-fn percentiles(values: impl Iterator<Item = u64>) -> Percentiles {
+fn recorder(values: impl Iterator<Item = u64>) -> Recorder {
     let mut recorder = Recorder::default();
     values.for_each(|value| recorder.record(value));
-    recorder.percentiles()
+    recorder
 }

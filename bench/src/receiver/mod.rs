@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::histogram::Recorder;
+use crate::histogram::{Coarse, Live, Recorder};
 use crate::message::MessageSpec;
 use crate::verify::{Framing, Refusals, Tally};
 
@@ -97,6 +97,7 @@ struct Progress {
     messages: AtomicU64,
     behind: AtomicU64,
     stalled_left: AtomicU64,
+    latency: Live,
 }
 
 /// What one thread saw.
@@ -188,6 +189,11 @@ impl Receivers {
     /// Messages received so far.
     pub(crate) fn messages(&self) -> u64 {
         self.sum(|progress| &progress.messages)
+    }
+
+    /// Latencies so far, some milliseconds old.
+    pub(crate) fn latency(&self) -> Coarse {
+        Coarse::read(self.progress.iter().map(|progress| &progress.latency))
     }
 
     /// Connections that have not got everything that was published; known some milliseconds after `published`.

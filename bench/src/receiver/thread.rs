@@ -148,6 +148,7 @@ impl Receiver<'_> {
             if now.duration_since(counted) >= COUNT_EVERY {
                 counted = now;
                 self.count_behind();
+                self.progress.latency.publish(&self.out.tally.latency);
             }
             while phase < self.control.phase() {
                 phase = Phase::ALL[phase as usize + 1];

@@ -1,83 +1,72 @@
-//! What a run found, for people and for machines.
+//! What a run found, for people and for machines: [`finish`] for one run.
+//!
+//! A record becomes text (`text`), a page (`html`), and a file
+//! (`results::file`). *Not here*: what a subcommand measures; it fills a [`Record`].
 
-mod json;
-mod table;
+mod fanout;
+mod floor;
+mod html;
+mod lag;
+mod text;
+pub(crate) mod units;
 
-use std::time::Duration;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
 
-use serde::Serialize;
+use crate::args::Machine;
+use crate::results::file::{self, Place};
+use crate::results::{Environment, Record};
+use crate::sys::process;
 
-use crate::args::{FanoutArgs, FloorArgs};
-use crate::fanout::Report;
-use crate::floor::Floor;
-use crate::histogram::{Percentiles, Recorder};
-use crate::receiver::Outcome;
+pub(crate) use fanout::fanout;
+pub(crate) use floor::floor;
+pub(crate) use lag::Lag;
 
-/// Share of its core above which a receiver may have been what limited the run.
-const BUSY_PERCENT: f64 = 90.0;
-/// Share of the window that a receiver could run and was not let, likewise.
-const DELAYED_PERCENT: f64 = 10.0;
+/// Where results go unless the command line says otherwise.
+const RESULTS: &str = "results";
 
-/// What the receivers themselves used and added.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(crate) struct Lag {
-    /// CPU time of the busiest receiver thread in the measured window, of the window.
-    pub(crate) cpu_percent: f64,
-    /// CPU time of all, seconds.
-    pub(crate) cpu_seconds: f64,
-    /// Time that a thread could run and was not let, of the window; the highest.
-    pub(crate) run_delay_percent: f64,
-    /// Turns of the loops: how long a ready socket waits at most.
-    pub(crate) turns: Percentiles,
-    /// One of the bounds was crossed.
-    pub(crate) bottleneck: bool,
-}
-
-impl Lag {
-    /// Over all threads.
-    pub(crate) fn of(outcomes: &[Outcome]) -> Self {
-        let percent = |part: Duration, outcome: &Outcome| {
-            100.0 * part.as_secs_f64() / outcome.window.as_secs_f64().max(1e-9)
-        };
-        let mut turns = Recorder::default();
-        for outcome in outcomes {
-            turns.merge(&outcome.turns);
-        }
-        let cpu = outcomes.iter().map(|outcome| percent(outcome.cpu, outcome)).fold(0.0, f64::max);
-        let delay = outcomes.iter().map(|outcome| percent(outcome.run_delay, outcome)).fold(0.0, f64::max);
-        // Threads that share a core are one receiver: what one uses, the other waits for.
-        let bottleneck = cpu > BUSY_PERCENT || delay > DELAYED_PERCENT;
-        Self {
-            cpu_percent: cpu,
-            cpu_seconds: outcomes.iter().map(|outcome| outcome.cpu.as_secs_f64()).sum(),
-            run_delay_percent: delay,
-            turns: turns.percentiles(),
-            bottleneck,
-        }
+/// The end of every run: adds its environment to the record, keeps the results where the command line wants them, and
+/// prints the table.
+///
+/// Without a flag: `results/DATE-NAME.json` and `.html`. With `--json FILE`: that file, and the directory only if
+/// `--results` names one. With `--json -`: the JSON is all that standard output gets.
+pub(crate) fn finish(machine: &Machine, mut record: Record) -> Result<(), String> {
+    if let Some(name) = &machine.name {
+        record.name.clone_from(name);
     }
-
-    /// The statement that makes a run's other numbers mean something.
-    fn verdict(&self) -> String {
-        let numbers = format!(
-            "{:.0} % of a core, {:.1} % of the time waiting for it, longest turn {:.1} ms",
-            self.cpu_percent, self.run_delay_percent, self.turns.max_ms
-        );
-        if self.bottleneck {
-            format!("receivers WERE (or may have been) the bottleneck: {numbers}")
-        } else {
-            format!("receivers were not the bottleneck: {numbers}")
-        }
+    record.environment = Environment::read();
+    record.interrupted = process::interrupted();
+    if record.interrupted {
+        record.warnings.insert(0, "interrupted: these are the results up to Ctrl-C".into());
     }
+    // JSON has no such numbers, and no plot has a place for them.
+    for series in &mut record.series {
+        series.points.retain(|(x, y)| x.is_finite() && y.is_finite());
+    }
+    let json = file::text(&record).map_err(|e| format!("cannot write the results as JSON: {e}"))?;
+    let to_output = machine.json.as_deref() == Some(Path::new("-"));
+    if let Some(path) = &machine.json
+        && !to_output
+    {
+        fs::write(path, &json).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+    }
+    let mut kept = String::new();
+    let directory = match &machine.results {
+        Some(directory) => Some(directory.as_path()),
+        None if machine.no_results || machine.json.is_some() => None,
+        None => Some(Path::new(RESULTS)),
+    };
+    if let Some(directory) = directory {
+        let place = Place::new(directory, record.environment.date(), &record.name)?;
+        kept = format!("\nresults           {}   {}\n", place.json_path.display(), place.html_path.display());
+        place.write(&json, &html::page(&[(record.name.clone(), record.clone())]))?;
+    }
+    print(&if to_output { json } else { text::run(&record) + &kept });
+    Ok(())
 }
 
-/// Shows and writes the results of a floor.
-pub(crate) fn floor(args: &FloorArgs, floors: &[Floor]) -> Result<(), String> {
-    table::floor(floors);
-    json::write(args.machine.json.as_deref(), "floor", floors)
-}
-
-/// Shows and writes the results of a fan-out.
-pub(crate) fn fanout(args: &FanoutArgs, report: &Report) -> Result<(), String> {
-    table::fanout(args, report);
-    json::write(args.machine.json.as_deref(), "fanout", report)
+/// Writes to standard output. Whoever closed it (`| head`) wants no more, and the files are written.
+fn print(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
 }

@@ -4,9 +4,13 @@
 //! A subcommand fills a [`Record`]; nothing here knows any subcommand, so a new one adds no code here.
 //! *Not here*: measuring, files and pages (`report`).
 
-use serde::{Deserialize, Serialize};
+pub(crate) mod environment;
+pub(crate) mod file;
+
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::histogram::{Percentiles, Recorder};
+pub(crate) use environment::Environment;
 
 /// Version of the results file; one that is read has this one or is refused.
 pub(crate) const RECORD_VERSION: u32 = 1;
@@ -20,6 +24,12 @@ pub(crate) struct Record {
     pub(crate) subcommand: String,
     /// What the user called the run, or the subcommand.
     pub(crate) name: String,
+    /// Ctrl-C ended the run: these are the results up to it.
+    #[serde(default)]
+    pub(crate) interrupted: bool,
+    /// Where, when and by which command; `report::finish` fills it.
+    #[serde(default)]
+    pub(crate) environment: Environment,
     /// Why the numbers may not mean what they seem to: a receiver was the bottleneck, Ctrl-C, a refused publish.
     pub(crate) warnings: Vec<String>,
     /// Single numbers, in the order of the table.
@@ -51,6 +61,8 @@ pub(crate) struct Figure {
     pub(crate) group: String,
     /// What of it: "a second", "anonymous, per connection".
     pub(crate) name: String,
+    /// Not finite: there is no such number (JSON: null).
+    #[serde(deserialize_with = "number_or_null")]
     pub(crate) value: f64,
     /// "ms", "B", "/s", "%", or empty for a count.
     pub(crate) unit: String,
@@ -88,6 +100,17 @@ pub(crate) struct Table {
     pub(crate) rows: Vec<Vec<String>>,
 }
 
+fn number_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+}
+
+impl Distribution {
+    /// Of what was recorded in microseconds.
+    pub(crate) fn of(name: &str, recorder: &Recorder) -> Self {
+        Self { name: name.into(), percentiles: recorder.percentiles(), buckets: recorder.buckets() }
+    }
+}
+
 impl Record {
     /// An empty record of a subcommand.
     pub(crate) fn new(subcommand: &str, name: Option<&str>) -> Self {
@@ -95,6 +118,8 @@ impl Record {
             version: RECORD_VERSION,
             subcommand: subcommand.into(),
             name: name.unwrap_or(subcommand).into(),
+            interrupted: false,
+            environment: Environment::default(),
             warnings: Vec::new(),
             figures: Vec::new(),
             distributions: Vec::new(),
@@ -112,8 +137,18 @@ impl Record {
 
     /// Adds a distribution of what was recorded in microseconds.
     pub(crate) fn distribution(&mut self, name: &str, recorder: &Recorder) {
-        let (percentiles, buckets) = (recorder.percentiles(), recorder.buckets());
-        self.distributions.push(Distribution { name: name.into(), percentiles, buckets });
+        self.distributions.push(Distribution::of(name, recorder));
+    }
+
+    /// Adds a table of its own; a row has as many cells as there are columns.
+    pub(crate) fn table(&mut self, title: &str, columns: &[&str], rows: Vec<Vec<String>>) {
+        let columns = columns.iter().map(|column| (*column).to_owned()).collect();
+        self.tables.push(Table { title: title.into(), columns, rows });
+    }
+
+    /// Adds a sentence that the reader needs before the numbers.
+    pub(crate) fn warn(&mut self, sentence: impl Into<String>) {
+        self.warnings.push(sentence.into());
     }
 
     /// Adds a curve.

@@ -1,0 +1,49 @@
+//! What is shown and kept of a run while it lasts.
+
+use crate::gateway::Gateway;
+use crate::progress::{Progress, Reading, Sampler};
+use crate::receiver::Receivers;
+use crate::report::units::human;
+
+/// Shows how the run goes, and keeps it for the curves.
+pub(super) struct Watch {
+    pub(super) progress: Progress,
+    pub(super) sampler: Sampler,
+    /// Deliveries so far, once nobody receives any more.
+    deliveries: u64,
+}
+
+impl Watch {
+    pub(super) fn new(progress: Progress) -> Self {
+        Self { progress, sampler: Sampler::new(), deliveries: 0 }
+    }
+
+    /// A look at the run, from each loop that waits for something.
+    pub(super) fn look(&mut self, position: u64, receivers: &Receivers, gateway: &Gateway) {
+        self.deliveries = receivers.messages();
+        self.sampler.sample(|| Reading {
+            deliveries: self.deliveries,
+            open: receivers.open(),
+            memory: gateway.memory().map(|memory| memory.anonymous),
+            latency: Some(receivers.latency()),
+        });
+        self.progress.update(position, || {
+            let latency = receivers.latency();
+            let at = |name: &str, quantile| {
+                latency.quantile_ms(quantile).map(|ms| format!("{name} {}", human(ms, "ms")))
+            };
+            let memory =
+                gateway.memory().map(|memory| format!("gateway {}", human(memory.anonymous as f64, "B")));
+            let parts = [at("p50", 0.5), at("p99", 0.99), memory];
+            parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+        });
+    }
+
+    /// The same when the connections are closed.
+    pub(super) fn left(&mut self, gateway: &Gateway) {
+        let memory = gateway.memory().map(|memory| memory.anonymous);
+        let deliveries = self.deliveries;
+        self.sampler.sample(|| Reading { deliveries, open: 0, memory, latency: None });
+        self.progress.update(0, String::new);
+    }
+}
