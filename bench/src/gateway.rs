@@ -37,6 +37,16 @@ pub(crate) struct Cpu {
     pub(crate) system: Duration,
 }
 
+impl Cpu {
+    /// What was used since an earlier look.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+        }
+    }
+}
+
 /// Memory of a process, bytes.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Memory {

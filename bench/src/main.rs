@@ -4,6 +4,7 @@
 
 mod args;
 mod clock;
+mod compare;
 mod fanout;
 mod floor;
 mod gateway;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         args::Command::Floor(args) => floor::run(args),
         args::Command::Fanout(args) => fanout::run(args),
+        args::Command::Compare(args) => compare::run(args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

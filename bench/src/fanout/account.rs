@@ -23,6 +23,7 @@ pub(crate) struct Report {
     pub(crate) connections: u64,
     pub(crate) connect_seconds: f64,
     pub(crate) connects_per_s: f64,
+    pub(crate) connect_cpu: Option<ConnectCpu>,
     pub(crate) interrupted: bool,
     /// Messages given to the publisher's target, warm-up included.
     pub(crate) published: u64,
@@ -65,6 +66,29 @@ pub(crate) struct Report {
     /// How the run went over time.
     #[serde(skip)]
     pub(crate) series: Vec<Series>,
+}
+
+/// What connecting cost.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct ConnectCpu {
+    /// CPU time of the gateway for one connection, accept and upgrade.
+    pub(crate) gateway_us_per_connection: f64,
+    /// CPU time of the gateway, of the time that connecting took.
+    pub(crate) gateway_percent: f64,
+    /// CPU time of this tool, of the time that its cores had meanwhile.
+    pub(crate) tool_percent: f64,
+}
+
+impl ConnectCpu {
+    /// From CPU times and how long connecting took.
+    pub(super) fn new(gateway: Duration, tool: Duration, wall: Duration, cores: usize, opened: u64) -> Self {
+        let percent = |cpu: Duration| 100.0 * cpu.as_secs_f64() / wall.as_secs_f64().max(1e-9);
+        Self {
+            gateway_us_per_connection: gateway.as_secs_f64() * 1e6 / opened.max(1) as f64,
+            gateway_percent: percent(gateway),
+            tool_percent: percent(tool) / cores.max(1) as f64,
+        }
+    }
 }
 
 /// What became of the connections that did not read.
