@@ -1,6 +1,6 @@
 //! fanfare-bench: load for fanfare and other WebSocket push gateways, from one machine, with every byte verified.
 //!
-//! `args` → `floor` or `fanout` → `receiver` (devices, which ask `verify`) and `publisher` (backend) → `report`.
+//! `args` → `floor`, `fanout`, `ladder`, `slow` → `receiver` (devices, which ask `verify`) and `publisher` (backend) → `report`.
 
 mod args;
 mod clock;
@@ -9,12 +9,14 @@ mod floor;
 mod gateway;
 mod histogram;
 mod http;
+mod ladder;
 mod message;
 mod progress;
 mod publisher;
 mod receiver;
 mod report;
 mod results;
+mod slow;
 mod sys;
 mod verify;
 
@@ -34,6 +36,8 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         args::Command::Floor(args) => floor::run(args),
         args::Command::Fanout(args) => fanout::run(args),
+        args::Command::Ladder(args) => ladder::run(args),
+        args::Command::Slow(args) => slow::run(args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
