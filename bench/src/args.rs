@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::compare::CompareArgs;
+use crate::receiver::SlowKinds;
 use crate::server::ServerKind;
 
 /// Load tool for fanfare and other WebSocket push gateways.
@@ -20,6 +22,10 @@ pub(crate) enum Command {
     Floor(FloorArgs),
     /// One topic, many connections: every message to each of them, every byte verified.
     Fanout(Box<FanoutArgs>),
+    /// Raises the rate until gaps, refusals or latency say stop: the highest rate held, and the curve.
+    Ladder(Box<LadderArgs>),
+    /// The same load without and with slow devices: what the others notice, and what becomes of the slow.
+    Slow(Box<SlowArgs>),
     /// The same load against fanfare and other servers, one after the other on the same core: one table with ratios.
     Compare(Box<CompareArgs>),
 }
@@ -208,6 +214,9 @@ pub(crate) struct FanoutArgs {
     /// Additional connections that join and then never read.
     #[arg(long, default_value_t = 0)]
     pub(crate) stalled: u32,
+    /// `slow` sets the other slow kinds.
+    #[arg(skip)]
+    pub(crate) slow: SlowKinds,
     /// Only connect and hold for the given seconds; report memory.
     #[arg(long)]
     pub(crate) idle: bool,
@@ -218,94 +227,103 @@ pub(crate) struct FanoutArgs {
     pub(crate) machine: Machine,
 }
 
-/// A server that others can install.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PeerKind {
-    /// nginx with nchan: apt-get install nginx-light libnginx-mod-nchan.
-    Nchan,
-    /// bench/peers/tokio-broadcast.
-    Tokio,
-}
-
 #[derive(Clone, Debug, Args)]
-pub(crate) struct CompareArgs {
-    /// fanfare's binary (default: the one beside this tool).
-    #[arg(long, value_name = "PATH")]
-    pub(crate) gateway: Option<PathBuf>,
-    /// Further argument of fanfare; may be repeated.
-    #[arg(long, allow_hyphen_values = true)]
-    pub(crate) gateway_arg: Vec<String>,
-    /// Peers to start; none without a value.
-    #[arg(long, value_enum, value_delimiter = ',', num_args = 0.., default_values = ["nchan", "tokio"])]
-    pub(crate) peers: Vec<PeerKind>,
-    /// nginx (default: where the system keeps it).
-    #[arg(long, value_name = "PATH")]
-    pub(crate) nginx: Option<PathBuf>,
-    /// The tokio broadcaster (default: the one beside this tool).
-    #[arg(long, value_name = "PATH")]
-    pub(crate) tokio_broadcast: Option<PathBuf>,
-    /// WebSocket URL of a further server, which runs already.
-    #[arg(long, requires = "publish")]
-    pub(crate) url: Option<String>,
-    /// What it sends to devices.
-    #[arg(long, value_enum, default_value = "raw", requires = "url")]
-    pub(crate) framing: FormatKind,
-    /// Where one publishes to it: the API's address (http), or the URL that takes the POSTs (array, each).
-    #[arg(long, value_name = "URL", requires = "url")]
-    pub(crate) publish: Option<String>,
-    /// How one publishes to it.
-    #[arg(long, value_enum, default_value = "each", requires = "url")]
-    pub(crate) publish_as: HttpPublisher,
-    /// Its process id, to measure its memory and CPU time.
-    #[arg(long, value_name = "PID", requires = "url")]
-    pub(crate) url_pid: Option<u32>,
-    /// Core of each server in turn.
-    #[arg(long, default_value_t = 0)]
-    pub(crate) gateway_core: usize,
-    /// Connections, all in one topic.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) connections: u32,
-    /// Bytes of a message.
-    #[arg(long, default_value_t = 100)]
-    pub(crate) bytes: usize,
-    /// Messages a second at which latency is compared.
-    #[arg(long, default_value_t = 5.0)]
-    pub(crate) rate: f64,
-    /// Seconds of it that are measured.
-    #[arg(long, default_value_t = 10.0)]
-    pub(crate) seconds: f64,
-    /// Seconds before them whose messages are verified and not measured.
-    #[arg(long, default_value_t = 2.0)]
-    pub(crate) warmup: f64,
-    /// Seconds without any progress after which messages that have not come are missing.
-    #[arg(long, default_value_t = 10.0)]
-    pub(crate) drain: f64,
-    /// Messages a second of the climb's first rung; each further one has twice the rate.
-    #[arg(long, default_value_t = 5.0)]
-    pub(crate) climb_from: f64,
-    /// Messages a second above which nobody climbs.
+pub(crate) struct LadderArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    /// Messages a second of the first rung.
+    #[arg(long, default_value_t = 50.0)]
+    pub(crate) from: f64,
+    /// Messages a second of the last rung, unless one before it fails.
     #[arg(long, default_value_t = 100_000.0)]
-    pub(crate) climb_to: f64,
-    /// Seconds of a rung that are measured, behind one that is not.
-    #[arg(long, default_value_t = 4.0)]
-    pub(crate) climb_seconds: f64,
+    pub(crate) to: f64,
+    /// Each rung has this many times the rate of the one before, until one fails.
+    #[arg(long, default_value_t = 1.5)]
+    pub(crate) factor: f64,
+    /// Then the rates between held and failed are halved until they are this many percent apart.
+    #[arg(long, default_value_t = 5.0)]
+    pub(crate) precision: f64,
     /// A rung whose 99th percentile of latency is above it is not held.
     #[arg(long, default_value_t = 1_000.0)]
     pub(crate) p99_max_ms: f64,
-    /// How often memory, accepts and latency are measured, the servers taking turns; the median counts.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(crate) rounds: u32,
+    /// A rate fails when it failed this many times in a row: one hiccup of the machine is no limit.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=10))]
+    pub(crate) tries: u32,
     #[command(flatten)]
     pub(crate) machine: Machine,
 }
 
-/// How one publishes over HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum HttpPublisher {
-    /// go-push's form, to /push/room.
-    Form,
-    /// A JSON array a POST.
-    Array,
-    /// A message a POST, pipelined.
-    Each,
+impl LadderArgs {
+    /// A run at a rate.
+    pub(crate) fn rung(&self, rate: f64) -> FanoutArgs {
+        FanoutArgs::of(&self.server, &self.load, rate, &self.machine)
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SlowArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    /// Messages a second.
+    #[arg(long, default_value_t = 50.0)]
+    pub(crate) rate: f64,
+    /// Additional connections that join and then read nothing.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) stalled: u32,
+    /// Additional connections that join and then read --trickle-bytes-per-s, with the smallest receive buffer.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) trickling: u32,
+    /// Bytes a second that each of them reads.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    pub(crate) trickle_bytes_per_s: u32,
+    /// Additional connections that join and then drop every packet unanswered, as a device that lost its network.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) vanishing: u32,
+    /// Seconds after the load, at most, in which the server is watched giving the slow ones up.
+    #[arg(long, default_value_t = 75.0)]
+    pub(crate) watch: f64,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+}
+
+impl SlowArgs {
+    /// The load without slow ones.
+    pub(crate) fn without(&self) -> FanoutArgs {
+        FanoutArgs::of(&self.server, &self.load, self.rate, &self.machine)
+    }
+
+    /// The load with them.
+    pub(crate) fn with(&self) -> FanoutArgs {
+        FanoutArgs {
+            stalled: self.stalled,
+            slow: SlowKinds {
+                stalled: 0,
+                trickling: self.trickling as usize,
+                trickle_bytes_per_s: self.trickle_bytes_per_s,
+                vanishing: self.vanishing as usize,
+            },
+            ..self.without()
+        }
+    }
+}
+
+impl FanoutArgs {
+    /// A load at a rate and nothing else.
+    pub(crate) fn of(server: &ServerArgs, load: &LoadArgs, rate: f64, machine: &Machine) -> Self {
+        Self {
+            server: server.clone(),
+            load: load.clone(),
+            rate,
+            joins_leaves: 0.0,
+            stalled: 0,
+            slow: SlowKinds::default(),
+            idle: false,
+            floor: false,
+            machine: machine.clone(),
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! fanfare-bench: load for fanfare and other WebSocket push gateways, from one machine, with every byte verified.
 //!
-//! `args` → `floor` or `fanout` → `receiver` (devices, which ask `verify`) and `publisher` (backend) → `report`.
+//! `args` → `floor`, `fanout`, `ladder`, `slow` → `receiver` (devices, which ask `verify`) and `publisher` (backend) → `report`.
 
 mod args;
 mod clock;
@@ -10,6 +10,7 @@ mod floor;
 mod gateway;
 mod histogram;
 mod http;
+mod ladder;
 mod message;
 mod progress;
 mod publisher;
@@ -17,6 +18,7 @@ mod receiver;
 mod report;
 mod results;
 mod server;
+mod slow;
 mod sys;
 mod verify;
 
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         args::Command::Floor(args) => floor::run(args),
         args::Command::Fanout(args) => fanout::run(args),
         args::Command::Compare(args) => compare::run(args),
+        args::Command::Ladder(args) => ladder::run(args),
+        args::Command::Slow(args) => slow::run(args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

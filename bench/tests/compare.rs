@@ -1,6 +1,8 @@
 //! fanfare beside its peers, all of them real: the shape of what is found, never who is faster.
 #![allow(missing_docs)]
 
+// The other tests use the rest of it.
+#[allow(dead_code)]
 mod server;
 
 use std::io::{BufRead, BufReader, Read};

@@ -1,8 +1,7 @@
 //! Who is compared: from the command line to the run of each server.
 
-use crate::args::{
-    CompareArgs, FanoutArgs, FormatKind, HttpPublisher, LoadArgs, PeerKind, PublisherKind, ServerArgs,
-};
+use super::args::{CompareArgs, HttpPublisher, PeerKind};
+use crate::args::{FanoutArgs, FormatKind, LoadArgs, PublisherKind, ServerArgs};
 use crate::http::Url;
 use crate::server::ServerKind;
 
@@ -87,43 +86,36 @@ fn running(args: &CompareArgs, url: &str) -> Result<Contestant, String> {
 
 /// What all servers are given alike.
 fn base(args: &CompareArgs) -> FanoutArgs {
-    FanoutArgs {
-        server: ServerArgs {
-            url: String::new(),
-            api: String::new(),
-            gateway_pid: None,
-            gateway: None,
-            gateway_arg: Vec::new(),
-            gateway_log: None,
-            gateway_core: vec![args.gateway_core],
-            kind: ServerKind::Fanfare,
-            room: 0,
-        },
-        load: LoadArgs {
-            connections: args.connections,
-            bytes: args.bytes,
-            seconds: args.seconds,
-            warmup: args.warmup,
-            drain: args.drain,
-            topic: "bench".into(),
-            format: FormatKind::Raw,
-            path: None,
-            hello: None,
-            publisher: PublisherKind::Http,
-            publish_path: None,
-            redis: String::new(),
-            redis_channel: None,
-            tick_ms: 5,
-            publisher_core: None,
-            ping_every: 0.0,
-        },
-        rate: args.rate,
-        joins_leaves: 0.0,
-        stalled: 0,
-        idle: false,
-        floor: false,
-        machine: args.machine.clone(),
-    }
+    let server = ServerArgs {
+        url: String::new(),
+        api: String::new(),
+        gateway_pid: None,
+        gateway: None,
+        gateway_arg: Vec::new(),
+        gateway_log: None,
+        gateway_core: vec![args.gateway_core],
+        kind: ServerKind::Fanfare,
+        room: 0,
+    };
+    let load = LoadArgs {
+        connections: args.connections,
+        bytes: args.bytes,
+        seconds: args.seconds,
+        warmup: args.warmup,
+        drain: args.drain,
+        topic: "bench".into(),
+        format: FormatKind::Raw,
+        path: None,
+        hello: None,
+        publisher: PublisherKind::Http,
+        publish_path: None,
+        redis: String::new(),
+        redis_channel: None,
+        tick_ms: 5,
+        publisher_core: None,
+        ping_every: 0.0,
+    };
+    FanoutArgs::of(&server, &load, args.rate, &args.machine)
 }
 
 #[cfg(test)]

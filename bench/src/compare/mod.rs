@@ -5,18 +5,21 @@
 //! server that fails keeps what was measured of it, with the reason, and the others go on.
 //! *Not here*: how a server is started (`server`), one run (`fanout`), the climb (`ladder`).
 
+mod args;
 mod contestants;
 mod row;
 mod table;
 
 use self::contestants::{Contestant, contestants};
 use self::row::{Idle, Low, Row, Top};
-use crate::args::{CompareArgs, FanoutArgs, FormatKind, LadderArgs};
+use crate::args::{FanoutArgs, FormatKind, LadderArgs};
 use crate::fanout;
 use crate::ladder;
 use crate::progress::Progress;
 use crate::report;
 use crate::sys::process;
+
+pub(crate) use self::args::CompareArgs;
 
 /// Everybody connected and nothing published: long enough for a server to give back what handshakes needed.
 const IDLE_SECONDS: f64 = 1.0;

@@ -12,7 +12,7 @@ use crate::gateway::Memory;
 use crate::histogram::{Percentiles, Recorder};
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN};
 use crate::progress::Progress;
-use crate::receiver::{Outcome, Plan};
+use crate::receiver::{Outcome, Plan, SlowSeen};
 use crate::report::Lag;
 use crate::results::{Distribution, Series};
 use crate::verify::{Faults, Tally};
@@ -29,6 +29,10 @@ pub(crate) struct Report {
     pub(crate) published: u64,
     pub(crate) refused: u64,
     pub(crate) publish_error: Option<String>,
+    /// CPU time of the publisher, of its time.
+    pub(crate) publisher_cpu_percent: f64,
+    /// Connections that had not got everything when the wait for them ended.
+    pub(crate) behind: u64,
     pub(crate) publish_lag: Percentiles,
     pub(crate) publish_answer: Percentiles,
     /// From the first measured message's time to the last delivery.
@@ -52,7 +56,9 @@ pub(crate) struct Report {
     pub(crate) closed_by_server: BTreeMap<String, u64>,
     pub(crate) rejoined: u64,
     pub(crate) rejoins_failed: u64,
-    pub(crate) stalled: Option<Stalled>,
+    pub(crate) stalled: Option<Slow>,
+    pub(crate) trickling: Option<Slow>,
+    pub(crate) vanished: Option<Slow>,
     pub(crate) gateway: Option<GatewayUse>,
     pub(crate) bytes_per_send: f64,
     /// Where `bytes_per_send` comes from: the gateway's metrics, or the receivers' reads.
@@ -91,15 +97,43 @@ impl ConnectCpu {
     }
 }
 
-/// What became of the connections that did not read.
+/// What became of slow connections of one kind.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Stalled {
+pub(crate) struct Slow {
     pub(crate) connections: u64,
-    /// By Close code or what came instead; what is missing was still open.
+    /// By Close code or what came instead, as far as they could read it; what is missing was still open.
     pub(crate) closed: BTreeMap<String, u64>,
-    /// Messages that they found when they read again.
+    /// Messages that they read, at their pace or at the end.
     pub(crate) messages: u64,
     pub(crate) faults: Faults,
+    /// From the load's begin until the server's kernel no longer had the connection as established; to the second.
+    pub(crate) given_up: Percentiles,
+    /// Connections that the server still held at the end.
+    pub(crate) held: u64,
+    /// Connections whose end at the server cannot be seen from here.
+    pub(crate) unseen: u64,
+}
+
+impl Slow {
+    /// Of all threads; `None` when there was no such connection.
+    fn of(kind: usize, connections: usize, outcomes: &[Outcome]) -> Option<Self> {
+        let mut all = SlowSeen::default();
+        for seen in outcomes.iter().map(|outcome| &outcome.slow[kind]) {
+            all.tally.merge(&seen.tally);
+            all.given_up.merge(&seen.given_up);
+            all.held += seen.held;
+            all.unseen += seen.unseen;
+        }
+        (connections > 0).then(|| Self {
+            connections: connections as u64,
+            closed: by_name(&all.tally),
+            messages: all.tally.messages,
+            faults: all.tally.faults,
+            given_up: all.given_up.percentiles(),
+            held: all.held,
+            unseen: all.unseen,
+        })
+    }
 }
 
 /// The gateway's CPU time in the measured window.
@@ -121,6 +155,8 @@ pub(crate) struct MemoryUse {
     pub(crate) connected: Memory,
     pub(crate) after_load: Memory,
     pub(crate) after_leave: Memory,
+    /// The highest anonymous memory that was seen.
+    pub(crate) peak: u64,
     pub(crate) anonymous_per_connection: f64,
 }
 
@@ -129,17 +165,10 @@ fn by_name(tally: &Tally) -> BTreeMap<String, u64> {
 }
 
 /// Turns counts into a report.
-pub(super) fn account(
-    args: &FanoutArgs,
-    plan: &Plan,
-    report: &mut Report,
-    load: Option<Load>,
-    outcomes: &[Outcome],
-) {
-    let (mut tally, mut stalled) = (Tally::default(), Tally::default());
+pub(super) fn account(plan: &Plan, report: &mut Report, load: Option<Load>, outcomes: &[Outcome]) {
+    let mut tally = Tally::default();
     for outcome in outcomes {
         tally.merge(&outcome.tally);
-        stalled.merge(&outcome.stalled);
         report.connections_with_gaps += outcome.connections_with_gaps;
         report.rejoined += outcome.rejoined;
         report.rejoins_failed += outcome.rejoins_failed;
@@ -150,18 +179,16 @@ pub(super) fn account(
     report.other_frames = tally.other_frames;
     report.pings_answered = tally.pings;
     report.closed_by_server = by_name(&tally);
-    if args.stalled > 0 {
-        report.stalled = Some(Stalled {
-            connections: u64::from(args.stalled),
-            closed: by_name(&stalled),
-            messages: stalled.messages,
-            faults: stalled.faults,
-        });
-    }
+    report.stalled = Slow::of(0, plan.slow.stalled, outcomes);
+    report.trickling = Slow::of(1, plan.slow.trickling, outcomes);
+    report.vanished = Slow::of(2, plan.slow.vanishing, outcomes);
     let Some(load) = load else { return };
     report.published = load.published.messages;
     report.refused = load.published.refused;
     report.publish_error.clone_from(&load.published.error);
+    report.behind = load.behind;
+    report.publisher_cpu_percent =
+        100.0 * load.published.cpu.as_secs_f64() / load.published.time.as_secs_f64().max(1e-9);
     report.publish_lag = load.published.lag.percentiles();
     report.publish_answer = load.published.answers.percentiles();
 

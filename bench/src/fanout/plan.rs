@@ -6,8 +6,8 @@ use crate::args::{FanoutArgs, FormatKind, PublisherKind};
 use crate::gateway::Gateway;
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
 use crate::publisher::{ArrayTarget, EachTarget, HttpTarget, RedisTarget, Target};
-use crate::receiver::Plan;
 use crate::receiver::connection::upgrade_request;
+use crate::receiver::{Plan, SlowKinds};
 use crate::verify::{Framing, client_frame, opcode};
 
 /// A whole run; receipts are kept in 32 bits of microseconds.
@@ -64,7 +64,7 @@ pub(super) fn plan(args: &FanoutArgs, gateway: &Gateway) -> Plan {
         // Each rejoins about every two seconds: long enough to receive, and a set that others are measured beside.
         churning: (args.joins_leaves * 2.0).ceil() as usize,
         churn_per_s: args.joins_leaves,
-        stalled: args.stalled as usize,
+        slow: SlowKinds { stalled: args.stalled as usize, ..args.slow },
         cores: args.machine.receiver_core.clone(),
     }
 }

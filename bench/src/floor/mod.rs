@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::histogram::{Percentiles, Recorder};
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
 use crate::progress::{Goal, Progress};
-use crate::receiver::{Phase, Plan, Receivers, pin};
+use crate::receiver::{Phase, Plan, Receivers, SlowKinds, pin};
 use crate::report::{self, Lag};
 use crate::results::Distribution;
 use crate::sys::process;
@@ -175,7 +175,7 @@ fn measure_here(spec: &Spec) -> Result<Floor, String> {
         staying: spec.sockets,
         churning: 0,
         churn_per_s: 0.0,
-        stalled: 0,
+        slow: SlowKinds::default(),
         cores: spec.receiver_cores.clone(),
     };
     let receivers = Receivers::start(&plan, clock.clone(), Refusals::default())?;

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::histogram::Recorder;
@@ -95,6 +95,8 @@ pub(crate) struct Published {
     pub(crate) answers: Recorder,
     /// CPU time of the thread.
     pub(crate) cpu: Duration,
+    /// How long it published.
+    pub(crate) time: Duration,
     /// Why it ended early.
     pub(crate) error: Option<String>,
 }
@@ -146,7 +148,7 @@ fn publish_all(
     stop: &AtomicBool,
     sent: &AtomicU64,
 ) -> Published {
-    let mut out = Published::default();
+    let (mut out, begin) = (Published::default(), Instant::now());
     let result = pin(schedule.core).and_then(|()| {
         let spec = &schedule.spec;
         let most = MESSAGES_PER_PUBLISH.min((BYTES_PER_PUBLISH / spec.bytes) as u64).max(1);
@@ -185,5 +187,6 @@ fn publish_all(
     });
     out.error = result.err();
     out.cpu = process::thread_cpu();
+    out.time = begin.elapsed();
     out
 }
