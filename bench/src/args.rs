@@ -108,7 +108,7 @@ pub(crate) enum PublisherKind {
     Http,
     /// PUBLISH, pipelined.
     Redis,
-    /// POST of a JSON array to the API's URL, one keep-alive connection.
+    /// POST of a JSON array to the API's URL, pipelined.
     Array,
     /// POST of each message to the API's URL, pipelined.
     Each,

@@ -92,7 +92,7 @@ pub(crate) struct CompareArgs {
 pub(crate) enum HttpPublisher {
     /// go-push's form, to /push/room.
     Form,
-    /// A JSON array a POST.
+    /// A JSON array a POST, pipelined.
     Array,
     /// A message a POST, pipelined.
     Each,

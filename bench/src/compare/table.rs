@@ -113,7 +113,7 @@ fn baseline<'a>(rows: &'a [Row], row: &Row) -> Option<&'a Row> {
 pub(crate) fn record(rows: &[Row], rate: f64, connections: u32, bytes: usize) -> Record {
     let mut record = Record::new("compare", None);
     let mut columns = vec![String::new()];
-    columns.extend(rows.iter().map(label));
+    columns.extend(rows.iter().map(|row| label(rows, row)));
     let mut lines: Vec<Vec<String>> = COLUMNS
         .iter()
         .map(|column| {
@@ -128,9 +128,6 @@ pub(crate) fn record(rows: &[Row], rate: f64, connections: u32, bytes: usize) ->
         lines.push(line);
     };
     text("faults at the low rate", &|row| decimals(row.faults() as f64, 0));
-    text("what ended the climb", &|row| {
-        row.top.as_ref().map_or_else(|| NO_NUMBER.into(), |top| top.limit.clone())
-    });
     text("outcome", &|row| row.stopped.clone().unwrap_or_else(|| "measured".into()));
     let title = format!(
         "one core each, {connections} connections, {bytes} B; latency at {rate} messages/s; (n×): fanfare is ahead by \
@@ -138,7 +135,7 @@ pub(crate) fn record(rows: &[Row], rate: f64, connections: u32, bytes: usize) ->
     );
     record.table(&title, &columns.iter().map(String::as_str).collect::<Vec<_>>(), lines);
     for row in rows {
-        let group = label(row);
+        let group = label(rows, row);
         for column in &COLUMNS {
             if let Some(value) = (column.value)(row) {
                 record.figure(&group, column.name, value, column.unit, column.better);
@@ -148,14 +145,19 @@ pub(crate) fn record(rows: &[Row], rate: f64, connections: u32, bytes: usize) ->
             record.series("p99 over the rate", &group, ("messages/s", "ms"), top.rungs.clone());
         }
     }
+    let ends = rows.iter().filter_map(|row| Some(vec![label(rows, row), row.top.as_ref()?.limit.clone()]));
+    record.table("what ended the climb", &["server", "reason"], ends.collect());
     record.warnings = warnings(rows);
     record.details = json!({ "rows": rows });
     record
 }
 
-/// A server in the table's head.
-fn label(row: &Row) -> String {
-    format!("{} ({})", row.server, row.framing)
+/// A server in the table's head; with its framing when it is there in both.
+fn label(rows: &[Row], row: &Row) -> String {
+    if rows.iter().filter(|other| other.server == row.server).count() > 1 {
+        return format!("{} {}", row.server, row.framing);
+    }
+    row.server.clone()
 }
 
 fn cell(column: &Column, rows: &[Row], row: &Row) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::args::{FanoutArgs, FormatKind, PublisherKind};
 use crate::gateway::Gateway;
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
-use crate::publisher::{ArrayTarget, EachTarget, HttpTarget, RedisTarget, Target};
+use crate::publisher::{Body, HttpTarget, PostTarget, RedisTarget, Target};
 use crate::receiver::connection::upgrade_request;
 use crate::receiver::{Plan, SlowKinds};
 use crate::verify::{Framing, client_frame, opcode};
@@ -89,7 +89,7 @@ pub(super) fn target(args: &FanoutArgs, gateway: &Gateway) -> Result<Target, Str
             let channel = channel.unwrap_or_else(|| format!("fanfare:topic:{}", args.load.topic));
             Target::Redis(RedisTarget::connect(&args.load.redis, &channel)?)
         }
-        PublisherKind::Array => Target::Array(ArrayTarget::new(&publish())),
-        PublisherKind::Each => Target::Each(EachTarget::connect(&publish())?),
+        PublisherKind::Array => Target::Post(PostTarget::connect(&publish(), Body::Array)?),
+        PublisherKind::Each => Target::Post(PostTarget::connect(&publish(), Body::Each)?),
     })
 }

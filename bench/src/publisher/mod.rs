@@ -3,9 +3,8 @@
 //! The loop is open: message k is due at k/rate and is sent at the first tick after that, however long the answer to
 //! the one before took. *Not here*: what a message is (`message`).
 
-mod array;
-mod each;
 mod http;
+mod post;
 mod redis;
 
 use std::io;
@@ -22,9 +21,8 @@ use crate::receiver::pin;
 use crate::sys::process;
 use crate::verify::Refusals;
 
-pub(crate) use array::ArrayTarget;
-pub(crate) use each::EachTarget;
 pub(crate) use http::HttpTarget;
+pub(crate) use post::{Body, PostTarget};
 pub(crate) use redis::RedisTarget;
 
 /// Messages of one publish; what is due beyond follows at once.
@@ -38,10 +36,8 @@ pub(crate) enum Target {
     Http(HttpTarget),
     /// Redis.
     Redis(RedisTarget),
-    /// A JSON array a POST.
-    Array(ArrayTarget),
-    /// A POST a message.
-    Each(EachTarget),
+    /// A server that takes messages in the bodies of POSTs.
+    Post(PostTarget),
 }
 
 impl Target {
@@ -55,17 +51,16 @@ impl Target {
         match self {
             Self::Http(target) => target.publish(spec, messages, refused),
             Self::Redis(target) => target.publish(spec, messages, refused),
-            Self::Array(target) => target.publish(spec, messages, refused),
-            Self::Each(target) => target.publish(spec, messages, refused),
+            Self::Post(target) => target.publish(spec, messages, refused),
         }
     }
 
     /// Waits for the answers that are still out.
     fn finish(&mut self, refused: &mut dyn FnMut(Range<u64>)) -> io::Result<()> {
         match self {
-            Self::Http(_) | Self::Array(_) => Ok(()),
+            Self::Http(_) => Ok(()),
             Self::Redis(target) => target.finish(refused),
-            Self::Each(target) => target.finish(refused),
+            Self::Post(target) => target.finish(refused),
         }
     }
 }
