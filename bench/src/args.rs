@@ -24,6 +24,18 @@ pub(crate) enum Command {
     Ladder(Box<LadderArgs>),
     /// The same load without and with slow devices: what the others notice, and what becomes of the slow.
     Slow(Box<SlowArgs>),
+    /// Show results files again, side by side when there are several.
+    Report(ReportArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Results files; the first is what the others are compared with.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Write the page to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// What both runs share.
