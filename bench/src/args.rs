@@ -28,6 +28,18 @@ pub(crate) enum Command {
     Slow(Box<SlowArgs>),
     /// The same load against fanfare and other servers, one after the other on the same core: one table with ratios.
     Compare(Box<CompareArgs>),
+    /// Show results files again, side by side when there are several.
+    Report(ReportArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Results files; the first is what the others are compared with.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Write the page to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// What both runs share.

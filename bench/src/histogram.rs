@@ -14,7 +14,7 @@ const STEPS: usize = 1 << STEP_BITS;
 const OCTAVES: usize = 32 - STEP_BITS as usize + 1;
 
 /// Counts by value.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Recorder {
     counts: Box<[u64]>,
     max: u64,

@@ -1,6 +1,7 @@
 //! fanfare-bench: load for fanfare and other WebSocket push gateways, from one machine, with every byte verified.
 //!
-//! `args` → `floor`, `fanout`, `ladder`, `slow` → `receiver` (devices, which ask `verify`) and `publisher` (backend) → `report`.
+//! `args` → `floor`, or `fanout` (alone, or under `ladder` and `slow`) → `receiver` (devices, which ask `verify`) and
+//! `publisher` (backend) → `results` → `report`; `progress` while it lasts.
 
 mod args;
 mod clock;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         args::Command::Compare(args) => compare::run(args),
         args::Command::Ladder(args) => ladder::run(args),
         args::Command::Slow(args) => slow::run(args),
+        args::Command::Report(args) => report::compare::run(args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

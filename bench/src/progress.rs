@@ -91,11 +91,6 @@ impl Progress {
         Self { screen, stage: RefCell::new(Stage::new("", Goal::Open)) }
     }
 
-    /// One that shows nothing, for a run inside another.
-    pub(crate) fn silent() -> Self {
-        Self { screen: Screen::Silent, stage: RefCell::new(Stage::new("", Goal::Open)) }
-    }
-
     /// The next stage begins: "connecting", "publishing".
     pub(crate) fn stage(&self, what: &str, goal: Goal) {
         *self.stage.borrow_mut() = Stage::new(what, goal);
@@ -111,8 +106,8 @@ impl Progress {
     }
 
     /// How far the stage is (for [`Goal::Time`] the clock knows, and `position` is not shown), and what else there is
-    /// to say; `state` is asked only when something is drawn. Costs a clock reading when nothing is.
-    pub(crate) fn update(&self, position: u64, state: impl FnOnce() -> String) {
+    /// to say; `more` is asked only when something is drawn. Costs a clock reading when nothing is.
+    pub(crate) fn update(&self, position: u64, more: impl FnOnce() -> String) {
         let every = match &self.screen {
             Screen::Silent => return,
             Screen::Bar(_) => DRAW_EVERY,
@@ -131,7 +126,7 @@ impl Progress {
         stage.shown = Some(now);
         let rate = stage.rate(now, position);
         let elapsed = now.duration_since(stage.begin);
-        let line = line(&stage.what, stage.goal, position, rate, elapsed, &state());
+        let line = line(&stage.what, stage.goal, position, rate, elapsed, &more());
         match &self.screen {
             Screen::Silent => {}
             Screen::Lines => eprintln!("{line}"),
@@ -164,7 +159,7 @@ impl Drop for Progress {
 }
 
 /// "connecting: 12,000 of 15,000 · 9,800/s · 0.3 s left · …"
-fn line(what: &str, goal: Goal, position: u64, rate: f64, elapsed: Duration, state: &str) -> String {
+fn line(what: &str, goal: Goal, position: u64, rate: f64, elapsed: Duration, more: &str) -> String {
     let mut parts = Vec::new();
     match goal {
         Goal::Count(total) => {
@@ -188,8 +183,8 @@ fn line(what: &str, goal: Goal, position: u64, rate: f64, elapsed: Duration, sta
         }
         Goal::Open => parts.push(format!("{what}: {}", duration(elapsed.as_secs_f64()))),
     }
-    if !state.is_empty() {
-        parts.push(state.into());
+    if !more.is_empty() {
+        parts.push(more.into());
     }
     parts.join(" · ")
 }
@@ -227,6 +222,13 @@ impl Sampler {
         if at >= self.next {
             self.take(at, read());
         }
+    }
+
+    /// Deliveries a second over the last samples, about a second of them.
+    pub(crate) fn deliveries_per_s(&self) -> f64 {
+        let recent = &self.samples[self.samples.len().saturating_sub(6)..];
+        let [(from, first), .., (to, last)] = recent else { return 0.0 };
+        last.deliveries.saturating_sub(first.deliveries) as f64 / (to - from).max(1e-3)
     }
 
     fn take(&mut self, at: Duration, reading: Reading) {
@@ -333,6 +335,7 @@ mod tests {
                 sampler.take(at, Reading { deliveries: second * 20, open: second, memory, latency: None });
             }
         }
+        assert!((sampler.deliveries_per_s() - 100.0).abs() < 1.0);
         let series = sampler.series();
         let rate = series.iter().find(|series| series.plot == "deliveries over time").unwrap();
         assert!((500..SAMPLES_MAX).contains(&rate.points.len()), "{}", rate.points.len());

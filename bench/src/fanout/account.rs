@@ -256,5 +256,5 @@ pub(super) fn measure_floor(
         receiver_cores: args.machine.receiver_core.clone(),
         congestion: args.machine.congestion.clone(),
     };
-    floor::measure_showing(&spec, progress)
+    floor::measure(&spec, progress)
 }

@@ -21,8 +21,6 @@ pub(super) const AFTER_LEAVE: Duration = Duration::from_secs(2);
 pub(super) const STALLED_READ: Duration = Duration::from_secs(10);
 /// How often the controller looks.
 pub(super) const LOOK: Duration = Duration::from_millis(10);
-/// The receivers have counted who is behind since the last publish.
-const COUNT_IS_FRESH: Duration = Duration::from_millis(50);
 
 /// Looks until it is true, the time has passed, or somebody presses Ctrl-C.
 pub(super) fn wait(at_most: Duration, mut done: impl FnMut() -> bool) -> bool {
@@ -144,8 +142,7 @@ fn drain(
     receivers.published(published);
     let begin = Instant::now();
     let (mut messages, mut since) = (receivers.messages(), begin);
-    // The count of those behind is fresh when it was made after the last message was published.
-    while begin.elapsed() < COUNT_IS_FRESH || receivers.behind() > 0 {
+    while receivers.behind() > 0 {
         if receivers.failed() || since.elapsed().as_secs_f64() > args.load.drain {
             break;
         }

@@ -81,7 +81,7 @@ impl Session {
         Ok(())
     }
 
-    /// One load of several. The connections stay for the next one when every message arrived and nobody was closed;
+    /// One load of several. The connections stay for the next one when every message arrived as it must and nobody was closed;
     /// otherwise what is still on its way would be taken for the next load's, and they leave. What has not arrived
     /// `drain_at_most` after the last publish is not waited for.
     pub(crate) fn rung(&mut self, args: &FanoutArgs, drain_at_most: Duration) -> Result<Report, String> {
@@ -103,6 +103,9 @@ impl Session {
             return Err(why);
         }
         account::account(&self.plan, &mut report, Some(load), &outcomes);
+        if !report.faults.none() {
+            self.receivers = None;
+        }
         Ok(report)
     }
 

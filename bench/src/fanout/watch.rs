@@ -3,7 +3,7 @@
 use crate::gateway::Gateway;
 use crate::progress::{Progress, Reading, Sampler};
 use crate::receiver::Receivers;
-use crate::report::units::human;
+use crate::report::units::{count, human};
 
 /// Shows how the run goes, and keeps it for the curves.
 pub(super) struct Watch {
@@ -36,7 +36,10 @@ impl Watch {
             };
             let memory =
                 gateway.memory().map(|memory| format!("gateway {}", human(memory.anonymous as f64, "B")));
-            let parts = [at("p50", 0.5), at("p99", 0.99), memory];
+            let per_s = self.sampler.deliveries_per_s();
+            let rate = (per_s > 0.0).then(|| format!("{} deliveries/s", count(per_s)));
+            let open = format!("{} connected", count(receivers.open() as f64));
+            let parts = [Some(open), rate, at("p50", 0.5), at("p99", 0.99), memory];
             parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
         });
     }

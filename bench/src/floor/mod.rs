@@ -8,6 +8,7 @@ mod sender;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -18,9 +19,8 @@ use crate::clock::Clock;
 use crate::histogram::{Percentiles, Recorder};
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
 use crate::progress::{Goal, Progress};
-use crate::receiver::{Phase, Plan, Receivers, SlowKinds, pin};
+use crate::receiver::{Outcome, Phase, Plan, Receivers, SlowKinds, pin};
 use crate::report::{self, Lag};
-use crate::results::Distribution;
 use crate::sys::process;
 use crate::verify::{Framing, Refusals, Tally};
 
@@ -98,7 +98,7 @@ pub(crate) struct Floor {
     pub(crate) receivers: Lag,
     /// The four distributions above, whole.
     #[serde(skip)]
-    pub(crate) distributions: Vec<Distribution>,
+    pub(crate) distributions: Vec<(&'static str, Recorder)>,
 }
 
 /// The subcommand.
@@ -120,7 +120,7 @@ pub(crate) fn run(args: &FloorArgs) -> Result<bool, String> {
             receiver_cores: args.machine.receiver_core.clone(),
             congestion: args.machine.congestion.clone(),
         };
-        floors.push(measure_showing(&spec, &progress)?);
+        floors.push(measure(&spec, &progress)?);
     }
     progress.clear();
     report::floor(args, &floors)?;
@@ -128,12 +128,7 @@ pub(crate) fn run(args: &FloorArgs) -> Result<bool, String> {
 }
 
 /// Measures in threads of its own, with file tables of their own.
-pub(crate) fn measure(spec: &Spec) -> Result<Floor, String> {
-    measure_showing(spec, &Progress::silent())
-}
-
-/// The same, with somebody who waits for it.
-pub(crate) fn measure_showing(spec: &Spec, progress: &Progress) -> Result<Floor, String> {
+pub(crate) fn measure(spec: &Spec, progress: &Progress) -> Result<Floor, String> {
     if !(MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX).contains(&spec.bytes) {
         return Err(format!(
             "{} bytes: a message has {MESSAGE_BYTES_MIN} to {MESSAGE_BYTES_MAX}",
@@ -209,46 +204,20 @@ fn measure_here(spec: &Spec) -> Result<Floor, String> {
     std::thread::sleep(Duration::from_millis(30));
 
     receivers.published(spec.sequence(rig.passes.len()));
-    let blocked = rig.sender.blocked - blocked_before;
-    let outcomes = receivers.join()?;
-    let mut tally = Tally::default();
-    for outcome in &outcomes {
-        tally.merge(&outcome.tally);
-    }
-    if !tally.faults.none() {
-        return Err(format!("the floor's own bytes arrived wrong: {:?}", tally.faults));
-    }
-    let passes = (rig.passes.len() - full_from) as u64;
-    let sends = passes as f64 * spec.sockets as f64;
-    let messages_per_send = spec.items.unwrap_or(1);
-    let times = |passes: &[std::ops::Range<u64>]| recorder(passes.iter().map(|pass| pass.end - pass.start));
-    let pass = times(&rig.passes[full_from..]);
-    let last_back_to_back = rig.last(spec, &tally, full_from..rig.passes.len());
-    let pass_paced = times(&rig.passes[paced_from..full_from]);
-    let last_paced = rig.last(spec, &tally, paced_from..full_from);
-    Ok(Floor {
-        sockets: spec.sockets,
-        sender: format!("{:?}", spec.sender).to_lowercase(),
-        bytes_per_send: rig.bytes.len(),
-        messages_per_send,
-        passes,
-        pass: pass.percentiles(),
-        last_back_to_back: last_back_to_back.percentiles(),
-        last_paced: last_paced.percentiles(),
-        pass_paced: pass_paced.percentiles(),
-        sends_per_s: sends / window.as_secs_f64(),
-        mb_per_s: sends * rig.bytes.len() as f64 / window.as_secs_f64() / 1e6,
-        messages_per_s: sends * messages_per_send as f64 / window.as_secs_f64(),
-        blocked,
-        sender_ns_per_send: cpu.as_nanos() as f64 / sends.max(1.0),
-        receivers: Lag::of(&outcomes),
-        distributions: vec![
-            Distribution::of("pass", &pass),
-            Distribution::of("to last", &last_back_to_back),
-            Distribution::of("pass, apart", &pass_paced),
-            Distribution::of("to last, apart", &last_paced),
-        ],
-    })
+    let full = Full { from: full_from, cpu, window, blocked: rig.sender.blocked - blocked_before };
+    rig.floor(spec, &receivers.join()?, paced_from..full_from, &full)
+}
+
+/// The part back to back.
+struct Full {
+    /// Its first pass.
+    from: usize,
+    /// The sender's CPU time.
+    cpu: Duration,
+    /// From its first send to the last receipt.
+    window: Duration,
+    /// Sends that found a full socket.
+    blocked: u64,
 }
 
 /// A listener whose queue is as long as the system allows: connects come faster than they are accepted.
@@ -293,7 +262,7 @@ struct Rig {
     clock: Clock,
     plan: Plan,
     /// When each pass began and ended, microseconds.
-    passes: Vec<std::ops::Range<u64>>,
+    passes: Vec<Range<u64>>,
     bytes: Vec<u8>,
 }
 
@@ -353,8 +322,57 @@ impl Rig {
         Ok(())
     }
 
+    /// What all of it comes to.
+    fn floor(
+        &self,
+        spec: &Spec,
+        outcomes: &[Outcome],
+        paced: Range<usize>,
+        full: &Full,
+    ) -> Result<Floor, String> {
+        let mut tally = Tally::default();
+        for outcome in outcomes {
+            tally.merge(&outcome.tally);
+        }
+        if !tally.faults.none() {
+            return Err(format!("the floor's own bytes arrived wrong: {:?}", tally.faults));
+        }
+        let passes = (self.passes.len() - full.from) as u64;
+        let sends = passes as f64 * spec.sockets as f64;
+        let messages_per_send = spec.items.unwrap_or(1);
+        let times = |passes: &[Range<u64>]| recorder(passes.iter().map(|pass| pass.end - pass.start));
+        let pass = times(&self.passes[full.from..]);
+        let last_back_to_back = self.last(spec, &tally, full.from..self.passes.len());
+        let pass_paced = times(&self.passes[paced.clone()]);
+        let last_paced = self.last(spec, &tally, paced);
+        let seconds = full.window.as_secs_f64();
+        Ok(Floor {
+            sockets: spec.sockets,
+            sender: format!("{:?}", spec.sender).to_lowercase(),
+            bytes_per_send: self.bytes.len(),
+            messages_per_send,
+            passes,
+            pass: pass.percentiles(),
+            last_back_to_back: last_back_to_back.percentiles(),
+            last_paced: last_paced.percentiles(),
+            pass_paced: pass_paced.percentiles(),
+            sends_per_s: sends / seconds,
+            mb_per_s: sends * self.bytes.len() as f64 / seconds / 1e6,
+            messages_per_s: sends * messages_per_send as f64 / seconds,
+            blocked: full.blocked,
+            sender_ns_per_send: full.cpu.as_nanos() as f64 / sends.max(1.0),
+            receivers: Lag::of(outcomes),
+            distributions: vec![
+                ("pass", pass),
+                ("to last", last_back_to_back),
+                ("pass, apart", pass_paced),
+                ("to last, apart", last_paced),
+            ],
+        })
+    }
+
     /// From the begin of each pass to the receipt of its last message by the last receiver.
-    fn last(&self, spec: &Spec, tally: &Tally, passes: std::ops::Range<usize>) -> Recorder {
+    fn last(&self, spec: &Spec, tally: &Tally, passes: Range<usize>) -> Recorder {
         recorder(passes.map(|pass| {
             let last = spec.sequence(pass + 1) - 1;
             u64::from(tally.last_us[last as usize]).saturating_sub(self.passes[pass].start)

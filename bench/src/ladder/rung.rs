@@ -119,6 +119,8 @@ fn ms(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     const BOUNDS: Bounds = Bounds { connections: 10, seconds: 2.0, p99_max_ms: 1_000.0 };
@@ -138,7 +140,8 @@ mod tests {
 
     #[test]
     fn each_bound_fails_a_rung_with_a_sentence_of_its_own() {
-        let cases: [(fn(&mut Report), &str); 8] = [
+        type Change = fn(&mut Report);
+        let cases: [(Change, &str); 8] = [
             (|report| report.latency.p99_ms = 3_012.4, "p99 3,012 ms > 1,000 ms"),
             (|report| report.faults.gaps = 1_234, "1,234 gaps"),
             (|report| report.faults.reorders = 2, "2 reorders"),
@@ -149,7 +152,10 @@ mod tests {
                 "publishing did not keep up: lag p99 101 ms > 100 ms",
             ),
             (|report| report.deliveries = 1_979, "98.9 % of the deliveries"),
-            (|report| drop(report.closed_by_server.insert("4008".into(), 2)), "closed connections (4008: 2)"),
+            (
+                |report| report.closed_by_server = BTreeMap::from([("4008".into(), 2)]),
+                "closed connections (4008: 2)",
+            ),
         ];
         for (change, sentence) in cases {
             let why = judged(change).failed.unwrap();

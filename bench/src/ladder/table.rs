@@ -26,20 +26,20 @@ pub(super) fn record(args: &LadderArgs, ladder: &Ladder) -> Result<Record, Strin
     record.figure("load", "message", args.load.bytes as f64, "B", Neutral);
     record.figure("load", "seconds a rung", args.load.seconds, "s", Neutral);
     record.figure("load", "p99 allowed", args.p99_max_ms, "ms", Neutral);
-    record.figure("highest rate held", "messages", ladder.held.unwrap_or(0.0), "/s", Higher);
+    record.figure("highest held", "messages", ladder.held.unwrap_or(0.0), "/s", Higher);
     if let Some(best) = ladder.best() {
-        record.figure("highest rate held", "deliveries", best.report.deliveries_per_s, "/s", Higher);
-        record.figure("highest rate held", "payload", best.report.payload_mb_per_s, "MB/s", Higher);
-        record.figure("highest rate held", "latency p50", best.report.latency.p50_ms, "ms", Lower);
-        record.figure("highest rate held", "latency p99", best.report.latency.p99_ms, "ms", Lower);
+        record.figure("highest held", "deliveries", best.report.deliveries_per_s, "/s", Higher);
+        record.figure("highest held", "payload", best.report.payload_mb_per_s, "MB/s", Higher);
+        record.figure("highest held", "latency p50", best.report.latency.p50_ms, "ms", Lower);
+        record.figure("highest held", "latency p99", best.report.latency.p99_ms, "ms", Lower);
         if let Some(used) = &best.report.gateway {
-            record.figure("highest rate held", "gateway CPU", used.cpu_percent, "%", Neutral);
+            record.figure("highest held", "gateway CPU", used.cpu_percent, "%", Neutral);
         }
-        best.report.receivers.into_record(&mut record, "receivers at that rate");
+        best.report.receivers.into_record(&mut record, "receivers");
         record.distributions.clone_from(&best.report.distributions);
     }
     if let Some(failed) = ladder.failed {
-        record.figure("lowest rate not held", "messages", failed, "/s", Neutral);
+        record.figure("lowest not held", "messages", failed, "/s", Neutral);
     }
     sentences(&mut record, args, ladder);
     record.table("rungs", &COLUMNS, ladder.rungs.iter().map(row).collect());

@@ -130,7 +130,7 @@ mod tests {
     use std::net::TcpListener;
 
     /// Answers every third of so many requests with 429, in two pieces; returns their bodies.
-    fn server(listener: TcpListener, requests: usize) -> Vec<Vec<u8>> {
+    fn server(listener: &TcpListener, requests: usize) -> Vec<Vec<u8>> {
         let mut reader = BufReader::new(listener.accept().unwrap().0);
         let mut seen = Vec::new();
         for at in 0..requests {
@@ -158,7 +158,7 @@ mod tests {
     fn publish(holds: Body, requests: usize) -> (MessageSpec, Vec<u64>, Vec<Vec<u8>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = Url::parse(&format!("http://{}/p?id=x", listener.local_addr().unwrap()), "http").unwrap();
-        let server = std::thread::spawn(move || server(listener, requests));
+        let server = std::thread::spawn(move || server(&listener, requests));
         let spec = MessageSpec::new(64, 1_000.0, 600);
         let mut target = PostTarget::connect(&url, holds).unwrap();
         let mut refusals = Vec::new();

@@ -271,9 +271,10 @@ impl Receivers {
         Coarse::read(self.progress.iter().map(|progress| &progress.latency))
     }
 
-    /// Connections that have not got everything that was published; known some milliseconds after `published`.
+    /// Connections that have not got everything that was published; all of them until every thread has counted, which
+    /// is some milliseconds after `published`.
     pub(crate) fn behind(&self) -> u64 {
-        self.sum(|progress| &progress.behind)
+        self.sum(|progress| &progress.behind).min(self.total())
     }
 
     /// Stalled and trickling connections that have not found their end.

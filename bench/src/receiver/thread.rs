@@ -154,6 +154,10 @@ impl Receiver<'_> {
                 self.progress.latency.publish(&self.out.tally.latency);
             }
             if rounds < self.control.rounds.load(Ordering::Acquire) {
+                if phase == Phase::Measure {
+                    // The order to do so was overtaken by the round's end.
+                    self.close_window(&mark);
+                }
                 (phase, rounds) = (Phase::Receive, rounds + 1);
                 // A controller that does not listen any more has its own reason.
                 let _ = end.send(self.next_round());
@@ -193,6 +197,8 @@ impl Receiver<'_> {
                 self.connections[at].stream.restart();
             }
         }
+        // Nothing is known of the next round; a count of this one must not be taken for it.
+        self.progress.behind.store(u64::MAX, Ordering::Release);
         self.tape = self.plan.framing.tape(round.spec);
         std::mem::replace(&mut self.out, Outcome::measuring_from(round.measure_from))
     }
@@ -398,7 +404,9 @@ impl Receiver<'_> {
 
     /// Once everything is published: how many connections wait for some of it.
     fn count_behind(&self) {
-        let Some(published) = self.control.published() else { return };
+        let Some(published) = self.control.published() else {
+            return self.progress.behind.store(u64::MAX, Ordering::Release);
+        };
         let behind = self.connections.iter().filter(|connection| {
             connection.role.reads()
                 && matches!(connection.state, State::Open(_))

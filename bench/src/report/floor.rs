@@ -23,10 +23,8 @@ fn record(floors: &[Floor]) -> Result<Record, String> {
             record.figure(&label, "messages, extrapolated to a whole core", at_full, "/s", Better::Higher);
         }
         floor.receivers.into_record(&mut record, &format!("{label}: receivers"));
-        for distribution in &floor.distributions {
-            let mut distribution = distribution.clone();
-            distribution.name = format!("{label}: {}", distribution.name);
-            record.distributions.push(distribution);
+        for (name, recorder) in &floor.distributions {
+            record.distribution(&format!("{label}: {name}"), recorder);
         }
     }
     if floors.len() > 1 {

@@ -1,12 +1,14 @@
-//! What a run found, for people and for machines: [`finish`] for one run.
+//! What a run found, for people and for machines: [`finish`] for one run, [`compare`] for several side by side.
 //!
-//! A record becomes text (`text`), a page (`html`), and a file
+//! A record becomes text (`text`, `compare`), a page (`html`, which draws with `svg`), and a file
 //! (`results::file`). *Not here*: what a subcommand measures; it fills a [`Record`].
 
+pub(crate) mod compare;
 mod fanout;
 mod floor;
 mod html;
 mod lag;
+mod svg;
 mod text;
 pub(crate) mod units;
 
@@ -66,7 +68,24 @@ pub(crate) fn finish(machine: &Machine, mut record: Record) -> Result<(), String
     Ok(())
 }
 
-/// Writes to standard output. Whoever closed it (`| head`) wants no more, and the files are written.
+/// Writes to standard output, without what could move a terminal's cursor: some of it came from servers and files.
+/// Whoever closed it (`| head`) wants no more, and the files are written.
 fn print(text: &str) {
+    let text: String = text.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
     let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+}
+
+/// Records under their labels, as text and as a page.
+pub(crate) struct Shown {
+    pub(crate) text: String,
+    pub(crate) html: String,
+}
+
+/// Shows one record, or several side by side with the first as the measure of the others.
+pub(crate) fn show(records: &[(String, Record)]) -> Shown {
+    let text = match records {
+        [(_, record)] => text::run(record),
+        several => compare::text(several),
+    };
+    Shown { text, html: html::page(records) }
 }

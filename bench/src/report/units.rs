@@ -87,8 +87,10 @@ pub(crate) fn duration(seconds: f64) -> String {
         return format!("{seconds:.1} s");
     }
     let whole = seconds.round() as u64;
+    if whole <= 60 {
+        return format!("{whole} s");
+    }
     match (whole / 3600, whole / 60 % 60, whole % 60) {
-        (0, 0, s) => format!("{s} s"),
         (0, m, s) => format!("{m} min {s:02} s"),
         (h, m, _) => format!("{h} h {m:02} min"),
     }
@@ -129,9 +131,14 @@ mod tests {
 
     #[test]
     fn durations_are_rounded_to_what_a_waiting_person_needs() {
-        for (seconds, text) in
-            [(0.31, "0.3 s"), (41.6, "42 s"), (185.0, "3 min 05 s"), (3725.0, "1 h 02 min"), (-1.0, "0.0 s")]
-        {
+        for (seconds, text) in [
+            (0.31, "0.3 s"),
+            (41.6, "42 s"),
+            (60.0, "60 s"),
+            (185.0, "3 min 05 s"),
+            (3725.0, "1 h 02 min"),
+            (-1.0, "0.0 s"),
+        ] {
             assert_eq!(duration(seconds), text);
         }
     }

@@ -130,7 +130,7 @@ fn file_name(name: &str) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Better, Environment};
+    use super::super::{Better, Environment, Table};
     use super::*;
     use crate::histogram::Recorder;
 
@@ -142,7 +142,8 @@ mod tests {
         record.figure("deliveries", "a second", 1234.5, "/s", Better::Higher);
         record.figure("gateway", "not measured", f64::NAN, "%", Better::Lower);
         record.series("deliveries over time", "deliveries", ("s", "/s"), vec![(0.0, 1.0), (0.2, 2.5)]);
-        record.table("rungs", &["rate", "held"], vec![vec!["1".into(), "yes".into()]]);
+        let (columns, rows) = (vec!["rate".into()], vec![vec!["1".into()]]);
+        record.tables.push(Table { title: "rungs".into(), columns, rows });
         record.details = serde_json::json!({"nested": {"empty": {}, "list": []}});
         record.environment = Environment { started: "2026-01-02T03:04:05Z".into(), ..Default::default() };
         record
@@ -205,7 +206,8 @@ mod tests {
                 text.replace_range(from..to, &by);
             }
             if let Ok(record) = parse(text.as_bytes()) {
-                let _ = super::text(&record);
+                let shown = crate::report::show(&[("x".into(), record.clone()), ("y".into(), record)]);
+                prop_assert!(shown.html.ends_with("</html>\n") && !shown.text.is_empty());
             }
         }
     }

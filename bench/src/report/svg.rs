@@ -1,0 +1,286 @@
+//! A line plot as inline SVG: axes with round ticks, a legend, and what each point is when the pointer rests on it.
+//!
+//! Colours are CSS variables of the page. *Not here*: what is plotted.
+
+use std::fmt::Write;
+
+use super::units::{count, decimals, human};
+
+const WIDTH: f64 = 620.0;
+const HEIGHT: f64 = 300.0;
+const LEFT: f64 = 78.0;
+const RIGHT: f64 = 18.0;
+const TOP: f64 = 14.0;
+const BOTTOM: f64 = 46.0;
+/// Points of a line that are drawn: more than there are pixels show nothing.
+const POINTS_MAX: usize = 600;
+/// Points of a line that tell their values.
+const HINTS_MAX: usize = 120;
+/// Lines have this many colours, which then repeat.
+pub(super) const COLOURS: usize = 8;
+
+/// How values become places.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Scale {
+    Linear,
+    Log,
+    /// Of shares below 1: each nine is as wide as the one before; the number of nines at the right edge.
+    Nines(f64),
+}
+
+/// One axis.
+#[derive(Clone, Debug)]
+pub(super) struct Axis {
+    pub(super) title: String,
+    /// Unit of the values, as figures have it.
+    pub(super) unit: String,
+    pub(super) scale: Scale,
+}
+
+/// One line.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub(super) name: String,
+    /// Which of the [`COLOURS`].
+    pub(super) colour: usize,
+    /// Dashed, to tell lines of one colour apart.
+    pub(super) dashed: bool,
+    pub(super) points: Vec<(f64, f64)>,
+}
+
+/// One plot.
+#[derive(Clone, Debug)]
+pub(super) struct Plot {
+    pub(super) title: String,
+    pub(super) x: Axis,
+    pub(super) y: Axis,
+    pub(super) lines: Vec<Line>,
+}
+
+/// An axis with its range and ticks.
+struct Ruler {
+    scale: Scale,
+    low: f64,
+    high: f64,
+    ticks: Vec<(f64, String)>,
+}
+
+impl Ruler {
+    fn new(axis: &Axis, values: impl Iterator<Item = f64>, room: usize, from_zero: bool) -> Self {
+        let (mut low, mut high) = values
+            .filter(|value| value.is_finite())
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+        if low > high {
+            (low, high) = (0.0, 1.0);
+        }
+        match axis.scale {
+            Scale::Nines(nines) => Self::nines(nines),
+            Scale::Log if high > 0.0 => Self::log(axis, low.max(high / 1e9), high),
+            Scale::Linear | Scale::Log => {
+                // A curve that lies far from zero and hardly moves would be a straight line in a plot from zero.
+                if from_zero && low > 0.0 {
+                    low = 0.0;
+                }
+                Self::linear(axis, low, high, room)
+            }
+        }
+    }
+
+    fn nines(nines: f64) -> Self {
+        let mut ticks = vec![(0.0, "0 %".into()), (0.5, "50 %".into())];
+        for (share, name) in
+            [(0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.9999, "99.99 %"), (0.99999, "99.999 %")]
+        {
+            // The right edge is the maximum; a tick close to it would stand in its label.
+            if -f64::log10(1.0 - share) < nines - 0.25 {
+                ticks.push((share, name.into()));
+            }
+        }
+        ticks.push((1.0, "max".into()));
+        Self { scale: Scale::Nines(nines), low: 0.0, high: nines, ticks }
+    }
+
+    fn log(axis: &Axis, low: f64, high: f64) -> Self {
+        let (from, to) = (low.log10().floor(), (high.log10() - 1e-9).ceil().max(low.log10().floor() + 1.0));
+        let decades = (from as i32)..=(to as i32);
+        // Over few decades, 2 and 5 help to read what lies between.
+        let steps: &[f64] = if to - from <= 3.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+        let values = decades.flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade)));
+        let (low, high) = (10_f64.powf(from), 10_f64.powf(to));
+        let within = values.filter(|value| (low * 0.999..=high * 1.001).contains(value));
+        Self {
+            scale: Scale::Log,
+            low,
+            high,
+            ticks: within.map(|value| (value, label(value, &axis.unit, value))).collect(),
+        }
+    }
+
+    #[allow(clippy::cast_sign_loss)] // the span is positive
+    fn linear(axis: &Axis, low: f64, high: f64, room: usize) -> Self {
+        let span = if high - low > f64::EPSILON * high.abs() { high - low } else { high.abs().max(1.0) };
+        let step = round_step(span / room as f64, axis.unit == "B");
+        let (low, high) = ((low / step).floor() * step, ((low + span) / step - 1e-9).ceil() * step);
+        let ticks = (0..=((high - low) / step).round() as usize).take(64).map(|at| {
+            let value = low + at as f64 * step;
+            (value, label(value, &axis.unit, step))
+        });
+        Self { scale: Scale::Linear, low, high, ticks: ticks.collect() }
+    }
+
+    /// 0 at the low end, 1 at the high one.
+    fn share(&self, value: f64) -> f64 {
+        let share = match self.scale {
+            Scale::Linear => (value - self.low) / (self.high - self.low),
+            Scale::Log => (value.max(self.low) / self.low).log10() / (self.high / self.low).log10(),
+            Scale::Nines(nines) => -f64::log10((1.0 - value).max(10_f64.powf(-nines))) / nines,
+        };
+        if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 }
+    }
+}
+
+/// 1, 2 or 5 times a power of ten (bytes: a power of two), not below `least`.
+fn round_step(least: f64, binary: bool) -> f64 {
+    if !least.is_finite() || least <= 0.0 {
+        return 1.0;
+    }
+    if binary && least >= 512.0 {
+        return 2_f64.powf(least.log2().ceil());
+    }
+    let power = 10_f64.powf(least.log10().floor());
+    let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= least * 0.999);
+    factor.unwrap_or(10.0) * power
+}
+
+/// A tick's text; `step` says how many digits tell it from its neighbours.
+fn label(value: f64, unit: &str, step: f64) -> String {
+    match unit {
+        "B" => human(value, unit),
+        _ if step >= 1.0 && value.abs() >= 1e6 => {
+            let (scaled, step) = (value / 1e6, step / 1e6);
+            format!("{} M", decimals(scaled, digits(step)))
+        }
+        _ => decimals(value, digits(step)),
+    }
+}
+
+#[allow(clippy::cast_sign_loss)] // clamped
+fn digits(step: f64) -> usize {
+    (-step.abs().max(1e-9).log10() + 1e-9).ceil().clamp(0.0, 9.0) as usize
+}
+
+/// Every n-th point, and the last.
+fn thin(points: &[(f64, f64)], most: usize) -> impl Iterator<Item = &(f64, f64)> {
+    let every = points.len().div_ceil(most).max(1);
+    let last = points.len().saturating_sub(1);
+    points.iter().enumerate().filter(move |(at, _)| at % every == 0 || *at == last).map(|(_, point)| point)
+}
+
+impl Plot {
+    /// The `<figure>`.
+    pub(super) fn svg(&self) -> String {
+        let all = || self.lines.iter().flat_map(|line| &line.points);
+        let time = self.x.unit == "s";
+        let x = Ruler::new(&self.x, all().map(|point| point.0), 8, !time);
+        let y = Ruler::new(&self.y, all().map(|point| point.1), 5, true);
+        let at = |point: &(f64, f64)| {
+            let x = LEFT + x.share(point.0) * (WIDTH - LEFT - RIGHT);
+            (x, TOP + (1.0 - y.share(point.1)) * (HEIGHT - TOP - BOTTOM))
+        };
+        let mut out = String::new();
+        let title = super::html::escape(&self.title);
+        let _ = writeln!(out, "<figure><figcaption>{title}</figcaption>{}", self.legend());
+        let _ = writeln!(out, "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">");
+        self.frame(&mut out, &x, &y);
+        for line in &self.lines {
+            let path: Vec<String> = thin(&line.points, POINTS_MAX)
+                .map(|point| {
+                    let (x, y) = at(point);
+                    format!("{x:.1},{y:.1}")
+                })
+                .collect();
+            let dashed = if line.dashed { " dashed" } else { "" };
+            let colour = line.colour % COLOURS;
+            let _ =
+                writeln!(out, "<polyline class=\"line c{colour}{dashed}\" points=\"{}\"/>", path.join(" "));
+            // The line of few points is made of its points; of many, they appear under the pointer.
+            let dot = if line.points.len() <= 24 { "dot" } else { "hint" };
+            for point in thin(&line.points, HINTS_MAX) {
+                let (x, y) = at(point);
+                let hint = super::html::escape(&self.hint(line, point));
+                let _ = writeln!(
+                    out,
+                    "<circle class=\"{dot} c{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"><title>{hint}</title></circle>"
+                );
+            }
+        }
+        out.push_str("</svg></figure>\n");
+        out
+    }
+
+    fn hint(&self, line: &Line, point: &(f64, f64)) -> String {
+        let x = match self.x.scale {
+            Scale::Nines(_) if point.0 >= 1.0 => "maximum".to_owned(),
+            Scale::Nines(_) => format!("{} %", decimals(point.0 * 100.0, 3)),
+            _ if self.x.unit == "connections" => format!("{} connections", count(point.0)),
+            _ => human(point.0, &self.x.unit),
+        };
+        format!("{}: {} at {x}", line.name, human(point.1, &self.y.unit))
+    }
+
+    /// Names and colours, when there is more than one line.
+    fn legend(&self) -> String {
+        if self.lines.len() < 2 {
+            return String::new();
+        }
+        let entry = |line: &Line| {
+            let dashed = if line.dashed { " dashed" } else { "" };
+            format!(
+                "<span><svg viewBox=\"0 0 24 8\"><path class=\"line c{}{dashed}\" d=\"M0 4H24\"/></svg>{}</span>",
+                line.colour % COLOURS,
+                super::html::escape(&line.name)
+            )
+        };
+        format!("<p class=\"legend\">{}</p>", self.lines.iter().map(entry).collect::<String>())
+    }
+
+    /// Grid, ticks and titles.
+    fn frame(&self, out: &mut String, x: &Ruler, y: &Ruler) {
+        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        for (value, text) in &y.ticks {
+            let at = TOP + (1.0 - y.share(*value)) * (bottom - TOP);
+            let _ = writeln!(
+                out,
+                "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{right}\"/><text class=\"end\" x=\"{}\" y=\"{:.1}\">{text}</text>",
+                LEFT - 8.0,
+                at + 4.0
+            );
+        }
+        let mut free_from = 0.0;
+        for (value, text) in &x.ticks {
+            let at = LEFT + x.share(*value) * (right - LEFT);
+            let _ = writeln!(out, "<path class=\"grid\" d=\"M{at:.1} {TOP}V{bottom}\"/>");
+            // Seven units a character is what the font takes at most; what would overlap is left out.
+            let half = text.chars().count() as f64 * 3.6;
+            if at - half > free_from {
+                let _ = writeln!(
+                    out,
+                    "<text class=\"middle\" x=\"{at:.1}\" y=\"{:.1}\">{text}</text>",
+                    bottom + 17.0
+                );
+                free_from = at + half + 4.0;
+            }
+        }
+        let _ = writeln!(
+            out,
+            "<path class=\"axis\" d=\"M{LEFT} {TOP}V{bottom}H{right}\"/>\
+             <text class=\"middle title\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\
+             <text class=\"middle title\" transform=\"translate(14 {:.1}) rotate(-90)\">{}</text>",
+            f64::midpoint(LEFT, right),
+            HEIGHT - 8.0,
+            super::html::escape(&self.x.title),
+            f64::midpoint(TOP, bottom),
+            super::html::escape(&self.y.title)
+        );
+    }
+}
