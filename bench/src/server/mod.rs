@@ -137,8 +137,8 @@ impl ServerKind {
             }
             Self::Nchan => {
                 let dir = Scratch::new(self.name())?;
-                let connections = u64::from(devices) + FILES_BESIDE_DEVICES;
-                let settings = nchan::Settings { devices: &listen, api: &api, connections, dir: &dir.0 };
+                let needed = u64::from(devices) + FILES_BESIDE_DEVICES;
+                let settings = nchan::Settings { devices: &listen, api: &api, files: needed, dir: &dir.0 };
                 let file = dir.write("nginx.conf", &nchan::config(&settings))?;
                 command.arg("-p").arg(&dir.0).arg("-c").arg(file).args(["-e", "stderr"]);
                 scratch = Some(dir);

@@ -28,8 +28,8 @@ pub(super) struct Settings<'a> {
     pub(super) devices: &'a str,
     /// `host:port` for backends.
     pub(super) api: &'a str,
-    /// Connections of the worker, and its descriptors.
-    pub(super) connections: u64,
+    /// Descriptors of the worker.
+    pub(super) files: u64,
     /// Directory for nginx's own files.
     pub(super) dir: &'a Path,
 }
@@ -55,7 +55,9 @@ fn first_of(paths: &[&str]) -> Option<PathBuf> {
 
 /// The configuration. Devices ask for `/devices?id=TOPIC`; `POST /publish?id=TOPIC` takes one message a body.
 pub(super) fn config(settings: &Settings<'_>) -> String {
-    let Settings { devices, api, connections, dir } = settings;
+    let Settings { devices, api, files, dir } = settings;
+    // With less than a sixteenth of its connections free nginx closes those that have not asked for anything yet.
+    let connections = files + files / 8;
     let (module, dir) = (module().unwrap_or_else(|_| MODULES[0].into()), dir.display());
     let module = module.display();
     format!(
@@ -63,7 +65,7 @@ pub(super) fn config(settings: &Settings<'_>) -> String {
 load_module {module};
 daemon off;
 worker_processes 1;
-worker_rlimit_nofile {connections};
+worker_rlimit_nofile {files};
 pid {dir}/nginx.pid;
 error_log stderr error;
 events {{
@@ -122,12 +124,12 @@ mod tests {
     #[test]
     fn the_configuration_has_its_ports_its_directory_and_room_for_every_connection() {
         let dir = Path::new("/tmp/x");
-        let settings = Settings { devices: "127.0.0.1:1", api: "127.0.0.1:2", connections: 10_256, dir };
+        let settings = Settings { devices: "127.0.0.1:1", api: "127.0.0.1:2", files: 16_000, dir };
         let text = config(&settings);
         for line in [
             "worker_processes 1;",
-            "worker_rlimit_nofile 10256;",
-            "worker_connections 10256;",
+            "worker_rlimit_nofile 16000;",
+            "worker_connections 18000;",
             "listen 127.0.0.1:1 backlog=65535;",
             "listen 127.0.0.1:2 backlog=511;",
             "pid /tmp/x/nginx.pid;",
