@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::compare::CompareArgs;
+use crate::receiver::SlowKinds;
+use crate::server::ServerKind;
+
 /// Load tool for fanfare and other WebSocket push gateways.
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -22,6 +26,12 @@ pub(crate) enum Command {
     Idle(Box<IdleArgs>),
     /// All connections leave at once, and many return at once.
     Storm(Box<StormArgs>),
+    /// Raises the rate until gaps, refusals or latency say stop: the highest rate held, and the curve.
+    Ladder(Box<LadderArgs>),
+    /// The same load without and with slow devices: what the others notice, and what becomes of the slow.
+    Slow(Box<SlowArgs>),
+    /// The same load against fanfare and other servers, one after the other on the same core: one table with ratios.
+    Compare(Box<CompareArgs>),
     /// Show results files again, side by side when there are several.
     Report(ReportArgs),
 }
@@ -73,7 +83,7 @@ pub(crate) enum SenderKind {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct FloorArgs {
     /// Sockets.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=15_000))]
     pub(crate) sockets: u32,
     /// Bytes of one send (with --frames: of one message); several sizes are measured one after the other.
     #[arg(long, value_delimiter = ',', default_value = "128")]
@@ -114,6 +124,10 @@ pub(crate) enum PublisherKind {
     Http,
     /// PUBLISH, pipelined.
     Redis,
+    /// POST of a JSON array to the API's URL, pipelined.
+    Array,
+    /// POST of each message to the API's URL, pipelined.
+    Each,
 }
 
 /// The server under test: one that runs, or one that is started for the run.
@@ -140,6 +154,24 @@ pub(crate) struct ServerArgs {
     /// Cores of the started gateway (and of the floor's sender: the first).
     #[arg(long, value_delimiter = ',', default_value = "0")]
     pub(crate) gateway_core: Vec<usize>,
+    /// What the started server is.
+    #[arg(skip)]
+    pub(crate) kind: ServerKind,
+    /// Connections that the started server must have room for.
+    #[arg(skip)]
+    pub(crate) room: u32,
+}
+
+/// How connections come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// A bounded number in flight; one that fails ends the run.
+    #[default]
+    Orderly,
+    /// The same, and those that fail are counted.
+    Counted,
+    /// All at once, and those that fail are counted.
+    AtOnce,
 }
 
 /// Who publishes what to whom.
@@ -175,6 +207,9 @@ pub(crate) struct LoadArgs {
     /// How messages are published.
     #[arg(long, value_enum, default_value = "http")]
     pub(crate) publisher: PublisherKind,
+    /// Path and query to publish to with the publishers array and each, instead of the API URL's.
+    #[arg(long)]
+    pub(crate) publish_path: Option<String>,
     /// Address of Redis.
     #[arg(long, default_value = "127.0.0.1:6379")]
     pub(crate) redis: String,
@@ -207,6 +242,12 @@ pub(crate) struct FanoutArgs {
     /// Additional connections that join and then never read.
     #[arg(long, default_value_t = 0)]
     pub(crate) stalled: u32,
+    /// `slow` sets the other slow kinds.
+    #[arg(skip)]
+    pub(crate) slow: SlowKinds,
+    /// How the connections come.
+    #[arg(skip)]
+    pub(crate) arrival: Arrival,
     /// Only connect and hold for the given seconds; report memory.
     #[arg(long)]
     pub(crate) idle: bool,
@@ -215,6 +256,108 @@ pub(crate) struct FanoutArgs {
     pub(crate) floor: bool,
     #[command(flatten)]
     pub(crate) machine: Machine,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LadderArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    /// Messages a second of the first rung.
+    #[arg(long, default_value_t = 50.0)]
+    pub(crate) from: f64,
+    /// Messages a second of the last rung, unless one before it fails.
+    #[arg(long, default_value_t = 100_000.0)]
+    pub(crate) to: f64,
+    /// Each rung has this many times the rate of the one before, until one fails.
+    #[arg(long, default_value_t = 1.5)]
+    pub(crate) factor: f64,
+    /// Then the rates between held and failed are halved until they are this many percent apart.
+    #[arg(long, default_value_t = 5.0)]
+    pub(crate) precision: f64,
+    /// A rung whose 99th percentile of latency is above it is not held.
+    #[arg(long, default_value_t = 1_000.0)]
+    pub(crate) p99_max_ms: f64,
+    /// A rate fails when it failed this many times in a row: one hiccup of the machine is no limit.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=10))]
+    pub(crate) tries: u32,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+}
+
+impl LadderArgs {
+    /// A run at a rate.
+    pub(crate) fn rung(&self, rate: f64) -> FanoutArgs {
+        FanoutArgs::of(&self.server, &self.load, rate, &self.machine)
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SlowArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    /// Messages a second.
+    #[arg(long, default_value_t = 50.0)]
+    pub(crate) rate: f64,
+    /// Additional connections that join and then read nothing.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) stalled: u32,
+    /// Additional connections that join and then read --trickle-bytes-per-s, with the smallest receive buffer.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) trickling: u32,
+    /// Bytes a second that each of them reads.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    pub(crate) trickle_bytes_per_s: u32,
+    /// Additional connections that join and then drop every packet unanswered, as a device that lost its network.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) vanishing: u32,
+    /// Seconds after the load, at most, in which the server is watched giving the slow ones up.
+    #[arg(long, default_value_t = 75.0)]
+    pub(crate) watch: f64,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+}
+
+impl SlowArgs {
+    /// The load without slow ones.
+    pub(crate) fn without(&self) -> FanoutArgs {
+        FanoutArgs::of(&self.server, &self.load, self.rate, &self.machine)
+    }
+
+    /// The load with them.
+    pub(crate) fn with(&self) -> FanoutArgs {
+        FanoutArgs {
+            stalled: self.stalled,
+            slow: SlowKinds {
+                stalled: 0,
+                trickling: self.trickling as usize,
+                trickle_bytes_per_s: self.trickle_bytes_per_s,
+                vanishing: self.vanishing as usize,
+            },
+            ..self.without()
+        }
+    }
+}
+
+impl FanoutArgs {
+    /// A load at a rate and nothing else.
+    pub(crate) fn of(server: &ServerArgs, load: &LoadArgs, rate: f64, machine: &Machine) -> Self {
+        Self {
+            server: server.clone(),
+            load: load.clone(),
+            rate,
+            joins_leaves: 0.0,
+            stalled: 0,
+            slow: SlowKinds::default(),
+            arrival: Arrival::default(),
+            idle: false,
+            floor: false,
+            machine: machine.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Args)]

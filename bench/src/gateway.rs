@@ -1,15 +1,17 @@
-//! The process under test: started for the run, or found by its id; its CPU time, memory and metrics.
+//! The process under test, with the processes that it starts: started for the run, or found by its id; its CPU time,
+//! memory and metrics. *Not here*: what to start (`server`).
 
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::args::ServerArgs;
 use crate::http::{Client, Url};
+use crate::server::{Launch, Scratch};
 use crate::sys::process;
 
 /// A gateway that is not ready by then never will be.
@@ -23,6 +25,7 @@ pub(crate) struct Gateway {
     pub(crate) api: Url,
     child: Option<Child>,
     pid: Option<u32>,
+    _scratch: Option<Scratch>,
 }
 
 /// CPU time of a process.
@@ -32,6 +35,16 @@ pub(crate) struct Cpu {
     pub(crate) user: Duration,
     /// In the kernel, for it.
     pub(crate) system: Duration,
+}
+
+impl Cpu {
+    /// What was used since an earlier look.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+        }
+    }
 }
 
 /// A process that uses an `io_uring` has made it before it took connections: it is among the first files.
@@ -66,12 +79,10 @@ impl Gateway {
             {
                 return Err(format!("there is no process {pid} (--gateway-pid)"));
             }
-            return Ok(Self { url, api, child: None, pid: args.gateway_pid });
+            return Ok(Self { url, api, child: None, pid: args.gateway_pid, _scratch: None });
         };
-        let (devices, api) = free_ports()?;
-        let (listen, api) = (format!("127.0.0.1:{devices}"), format!("127.0.0.1:{api}"));
-        let mut command = Command::new(path);
-        command.args(["--listen", &listen, "--api", &api]);
+        let Launch { mut command, devices, api, ready_path, ready_status, scratch } =
+            args.kind.launch(path, free_ports()?, args.room)?;
         if let Some(redis) = redis {
             command.args(["--redis", &format!("redis://{redis}")]);
         }
@@ -87,19 +98,21 @@ impl Gateway {
         process::confine(&mut command, Some(args.gateway_core.clone()));
         let child = command.spawn().map_err(|e| format!("cannot start {}: {e}", path.display()))?;
         let mut gateway = Self {
-            url: Url::parse(&format!("ws://{listen}/connect"), "ws")?,
+            url: Url::parse(&format!("ws://{devices}/connect"), "ws")?,
             api: Url::parse(&format!("http://{api}"), "http")?,
             pid: Some(child.id()),
             child: Some(child),
+            _scratch: scratch,
         };
-        gateway.wait_ready(path)?;
+        gateway.wait_ready(path, ready_path, ready_status)?;
         Ok(gateway)
     }
 
-    fn wait_ready(&mut self, path: &Path) -> Result<(), String> {
+    fn wait_ready(&mut self, path: &Path, asked: &str, wanted: Option<u16>) -> Result<(), String> {
         let begin = Instant::now();
         loop {
-            if matches!(Client::new(&self.api).get("/readyz"), Ok(answer) if answer.status == 200) {
+            let answer = Client::new(&self.api).get(asked);
+            if answer.is_ok_and(|answer| wanted.is_none_or(|wanted| answer.status == wanted)) {
                 return Ok(());
             }
             if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
@@ -109,7 +122,10 @@ impl Gateway {
                 ));
             }
             if begin.elapsed() > READY_WITHIN || process::interrupted() {
-                return Err(format!("{} does not answer /readyz with 200 (--gateway-log)", path.display()));
+                return Err(format!(
+                    "{} does not answer {asked} as it should (--gateway-log)",
+                    path.display()
+                ));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -117,18 +133,25 @@ impl Gateway {
 
     /// CPU time so far; `None` when the process is not known.
     pub(crate) fn cpu(&self) -> Option<Cpu> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid?)).ok()?;
-        parse_cpu(&stat, process::clock_tick())
+        let of = |pid: u32| {
+            parse_cpu(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?, process::clock_tick())
+        };
+        let mut sum = of(self.pid?)?;
+        // A child that ends between the two looks is missing from the sum.
+        for cpu in descendants(self.pid?).into_iter().filter_map(of) {
+            sum = Cpu { user: sum.user + cpu.user, system: sum.system + cpu.system };
+        }
+        Some(sum)
     }
 
     /// Memory now; `None` when the process is not known.
     pub(crate) fn memory(&self) -> Option<Memory> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid?)).ok()?;
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
-        };
-        Some(Memory { rss: field("VmRSS:")?, anonymous: field("RssAnon:")? })
+        let of = |pid: u32| parse_memory(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?);
+        let mut sum = of(self.pid?)?;
+        for memory in descendants(self.pid?).into_iter().filter_map(of) {
+            sum = Memory { rss: sum.rss + memory.rss, anonymous: sum.anonymous + memory.anonymous };
+        }
+        Some(sum)
     }
 
     /// What it has sent so far, if it is a gateway that says so.
@@ -167,7 +190,8 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            let _ = child.kill();
+            // Its group: workers do not end with their master when that is killed.
+            process::kill_group(child.id());
             let _ = child.wait();
         }
     }
@@ -182,6 +206,32 @@ fn free_ports() -> Result<(u16, u16), String> {
         *port = listener.and_then(|listener| listener.local_addr()).map_err(failed)?.port();
     }
     Ok((ports[0], ports[1]))
+}
+
+/// The processes that a process has started, and those that they have (`proc_pid_task_tid_children(5)`).
+fn descendants(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut parents = vec![pid];
+    while let Some(parent) = parents.pop() {
+        let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else { continue };
+        for thread in threads.flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            let children = children.split_whitespace().filter_map(|child| child.parse::<u32>().ok());
+            for child in children {
+                found.push(child);
+                parents.push(child);
+            }
+        }
+    }
+    found
+}
+
+fn parse_memory(status: &str) -> Option<Memory> {
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+    };
+    Some(Memory { rss: field("VmRSS:")?, anonymous: field("RssAnon:")? })
 }
 
 /// utime and stime of `/proc/PID/stat` (`proc_pid_stat(5)`): fields 14 and 15, counted behind the name's last bracket.
@@ -207,12 +257,36 @@ fn sum_metric(text: &str, name: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::process::Command;
 
     #[test]
     fn cpu_time_is_read_behind_a_name_with_brackets_and_spaces() {
         let stat = "12 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 150 70 0 0 20";
         let cpu = parse_cpu(stat, Duration::from_millis(10)).unwrap();
         assert_eq!((cpu.user.as_millis(), cpu.system.as_millis()), (1_500, 700));
+    }
+
+    #[test]
+    fn a_process_counts_with_those_that_its_children_started() {
+        // A shell that starts a shell that starts a sleep, and tells when all of them run.
+        let script = "sh -c 'sleep 60 & echo ready; wait' & wait";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdout(Stdio::piped());
+        process::confine(&mut command, None);
+        let mut child = command.spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "ready\n");
+        assert_eq!(descendants(child.id()).len(), 2);
+        process::kill_group(child.id());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let memory = parse_memory("Name:\tx\nVmRSS:\t   12 kB\nRssAnon:\t    3 kB\n").unwrap();
+        assert_eq!((memory.rss, memory.anonymous), (12_288, 3_072));
     }
 
     #[test]

@@ -64,14 +64,13 @@ impl Client {
 
     /// POST of a form; `body` is form-encoded already.
     pub(crate) fn post_form(&mut self, path: &str, body: &[u8]) -> io::Result<Response> {
-        let mut request = format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
-             Content-Length: {}\r\n\r\n",
-            self.url.authority,
-            body.len()
-        )
-        .into_bytes();
-        request.extend_from_slice(body);
+        self.post(path, "application/x-www-form-urlencoded", body)
+    }
+
+    /// POST.
+    pub(crate) fn post(&mut self, path: &str, content_type: &str, body: &[u8]) -> io::Result<Response> {
+        let mut request = Vec::with_capacity(256 + body.len());
+        write_post(&self.url.authority, path, content_type, body, &mut request);
         self.exchange(&request)
     }
 
@@ -95,17 +94,43 @@ impl Client {
     }
 }
 
+/// Appends a POST.
+pub(crate) fn write_post(authority: &str, path: &str, content_type: &str, body: &[u8], out: &mut Vec<u8>) {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    out.extend_from_slice(head.as_bytes());
+    out.extend_from_slice(body);
+}
+
 /// The response, and whether the connection may be used again.
 fn read_response(socket: &mut impl Read) -> io::Result<(Response, bool)> {
-    let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
     let mut bytes = Vec::new();
-    let head_end = loop {
-        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            break at + 4;
-        }
+    loop {
         more(socket, &mut bytes)?;
-    };
-    let head = String::from_utf8_lossy(&bytes[..head_end]).into_owned();
+        if let Some(taken) = take_response(&bytes)? {
+            return Ok((taken.response, taken.keep));
+        }
+    }
+}
+
+/// An answer at the beginning of some bytes.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// It.
+    pub(crate) response: Response,
+    /// The connection may be used again.
+    pub(crate) keep: bool,
+    /// Bytes that it has.
+    pub(crate) bytes: usize,
+}
+
+/// The answer that the bytes begin with; `None` when it is not whole yet.
+pub(crate) fn take_response(bytes: &[u8]) -> io::Result<Option<Taken>> {
+    let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
+    let Some(head_end) = find(bytes, b"\r\n\r\n").map(|at| at + 4) else { return Ok(None) };
+    let head = String::from_utf8_lossy(&bytes[..head_end]);
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
     let status = status.ok_or_else(|| invalid("the answer is not HTTP"))?;
@@ -120,39 +145,40 @@ fn read_response(socket: &mut impl Read) -> io::Result<(Response, bool)> {
             _ => {}
         }
     }
-    let mut body = Vec::new();
-    let mut at = head_end;
-    loop {
-        let part = if chunked { read_chunk_size(socket, &mut bytes, &mut at)? } else { length };
-        while bytes.len() < at + part {
-            more(socket, &mut bytes)?;
-        }
-        body.extend_from_slice(&bytes[at..at + part]);
-        at += part;
-        if chunked {
-            while bytes.len() < at + 2 {
-                more(socket, &mut bytes)?;
-            }
-            at += 2;
-        }
-        if !chunked || part == 0 {
-            break;
-        }
+    if length > RESPONSE_BYTES_MAX {
+        return Err(invalid("the answer is too long"));
     }
-    Ok((Response { status, body: String::from_utf8_lossy(&body).into_owned() }, keep))
+    let rest = &bytes[head_end..];
+    let body =
+        if chunked { take_chunks(rest)? } else { rest.get(..length).map(|body| (body.to_vec(), length)) };
+    Ok(body.map(|(body, taken)| {
+        let response = Response { status, body: String::from_utf8_lossy(&body).into_owned() };
+        Taken { response, keep, bytes: head_end + taken }
+    }))
 }
 
-fn read_chunk_size(socket: &mut impl Read, bytes: &mut Vec<u8>, at: &mut usize) -> io::Result<usize> {
+/// A body in chunks, and the bytes that it took; `None` when it is not whole yet.
+fn take_chunks(bytes: &[u8]) -> io::Result<Option<(Vec<u8>, usize)>> {
+    let (mut body, mut at) = (Vec::new(), 0);
     loop {
-        if let Some(end) = bytes[*at..].windows(2).position(|window| window == b"\r\n") {
-            let line = String::from_utf8_lossy(&bytes[*at..*at + end]).into_owned();
-            *at += end + 2;
-            let size = line.split(';').next().unwrap_or_default().trim();
-            return usize::from_str_radix(size, 16)
-                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a chunk's size is no number"));
+        let Some(line) = find(&bytes[at..], b"\r\n") else { return Ok(None) };
+        let size = String::from_utf8_lossy(&bytes[at..at + line]);
+        let size = usize::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16)
+            .ok()
+            .filter(|size| *size <= RESPONSE_BYTES_MAX)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a chunk's size is no number"))?;
+        at += line + 2;
+        let Some(chunk) = bytes.get(at..at + size + 2) else { return Ok(None) };
+        body.extend_from_slice(&chunk[..size]);
+        at += size + 2;
+        if size == 0 {
+            return Ok(Some((body, at)));
         }
-        more(socket, bytes)?;
     }
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
 }
 
 fn more(socket: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<()> {
@@ -190,6 +216,22 @@ mod tests {
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n";
         let (response, keep) = read_response(&mut &chunked[..]).unwrap();
         assert_eq!((response.status, response.body.as_str(), keep), (200, "abcde", false));
+    }
+
+    #[test]
+    fn an_answer_is_taken_when_its_last_byte_is_there_and_not_a_byte_of_the_next() {
+        for one in [
+            &b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok"[..],
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            b"HTTP/1.1 204 No Content\r\n\r\n",
+        ] {
+            let two = [one, one].concat();
+            for end in 0..two.len() {
+                let taken = take_response(&two[..end]).unwrap().map(|taken| taken.bytes);
+                assert_eq!(taken, (end >= one.len()).then_some(one.len()), "{end}");
+            }
+        }
+        assert!(take_response(b"nonsense\r\n\r\n").is_err());
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! fanfare-bench: load for fanfare and other WebSocket push gateways, from one machine, with every byte verified.
 //!
-//! `args` → `floor` or `fanout` → `receiver` (devices, which ask `verify`) and `publisher` (backend) → `results` →
-//! `report`; `progress` while it lasts.
+//! `args` → `floor`, or `fanout` (alone, or under `ladder` and `slow`) → `receiver` (devices, which ask `verify`) and
+//! `publisher` (backend) → `results` → `report`; `progress` while it lasts.
 
 mod args;
 mod clock;
+mod compare;
 mod fanout;
 mod floor;
 mod gateway;
 mod histogram;
 mod http;
 mod idle;
+mod ladder;
 mod message;
 mod probe;
 mod progress;
@@ -18,7 +20,9 @@ mod publisher;
 mod receiver;
 mod report;
 mod results;
+mod server;
 mod slab;
+mod slow;
 mod storm;
 mod sys;
 mod verify;
@@ -41,6 +45,9 @@ fn main() -> ExitCode {
         args::Command::Fanout(args) => fanout::run(args),
         args::Command::Idle(args) => idle::run(args),
         args::Command::Storm(args) => storm::run(args),
+        args::Command::Compare(args) => compare::run(args),
+        args::Command::Ladder(args) => ladder::run(args),
+        args::Command::Slow(args) => slow::run(args),
         args::Command::Report(args) => report::compare::run(args),
     };
     match result {

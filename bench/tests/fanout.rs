@@ -1,6 +1,7 @@
 //! The tool against a server that is right, and against servers that make one mistake each: it must say which.
 #![allow(missing_docs)]
 
+#[allow(dead_code)] // each file of tests uses its part
 mod server;
 
 use std::path::PathBuf;

@@ -12,7 +12,7 @@ use crate::gateway::Memory;
 use crate::histogram::{Percentiles, Recorder};
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN};
 use crate::progress::Progress;
-use crate::receiver::{Outcome, Plan};
+use crate::receiver::{Outcome, Plan, SlowSeen};
 use crate::report::Lag;
 use crate::results::{Distribution, Series};
 use crate::verify::{Faults, Tally};
@@ -23,11 +23,20 @@ pub(crate) struct Report {
     pub(crate) connections: u64,
     pub(crate) connect_seconds: f64,
     pub(crate) connects_per_s: f64,
+    pub(crate) connect_cpu: Option<ConnectCpu>,
+    /// From a connection's SYN to its 101.
+    pub(crate) handshake: Percentiles,
+    /// Connections that could not be opened, where that is counted, by what the server or the kernel said.
+    pub(crate) connects_refused: BTreeMap<String, u64>,
     pub(crate) interrupted: bool,
     /// Messages given to the publisher's target, warm-up included.
     pub(crate) published: u64,
     pub(crate) refused: u64,
     pub(crate) publish_error: Option<String>,
+    /// CPU time of the publisher, of its time.
+    pub(crate) publisher_cpu_percent: f64,
+    /// Connections that had not got everything when the wait for them ended.
+    pub(crate) behind: u64,
     pub(crate) publish_lag: Percentiles,
     pub(crate) publish_answer: Percentiles,
     /// From the first measured message's time to the last delivery.
@@ -46,12 +55,17 @@ pub(crate) struct Report {
     pub(crate) connections_with_gaps: u64,
     pub(crate) first_malformed: Option<String>,
     pub(crate) other_frames: u64,
+    /// Go-push PINGs.
+    pub(crate) pings_sent: u64,
+    /// The server's pings.
     pub(crate) pings_answered: u64,
     /// Connections that the server ended, by Close code or what came instead.
     pub(crate) closed_by_server: BTreeMap<String, u64>,
     pub(crate) rejoined: u64,
     pub(crate) rejoins_failed: u64,
-    pub(crate) stalled: Option<Stalled>,
+    pub(crate) stalled: Option<Slow>,
+    pub(crate) trickling: Option<Slow>,
+    pub(crate) vanished: Option<Slow>,
     pub(crate) gateway: Option<GatewayUse>,
     pub(crate) bytes_per_send: f64,
     /// Where `bytes_per_send` comes from: the gateway's metrics, or the receivers' reads.
@@ -67,15 +81,66 @@ pub(crate) struct Report {
     pub(crate) series: Vec<Series>,
 }
 
-/// What became of the connections that did not read.
+/// What connecting cost.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct ConnectCpu {
+    /// CPU time of the gateway for one connection, accept and upgrade.
+    pub(crate) gateway_us_per_connection: f64,
+    /// CPU time of the gateway, of the time that connecting took.
+    pub(crate) gateway_percent: f64,
+    /// CPU time of this tool, of the time that its cores had meanwhile.
+    pub(crate) tool_percent: f64,
+}
+
+impl ConnectCpu {
+    /// From CPU times and how long connecting took.
+    pub(super) fn new(gateway: Duration, tool: Duration, wall: Duration, cores: usize, opened: u64) -> Self {
+        let percent = |cpu: Duration| 100.0 * cpu.as_secs_f64() / wall.as_secs_f64().max(1e-9);
+        Self {
+            gateway_us_per_connection: gateway.as_secs_f64() * 1e6 / opened.max(1) as f64,
+            gateway_percent: percent(gateway),
+            tool_percent: percent(tool) / cores.max(1) as f64,
+        }
+    }
+}
+
+/// What became of slow connections of one kind.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Stalled {
+pub(crate) struct Slow {
     pub(crate) connections: u64,
-    /// By Close code or what came instead; what is missing was still open.
+    /// By Close code or what came instead, as far as they could read it; what is missing was still open.
     pub(crate) closed: BTreeMap<String, u64>,
-    /// Messages that they found when they read again.
+    /// Messages that they read, at their pace or at the end.
     pub(crate) messages: u64,
     pub(crate) faults: Faults,
+    /// From the load's begin until the server's kernel no longer had the connection as established; to the second.
+    pub(crate) given_up: Percentiles,
+    /// Connections that the server still held at the end.
+    pub(crate) held: u64,
+    /// Connections whose end at the server cannot be seen from here.
+    pub(crate) unseen: u64,
+}
+
+impl Slow {
+    /// Of all threads; `None` when there was no such connection.
+    fn of(kind: usize, connections: usize, outcomes: &[Outcome]) -> Option<Self> {
+        let mut all = SlowSeen::default();
+        for seen in outcomes.iter().map(|outcome| &outcome.slow[kind]) {
+            all.tally.merge(&seen.tally);
+            all.given_up.merge(&seen.given_up);
+            all.held += seen.held;
+            all.unseen += seen.unseen;
+        }
+        (connections > 0).then(|| Self {
+            connections: connections as u64,
+            closed: by_name(&all.tally),
+            messages: all.tally.messages,
+            faults: all.tally.faults,
+            given_up: all.given_up.percentiles(),
+            held: all.held,
+            unseen: all.unseen,
+        })
+    }
 }
 
 /// The gateway's CPU time in the measured window.
@@ -97,6 +162,8 @@ pub(crate) struct MemoryUse {
     pub(crate) connected: Memory,
     pub(crate) after_load: Memory,
     pub(crate) after_leave: Memory,
+    /// The highest anonymous memory that was seen.
+    pub(crate) peak: u64,
     pub(crate) anonymous_per_connection: f64,
 }
 
@@ -105,39 +172,37 @@ fn by_name(tally: &Tally) -> BTreeMap<String, u64> {
 }
 
 /// Turns counts into a report.
-pub(crate) fn account(
-    args: &FanoutArgs,
-    plan: &Plan,
-    report: &mut Report,
-    load: Option<Load>,
-    outcomes: &[Outcome],
-) {
-    let (mut tally, mut stalled) = (Tally::default(), Tally::default());
+pub(super) fn account(plan: &Plan, report: &mut Report, load: Option<Load>, outcomes: &[Outcome]) {
+    let (mut tally, mut handshakes) = (Tally::default(), Recorder::default());
     for outcome in outcomes {
         tally.merge(&outcome.tally);
-        stalled.merge(&outcome.stalled);
         report.connections_with_gaps += outcome.connections_with_gaps;
         report.rejoined += outcome.rejoined;
         report.rejoins_failed += outcome.rejoins_failed;
+        report.pings_sent += outcome.pings_sent;
+        handshakes.merge(&outcome.handshakes);
+        for (why, count) in &outcome.refusals {
+            *report.connects_refused.entry(why.clone()).or_default() += count;
+        }
     }
+    report.handshake = handshakes.percentiles();
+    report.distributions = vec![Distribution::of("handshake", &handshakes)];
     report.receivers = Lag::of(outcomes);
     report.faults = tally.faults;
     report.first_malformed.clone_from(&tally.first_malformed);
     report.other_frames = tally.other_frames;
     report.pings_answered = tally.pings;
     report.closed_by_server = by_name(&tally);
-    if args.stalled > 0 {
-        report.stalled = Some(Stalled {
-            connections: u64::from(args.stalled),
-            closed: by_name(&stalled),
-            messages: stalled.messages,
-            faults: stalled.faults,
-        });
-    }
+    report.stalled = Slow::of(0, plan.slow.stalled, outcomes);
+    report.trickling = Slow::of(1, plan.slow.trickling, outcomes);
+    report.vanished = Slow::of(2, plan.slow.vanishing, outcomes);
     let Some(load) = load else { return };
     report.published = load.published.messages;
     report.refused = load.published.refused;
     report.publish_error.clone_from(&load.published.error);
+    report.behind = load.behind;
+    report.publisher_cpu_percent =
+        100.0 * load.published.cpu.as_secs_f64() / load.published.time.as_secs_f64().max(1e-9);
     report.publish_lag = load.published.lag.percentiles();
     report.publish_answer = load.published.answers.percentiles();
 
@@ -162,12 +227,12 @@ pub(crate) fn account(
     report.messages_per_read = tally.messages as f64 / tally.reads.max(1) as f64;
     report.latency = tally.latency.percentiles();
     report.time_to_last = to_last.percentiles();
-    report.distributions = vec![
+    report.distributions.extend([
         Distribution::of("latency", &tally.latency),
         Distribution::of("to last device", &to_last),
         Distribution::of("publisher lag", &load.published.lag),
         Distribution::of("publish answer", &load.published.answers),
-    ];
+    ]);
     report.bytes_per_send = tally.bytes as f64 / tally.reads.max(1) as f64;
     report.bytes_per_send_from = "receivers' reads";
     if let Some(sends) = load.sends {
@@ -189,7 +254,7 @@ pub(crate) fn account(
 }
 
 #[allow(clippy::cast_sign_loss)] // bytes are not negative
-pub(crate) fn measure_floor(
+pub(super) fn measure_floor(
     args: &FanoutArgs,
     report: &Report,
     progress: &Progress,

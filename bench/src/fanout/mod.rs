@@ -2,24 +2,21 @@
 //!
 //! *Not here*: how any of these is done (`receiver`, `publisher`, `gateway`), how it is shown (`report`).
 
-pub(crate) mod account;
-pub(crate) mod phases;
-pub(crate) mod plan;
+mod account;
+mod phases;
+mod plan;
+mod session;
 mod watch;
 
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::args::FanoutArgs;
-use crate::clock::Clock;
-use crate::gateway::Gateway;
 use crate::progress::Progress;
-use crate::receiver::{Phase, Receivers};
 use crate::report;
-use crate::sys::process;
-use crate::verify::Refusals;
 
-pub(crate) use account::{MemoryUse, Report};
-pub(crate) use watch::Watch;
+pub(crate) use account::{Report, Slow};
+pub(crate) use phases::wait;
+pub(crate) use session::Session;
 
 /// The subcommand; false when something that must be zero is not.
 pub(crate) fn run(args: &FanoutArgs) -> Result<bool, String> {
@@ -32,61 +29,13 @@ pub(crate) fn run(args: &FanoutArgs) -> Result<bool, String> {
 
 /// A whole run, from the first connect to the last leave; prints no result.
 pub(crate) fn measure(args: &FanoutArgs, progress: Progress) -> Result<Report, String> {
-    plan::check(args)?;
-    let mut gateway = Gateway::from_args(&args.server, plan::redis(args))?;
-    let before = gateway.memory();
-    let mut watch = Watch::new(progress);
-    let clock = Clock::new();
-    let refusals = Refusals::default();
-    let plan = plan::plan(args, &gateway);
-    let target = plan::target(args, &gateway)?;
-    let receivers = Receivers::start(&plan, clock.clone(), refusals.clone())?;
-
-    let begin = Instant::now();
-    let receivers = match phases::wait_connected(receivers, &gateway, &mut watch) {
-        Err(why) => return Err(gateway.died().unwrap_or(why)),
-        Ok(receivers) => receivers,
-    };
-    let connect = begin.elapsed();
-    std::thread::sleep(phases::SETTLE);
-    let connected = gateway.memory();
-
-    let mut report = Report {
-        connections: receivers.open(),
-        connect_seconds: connect.as_secs_f64(),
-        connects_per_s: receivers.open() as f64 / connect.as_secs_f64(),
-        ..Report::default()
-    };
+    let mut session = Session::open(args, progress)?;
+    session.connect(args)?;
     let load = if args.idle {
-        phases::hold(args, &receivers, &gateway, &clock, &mut watch);
+        session.hold(Duration::from_secs_f64(args.load.seconds));
         None
     } else {
-        Some(phases::publish(args, &plan, target, &receivers, &gateway, &clock, &refusals, &mut watch)?)
+        Some(session.publish(args, None)?)
     };
-    let after_load = gateway.memory();
-    if args.stalled > 0 {
-        receivers.enter(Phase::ReadStalled);
-        phases::wait(phases::STALLED_READ, || receivers.stalled_left() == 0);
-    }
-    report.interrupted = process::interrupted();
-    let outcomes = receivers.join()?;
-    if let Some(why) = gateway.died() {
-        return Err(why);
-    }
-    phases::after_leave(&gateway, &mut watch);
-    report.series = watch.sampler.series();
-    if let (Some(before), Some(connected), Some(after_load), Some(after_leave)) =
-        (before, connected, after_load, gateway.memory())
-    {
-        let grown = connected.anonymous.saturating_sub(before.anonymous) as f64;
-        let anonymous_per_connection = grown / report.connections.max(1) as f64;
-        report.memory =
-            Some(MemoryUse { before, connected, after_load, after_leave, anonymous_per_connection });
-    }
-    account::account(args, &plan, &mut report, load, &outcomes);
-    drop(gateway);
-    if args.floor && !args.idle && !process::interrupted() {
-        report.floor = Some(account::measure_floor(args, &report, &watch.progress)?);
-    }
-    Ok(report)
+    session.finish(args, load)
 }

@@ -2,26 +2,25 @@
 
 use std::time::{Duration, Instant};
 
+use super::session::Session;
 use super::watch::Watch;
 use crate::args::FanoutArgs;
-use crate::clock::Clock;
 use crate::gateway::{Cpu, Gateway, Sends};
 use crate::progress::Goal;
-use crate::publisher::{Published, Publisher, Schedule, Target};
-use crate::receiver::{Phase, Plan, Receivers};
+use crate::publisher::{Published, Publisher, Schedule};
+use crate::receiver::{Phase, Receivers};
 use crate::sys::process;
-use crate::verify::Refusals;
 
 /// Connecting makes progress at least this often.
 const CONNECT_STALL_MAX: Duration = Duration::from_secs(20);
 /// Joins that travel behind the upgrade have arrived by then, and memory has stopped to move.
-pub(crate) const SETTLE: Duration = Duration::from_secs(1);
+pub(super) const SETTLE: Duration = Duration::from_secs(1);
 /// After everybody has left: the gateway has noticed, and given back what it will.
-pub(crate) const AFTER_LEAVE: Duration = Duration::from_secs(2);
+pub(super) const AFTER_LEAVE: Duration = Duration::from_secs(2);
 /// Stalled connections that read again get this long to find their Close frame.
-pub(crate) const STALLED_READ: Duration = Duration::from_secs(10);
+pub(super) const STALLED_READ: Duration = Duration::from_secs(10);
 /// How often the controller looks.
-const LOOK: Duration = Duration::from_millis(10);
+pub(super) const LOOK: Duration = Duration::from_millis(10);
 
 /// Looks until it is true, the time has passed, or somebody presses Ctrl-C.
 pub(crate) fn wait(at_most: Duration, mut done: impl FnMut() -> bool) -> bool {
@@ -35,7 +34,7 @@ pub(crate) fn wait(at_most: Duration, mut done: impl FnMut() -> bool) -> bool {
     true
 }
 
-pub(crate) fn wait_connected(
+pub(super) fn wait_connected(
     receivers: Receivers,
     gateway: &Gateway,
     watch: &mut Watch,
@@ -56,99 +55,107 @@ pub(crate) fn wait_connected(
     Ok(receivers)
 }
 
-pub(crate) fn hold(
-    args: &FanoutArgs,
-    receivers: &Receivers,
-    gateway: &Gateway,
-    clock: &Clock,
-    watch: &mut Watch,
-) {
-    clock.set_base_in(Duration::ZERO);
-    receivers.enter(Phase::Measure);
-    let time = Duration::from_secs_f64(args.load.seconds);
-    watch.progress.stage("holding", Goal::Time(time));
-    wait(time, || {
-        watch.look(0, receivers, gateway);
-        receivers.open() == 0
-    });
-    receivers.enter(Phase::Measured);
-    std::thread::sleep(3 * LOOK);
-}
-
-/// Waits until the gateway has noticed that everybody left.
-pub(crate) fn after_leave(gateway: &Gateway, watch: &mut Watch) {
-    watch.progress.stage("everybody has left", Goal::Time(AFTER_LEAVE));
-    wait(AFTER_LEAVE, || {
-        watch.left(gateway);
-        false
-    });
-}
-
 /// What the load was and what it cost.
 pub(crate) struct Load {
-    pub(crate) published: Published,
-    pub(crate) cpu: Option<Cpu>,
-    pub(crate) sends: Option<Sends>,
-    pub(crate) wall: Duration,
+    pub(super) published: Published,
+    /// Connections that had not got everything when the wait for them ended.
+    pub(super) behind: u64,
+    pub(super) cpu: Option<Cpu>,
+    pub(super) sends: Option<Sends>,
+    pub(super) wall: Duration,
 }
 
-#[allow(clippy::too_many_arguments)] // the parts of one run, each of its own kind
-pub(crate) fn publish(
+impl Session {
+    /// Nothing is published.
+    pub(crate) fn hold(&mut self, time: Duration) {
+        let Some(receivers) = &self.receivers else { return };
+        self.clock.set_base_in(Duration::ZERO);
+        receivers.enter(Phase::Measure);
+        self.watch.progress.stage("holding", Goal::Time(time));
+        wait(time, || {
+            self.watch.look(0, receivers, &self.gateway);
+            receivers.open() == 0
+        });
+        receivers.enter(Phase::Measured);
+        std::thread::sleep(3 * LOOK);
+    }
+
+    /// Publishes what the plan says, and waits until everybody has it: while any connection makes progress, but
+    /// `drain_at_most`, when that is given; then what is missing is late and no gap.
+    pub(crate) fn publish(
+        &mut self,
+        args: &FanoutArgs,
+        drain_at_most: Option<Duration>,
+    ) -> Result<Load, String> {
+        let schedule = Schedule {
+            spec: self.plan.spec,
+            measure_from: self.plan.measure_from,
+            tick: Duration::from_millis(args.load.tick_ms),
+            core: args.load.publisher_core.unwrap_or(args.machine.receiver_core[0]),
+        };
+        let target = match self.target.take() {
+            Some(target) => target,
+            None => super::plan::target(args, &self.gateway)?,
+        };
+        self.clock.set_base_in(Duration::from_millis(50));
+        let publisher = Publisher::start(target, schedule, self.clock.clone(), self.refusals.clone())?;
+        let count = self.plan.spec.count;
+        let Some(receivers) = &self.receivers else { return Err("nobody is connected".into()) };
+        let (gateway, watch) = (&self.gateway, &mut self.watch);
+        let what = format!("publishing {}/s", crate::report::units::plain(args.rate));
+        watch.progress.stage(&what, Goal::Count(count));
+        wait(Duration::from_secs_f64(args.load.warmup + 0.05), || {
+            watch.look(publisher.sent(), receivers, gateway);
+            publisher.done()
+        });
+        let before = (gateway.cpu(), gateway.sends());
+        let begin = Instant::now();
+        receivers.enter(Phase::Measure);
+        while !publisher.done() && !process::interrupted() && !receivers.failed() {
+            watch.look(publisher.sent(), receivers, gateway);
+            std::thread::sleep(LOOK);
+        }
+        let outcome = publisher.stop()?;
+        let behind = drain(args, outcome.messages, drain_at_most, receivers, gateway, watch);
+        let after = (gateway.cpu(), gateway.sends());
+        let wall = begin.elapsed();
+        receivers.enter(Phase::Measured);
+        std::thread::sleep(3 * LOOK);
+        let cpu = before.0.zip(after.0).map(|(before, after)| after.since(before));
+        let sends = before.1.zip(after.1).map(|(before, after)| Sends {
+            sends: after.sends - before.sends,
+            bytes: after.bytes - before.bytes,
+        });
+        Ok(Load { published: outcome, behind, cpu, sends: sends.filter(|sends| sends.sends > 0.0), wall })
+    }
+}
+
+/// Waits for the last delivery; returns how many connections are still behind.
+fn drain(
     args: &FanoutArgs,
-    plan: &Plan,
-    target: Target,
+    published: u64,
+    at_most: Option<Duration>,
     receivers: &Receivers,
     gateway: &Gateway,
-    clock: &Clock,
-    refusals: &Refusals,
     watch: &mut Watch,
-) -> Result<Load, String> {
-    let schedule = Schedule {
-        spec: plan.spec,
-        measure_from: plan.measure_from,
-        tick: Duration::from_millis(args.load.tick_ms),
-        core: args.load.publisher_core.unwrap_or(args.machine.receiver_core[0]),
-    };
-    clock.set_base_in(Duration::from_millis(50));
-    let publisher = Publisher::start(target, schedule, clock.clone(), refusals.clone())?;
-    watch.progress.stage("publishing", Goal::Count(plan.spec.count));
-    wait(Duration::from_secs_f64(args.load.warmup + 0.05), || {
-        watch.look(publisher.sent(), receivers, gateway);
-        publisher.done()
-    });
-    let before = (gateway.cpu(), gateway.sends());
+) -> u64 {
+    receivers.published(published);
     let begin = Instant::now();
-    receivers.enter(Phase::Measure);
-    while !publisher.done() && !process::interrupted() && !receivers.failed() {
-        watch.look(publisher.sent(), receivers, gateway);
-        std::thread::sleep(LOOK);
-    }
-    let outcome = publisher.stop()?;
-    receivers.published(outcome.messages);
-    let (mut messages, mut since) = (receivers.messages(), Instant::now());
-    // The count of those behind is fresh when it was made after the last message was published.
-    let fresh = Instant::now() + Duration::from_millis(50);
-    while Instant::now() < fresh || receivers.behind() > 0 {
+    let (mut messages, mut since) = (receivers.messages(), begin);
+    while receivers.behind() > 0 {
         if receivers.failed() || since.elapsed().as_secs_f64() > args.load.drain {
             break;
+        }
+        if at_most.is_some_and(|at_most| begin.elapsed() > at_most) {
+            let behind = receivers.behind();
+            receivers.abandon();
+            return behind;
         }
         if receivers.messages() != messages {
             (messages, since) = (receivers.messages(), Instant::now());
         }
-        watch.look(outcome.messages, receivers, gateway);
+        watch.look(published, receivers, gateway);
         std::thread::sleep(LOOK);
     }
-    let after = (gateway.cpu(), gateway.sends());
-    let wall = begin.elapsed();
-    receivers.enter(Phase::Measured);
-    std::thread::sleep(3 * LOOK);
-    let cpu = before.0.zip(after.0).map(|(before, after)| Cpu {
-        user: after.user.saturating_sub(before.user),
-        system: after.system.saturating_sub(before.system),
-    });
-    let sends = before.1.zip(after.1).map(|(before, after)| Sends {
-        sends: after.sends - before.sends,
-        bytes: after.bytes - before.bytes,
-    });
-    Ok(Load { published: outcome, cpu, sends: sends.filter(|sends| sends.sends > 0.0), wall })
+    receivers.behind()
 }

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use crate::args::{FanoutArgs, FormatKind, PublisherKind};
+use crate::args::{Arrival, FanoutArgs, FormatKind, PublisherKind};
 use crate::gateway::Gateway;
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
-use crate::publisher::{HttpTarget, RedisTarget, Target};
+use crate::publisher::{Body, HttpTarget, PostTarget, RedisTarget, Target};
 use crate::receiver::connection::upgrade_request;
-use crate::receiver::{CONNECTS_IN_FLIGHT, Plan};
+use crate::receiver::{CONNECTS_IN_FLIGHT, Plan, SlowKinds};
 use crate::verify::{Framing, client_frame, opcode};
 
 /// A whole run; receipts are kept in 32 bits of microseconds.
 const RUN_SECONDS_MAX: f64 = 4_000.0;
 
-pub(crate) fn check(args: &FanoutArgs) -> Result<(), String> {
+pub(super) fn check(args: &FanoutArgs) -> Result<(), String> {
     if !(MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX).contains(&args.load.bytes) {
         return Err(format!(
             "--bytes {}: a message has {MESSAGE_BYTES_MIN} to {MESSAGE_BYTES_MAX}",
@@ -37,7 +37,7 @@ pub(crate) fn check(args: &FanoutArgs) -> Result<(), String> {
 }
 
 #[allow(clippy::cast_sign_loss)] // checked: no operand is negative
-pub(crate) fn plan(args: &FanoutArgs, gateway: &Gateway) -> Plan {
+pub(super) fn plan(args: &FanoutArgs, gateway: &Gateway) -> Plan {
     let path = args.load.path.clone().unwrap_or_else(|| match args.load.format {
         FormatKind::GoPush => {
             let path = if gateway.url.path.is_empty() { "/connect" } else { &gateway.url.path };
@@ -58,25 +58,32 @@ pub(crate) fn plan(args: &FanoutArgs, gateway: &Gateway) -> Plan {
         spec: MessageSpec::new(args.load.bytes, 1e6 / args.rate, count),
         measure_from: (args.rate * args.load.warmup).round() as u64,
         congestion: args.machine.congestion.clone(),
-        connects_in_flight: CONNECTS_IN_FLIGHT,
-        counts_refusals: false,
+        connects_in_flight: if args.arrival == Arrival::AtOnce { usize::MAX } else { CONNECTS_IN_FLIGHT },
+        counts_refusals: args.arrival != Arrival::Orderly,
         ping_every: (args.load.ping_every > 0.0 && args.load.format == FormatKind::GoPush)
             .then(|| Duration::from_secs_f64(args.load.ping_every)),
         staying: args.load.connections as usize,
         // Each rejoins about every two seconds: long enough to receive, and a set that others are measured beside.
         churning: (args.joins_leaves * 2.0).ceil() as usize,
         churn_per_s: args.joins_leaves,
-        stalled: args.stalled as usize,
+        slow: SlowKinds { stalled: args.stalled as usize, ..args.slow },
         cores: args.machine.receiver_core.clone(),
     }
 }
 
 /// Address of Redis, when messages come from there.
-pub(crate) fn redis(args: &FanoutArgs) -> Option<&str> {
+pub(super) fn redis(args: &FanoutArgs) -> Option<&str> {
     (args.load.publisher == PublisherKind::Redis).then_some(args.load.redis.as_str())
 }
 
-pub(crate) fn target(args: &FanoutArgs, gateway: &Gateway) -> Result<Target, String> {
+pub(super) fn target(args: &FanoutArgs, gateway: &Gateway) -> Result<Target, String> {
+    let publish = || {
+        let mut url = gateway.api.clone();
+        if let Some(path) = &args.load.publish_path {
+            url.path.clone_from(path);
+        }
+        url
+    };
     Ok(match args.load.publisher {
         PublisherKind::Http => Target::Http(HttpTarget::new(&gateway.api, &args.load.topic)),
         PublisherKind::Redis => {
@@ -84,5 +91,7 @@ pub(crate) fn target(args: &FanoutArgs, gateway: &Gateway) -> Result<Target, Str
             let channel = channel.unwrap_or_else(|| format!("fanfare:topic:{}", args.load.topic));
             Target::Redis(RedisTarget::connect(&args.load.redis, &channel)?)
         }
+        PublisherKind::Array => Target::Post(PostTarget::connect(&publish(), Body::Array)?),
+        PublisherKind::Each => Target::Post(PostTarget::connect(&publish(), Body::Each)?),
     })
 }

@@ -11,21 +11,23 @@ pub(crate) struct Watch {
     pub(crate) sampler: Sampler,
     /// Deliveries so far, once nobody receives any more.
     deliveries: u64,
+    /// The gateway's highest anonymous memory, bytes.
+    pub(crate) peak: u64,
 }
 
 impl Watch {
     pub(crate) fn new(progress: Progress) -> Self {
-        Self { progress, sampler: Sampler::new(), deliveries: 0 }
+        Self { progress, sampler: Sampler::new(), deliveries: 0, peak: 0 }
     }
 
     /// A look at the run, from each loop that waits for something.
     pub(crate) fn look(&mut self, position: u64, receivers: &Receivers, gateway: &Gateway) {
         self.deliveries = receivers.messages();
-        self.sampler.sample(|| Reading {
-            deliveries: self.deliveries,
-            open: receivers.open(),
-            memory: gateway.memory().map(|memory| memory.anonymous),
-            latency: Some(receivers.latency()),
+        self.sampler.sample(|| {
+            let memory = gateway.memory().map(|memory| memory.anonymous);
+            self.peak = self.peak.max(memory.unwrap_or(0));
+            let (deliveries, open) = (self.deliveries, receivers.open());
+            Reading { deliveries, open, memory, latency: Some(receivers.latency()) }
         });
         self.progress.update(position, || {
             let latency = receivers.latency();

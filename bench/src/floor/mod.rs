@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::histogram::{Percentiles, Recorder};
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
 use crate::progress::{Goal, Progress};
-use crate::receiver::{CONNECTS_IN_FLIGHT, Outcome, Phase, Plan, Receivers};
+use crate::receiver::{CONNECTS_IN_FLIGHT, Outcome, Phase, Plan, Receivers, SlowKinds};
 use crate::report::{self, Lag};
 use crate::sys::process;
 use crate::verify::{Framing, Refusals, Tally};
@@ -171,7 +171,7 @@ fn measure_here(spec: &Spec) -> Result<Floor, String> {
         staying: spec.sockets,
         churning: 0,
         churn_per_s: 0.0,
-        stalled: 0,
+        slow: SlowKinds::default(),
         cores: spec.receiver_cores.clone(),
     };
     let receivers = Receivers::start(&plan, clock.clone(), Refusals::default())?;

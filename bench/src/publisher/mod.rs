@@ -4,6 +4,7 @@
 //! the one before took. *Not here*: what a message is (`message`).
 
 mod http;
+mod post;
 mod redis;
 
 use std::io;
@@ -11,7 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::histogram::Recorder;
@@ -21,6 +22,7 @@ use crate::sys::process;
 use crate::verify::Refusals;
 
 pub(crate) use http::HttpTarget;
+pub(crate) use post::{Body, PostTarget};
 pub(crate) use redis::RedisTarget;
 
 /// Messages of one publish; what is due beyond follows at once.
@@ -34,6 +36,8 @@ pub(crate) enum Target {
     Http(HttpTarget),
     /// Redis.
     Redis(RedisTarget),
+    /// A server that takes messages in the bodies of POSTs.
+    Post(PostTarget),
 }
 
 impl Target {
@@ -47,6 +51,7 @@ impl Target {
         match self {
             Self::Http(target) => target.publish(spec, messages, refused),
             Self::Redis(target) => target.publish(spec, messages, refused),
+            Self::Post(target) => target.publish(spec, messages, refused),
         }
     }
 
@@ -55,6 +60,7 @@ impl Target {
         match self {
             Self::Http(_) => Ok(()),
             Self::Redis(target) => target.finish(refused),
+            Self::Post(target) => target.finish(refused),
         }
     }
 }
@@ -84,6 +90,8 @@ pub(crate) struct Published {
     pub(crate) answers: Recorder,
     /// CPU time of the thread.
     pub(crate) cpu: Duration,
+    /// How long it published.
+    pub(crate) time: Duration,
     /// Why it ended early.
     pub(crate) error: Option<String>,
 }
@@ -135,7 +143,7 @@ fn publish_all(
     stop: &AtomicBool,
     sent: &AtomicU64,
 ) -> Published {
-    let mut out = Published::default();
+    let (mut out, begin) = (Published::default(), Instant::now());
     let result = pin(schedule.core).and_then(|()| {
         let spec = &schedule.spec;
         let most = MESSAGES_PER_PUBLISH.min((BYTES_PER_PUBLISH / spec.bytes) as u64).max(1);
@@ -174,5 +182,6 @@ fn publish_all(
     });
     out.error = result.err();
     out.cpu = process::thread_cpu();
+    out.time = begin.elapsed();
     out
 }

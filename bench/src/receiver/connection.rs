@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::slow::TRICKLE_BUFFER_BYTES;
 use super::{CONNECTIONS_PER_SOURCE, Plan};
 use crate::sys;
 use crate::verify::{Stream, client_frame, opcode};
@@ -28,6 +29,27 @@ pub(super) enum Role {
     Churns,
     /// Joins and reads nothing until the end.
     Stalls,
+    /// Joins and reads a few bytes at a time.
+    Trickles,
+    /// Joins and hears nothing any more.
+    Vanishes,
+}
+
+impl Role {
+    /// Held to every message.
+    pub(super) fn reads(self) -> bool {
+        matches!(self, Self::Stays | Self::Churns)
+    }
+
+    /// Which of the slow kinds it is.
+    pub(super) fn slow(self) -> Option<usize> {
+        match self {
+            Self::Stays | Self::Churns => None,
+            Self::Stalls => Some(0),
+            Self::Trickles => Some(1),
+            Self::Vanishes => Some(2),
+        }
+    }
 }
 
 /// Where a connection is in its life.
@@ -94,12 +116,15 @@ impl Connection {
 }
 
 /// Begins to connect. `index` counts all connections of the run and chooses the source address.
-pub(super) fn connect(plan: &Plan, index: usize) -> io::Result<TcpStream> {
+pub(super) fn connect(plan: &Plan, index: usize, role: Role) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(plan.target), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     if let Some(name) = &plan.congestion {
         socket.set_tcp_congestion(name.as_bytes())?;
+    }
+    if role == Role::Trickles {
+        socket.set_recv_buffer_size(TRICKLE_BUFFER_BYTES)?;
     }
     let source = index / CONNECTIONS_PER_SOURCE;
     if source > 0 && plan.target.ip().is_loopback() && plan.target.is_ipv4() {

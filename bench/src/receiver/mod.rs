@@ -5,13 +5,14 @@
 
 mod churn;
 pub(crate) mod connection;
+mod slow;
 mod thread;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ use crate::histogram::{Coarse, Live, Recorder};
 use crate::message::MessageSpec;
 use crate::verify::{Framing, Refusals, Tally};
 
+use connection::Role;
+pub(crate) use slow::SlowSeen;
+
 /// Connections of one thread: its file table has room for a few files more.
 const SPARE_FILES: u64 = 200;
 /// Connections from one source address: below the default range of local ports (28,232).
@@ -27,6 +31,9 @@ const CONNECTIONS_PER_SOURCE: usize = 20_000;
 /// Connects in flight of one thread, as a rule. Above it the queue of a listener that has the default length overflows,
 /// and SYNs are sent again after a second.
 pub(crate) const CONNECTS_IN_FLIGHT: usize = 256;
+
+/// A thread looks at its orders every few milliseconds; settling a million connections takes less than a second.
+const ROUND_ENDS_WITHIN: Duration = Duration::from_secs(20);
 
 /// What every thread does.
 #[derive(Clone, Debug)]
@@ -57,8 +64,8 @@ pub(crate) struct Plan {
     pub(crate) churning: usize,
     /// Leaves (each followed by a join) a second, all threads together.
     pub(crate) churn_per_s: f64,
-    /// Connections that stop reading once they have joined.
-    pub(crate) stalled: usize,
+    /// Connections that are slow, each in its way.
+    pub(crate) slow: SlowKinds,
     /// Cores of the threads, one thread each at least.
     pub(crate) cores: Vec<usize>,
 }
@@ -83,11 +90,43 @@ impl Phase {
     const ALL: [Self; 5] = [Self::Receive, Self::Measure, Self::Measured, Self::ReadStalled, Self::Leave];
 }
 
+/// How many connections are slow once they have joined, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SlowKinds {
+    /// Read nothing.
+    pub(crate) stalled: usize,
+    /// Read `trickle_bytes_per_s`.
+    pub(crate) trickling: usize,
+    /// Bytes a second.
+    pub(crate) trickle_bytes_per_s: u32,
+    /// Vanish without a word.
+    pub(crate) vanishing: usize,
+}
+
+impl SlowKinds {
+    /// All of them.
+    pub(crate) fn total(&self) -> usize {
+        self.stalled + self.trickling + self.vanishing
+    }
+}
+
+/// The messages of one round: connections outlive it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Round {
+    /// The messages; their sequences begin at 0 again.
+    pub(crate) spec: MessageSpec,
+    /// First sequence that counts in latencies.
+    pub(crate) measure_from: u64,
+}
+
 /// What the controller tells all threads.
 #[derive(Debug)]
 pub(crate) struct Control {
     phase: AtomicU8,
     published: AtomicU64,
+    /// How many rounds have ended, and what the next one carries.
+    rounds: AtomicU64,
+    round: Mutex<Round>,
     /// The run's clock.
     pub(crate) clock: Clock,
     /// Sequences that the server refused.
@@ -103,7 +142,8 @@ struct Progress {
     failed: AtomicU64,
     messages: AtomicU64,
     behind: AtomicU64,
-    stalled_left: AtomicU64,
+    slow_left: AtomicU64,
+    slow_held: AtomicU64,
     latency: Live,
 }
 
@@ -111,8 +151,8 @@ struct Progress {
 pub(crate) struct Outcome {
     /// Of the connections that read.
     pub(crate) tally: Tally,
-    /// Of the stalled ones.
-    pub(crate) stalled: Tally,
+    /// Of the slow ones: stalled, trickling, vanished.
+    pub(crate) slow: [SlowSeen; 3],
     /// Connections that missed a message.
     pub(crate) connections_with_gaps: u64,
     /// Connections that left and joined again.
@@ -135,25 +175,60 @@ pub(crate) struct Outcome {
     pub(crate) turns: Recorder,
 }
 
+impl Outcome {
+    /// Nothing seen yet.
+    fn measuring_from(sequence: u64) -> Self {
+        Self {
+            tally: Tally::measuring_from(sequence),
+            slow: std::array::from_fn(|_| SlowSeen {
+                tally: Tally::measuring_from(u64::MAX),
+                ..SlowSeen::default()
+            }),
+            connections_with_gaps: 0,
+            rejoined: 0,
+            rejoins_failed: 0,
+            cpu: Duration::ZERO,
+            run_delay: Duration::ZERO,
+            window: Duration::ZERO,
+            handshakes: Recorder::default(),
+            refusals: BTreeMap::new(),
+            pings_sent: 0,
+            turns: Recorder::default(),
+        }
+    }
+
+    /// The counts of connections with this role.
+    fn tally_of(&mut self, role: Role) -> &mut Tally {
+        match role.slow() {
+            None => &mut self.tally,
+            Some(kind) => &mut self.slow[kind].tally,
+        }
+    }
+}
+
 /// Running threads.
 pub(crate) struct Receivers {
     control: Arc<Control>,
     progress: Vec<Arc<Progress>>,
     threads: Vec<JoinHandle<Result<Outcome, String>>>,
+    ended: mpsc::Receiver<Outcome>,
     total: usize,
 }
 
 impl Receivers {
     /// Starts the threads; they begin to connect.
     pub(crate) fn start(plan: &Plan, clock: Clock, refusals: Refusals) -> Result<Self, String> {
-        let total = plan.staying + plan.churning + plan.stalled;
+        let total = plan.staying + plan.churning + plan.slow.total();
         let room = usize::try_from(crate::sys::process::open_files_max().saturating_sub(SPARE_FILES))
             .unwrap_or(usize::MAX)
             .max(1);
         let threads = plan.cores.len().max(total.div_ceil(room)).min(total.max(1));
         let phase = AtomicU8::new(Phase::Receive as u8);
-        let control = Arc::new(Control { phase, published: AtomicU64::new(u64::MAX), clock, refusals });
-        let mut receivers = Self { control, progress: Vec::new(), threads: Vec::new(), total };
+        let round = Mutex::new(Round { spec: plan.spec, measure_from: plan.measure_from });
+        let (published, rounds) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
+        let control = Arc::new(Control { phase, published, rounds, round, clock, refusals });
+        let (end, ended) = mpsc::channel();
+        let mut receivers = Self { control, progress: Vec::new(), threads: Vec::new(), ended, total };
         let (mut first_index, plan_cores) = (0, plan.cores.len());
         for at in 0..threads {
             let share = |n: usize| n * (at + 1) / threads - n * at / threads;
@@ -161,16 +236,19 @@ impl Receivers {
             plan.cores = vec![plan.cores[at % plan.cores.len()]];
             plan.staying = share(plan.staying);
             plan.churning = share(plan.churning);
-            plan.stalled = share(plan.stalled);
+            plan.slow.stalled = share(plan.slow.stalled);
             plan.churn_per_s /= threads as f64;
-            let connections = plan.staying + plan.churning + plan.stalled;
+            plan.slow.trickling = share(plan.slow.trickling);
+            plan.slow.vanishing = share(plan.slow.vanishing);
+            let connections = plan.staying + plan.churning + plan.slow.total();
             let progress = Arc::new(Progress::default());
             progress.behind.store(u64::MAX, Ordering::Relaxed);
-            progress.stalled_left.store(plan.stalled as u64, Ordering::Relaxed);
+            progress.slow_left.store((plan.slow.stalled + plan.slow.trickling) as u64, Ordering::Relaxed);
             receivers.progress.push(Arc::clone(&progress));
             let control = Arc::clone(&receivers.control);
-            let pace = thread::Pacing::of(threads.div_ceil(plan_cores));
-            let run = move || thread::run(plan, pace, first_index, &control, &progress);
+            let pacing = thread::Pacing::of(threads.div_ceil(plan_cores));
+            let end = end.clone();
+            let run = move || thread::run(plan, pacing, first_index, &control, &progress, &end);
             let thread = std::thread::Builder::new().name(format!("receiver-{at}")).spawn(run);
             receivers.threads.push(thread.map_err(|e| format!("cannot start a receiver thread: {e}"))?);
             first_index += connections;
@@ -215,14 +293,20 @@ impl Receivers {
         Coarse::read(self.progress.iter().map(|progress| &progress.latency))
     }
 
-    /// Connections that have not got everything that was published; known some milliseconds after `published`.
+    /// Connections that have not got everything that was published; all of them until every thread has counted, which
+    /// is some milliseconds after `published`.
     pub(crate) fn behind(&self) -> u64 {
-        self.sum(|progress| &progress.behind)
+        self.sum(|progress| &progress.behind).min(self.total())
     }
 
-    /// Stalled connections that the server has not closed.
-    pub(crate) fn stalled_left(&self) -> u64 {
-        self.sum(|progress| &progress.stalled_left)
+    /// Stalled and trickling connections that have not found their end.
+    pub(crate) fn slow_left(&self) -> u64 {
+        self.sum(|progress| &progress.slow_left)
+    }
+
+    /// Slow connections that the server still holds, as far as that can be seen; some milliseconds old.
+    pub(crate) fn slow_held(&self) -> u64 {
+        self.sum(|progress| &progress.slow_held)
     }
 
     /// Everything below this sequence was published, and nothing else will be.
@@ -235,20 +319,58 @@ impl Receivers {
         self.control.phase.store(phase as u8, Ordering::Release);
     }
 
+    /// Ends the round and returns what the threads saw in it; the next one begins on the same connections. Only for
+    /// a round whose messages have all arrived: one that comes later is malformed in the next.
+    pub(crate) fn next_round(&self, next: Round) -> Result<Vec<Outcome>, String> {
+        *self.control.round.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        // Before the count: a thread that begins the round must not see the phase of the one before.
+        self.enter(Phase::Receive);
+        self.control.rounds.fetch_add(1, Ordering::Release);
+        let mut outcomes = Vec::new();
+        while outcomes.len() < self.threads.len() {
+            match self.ended.recv_timeout(ROUND_ENDS_WITHIN) {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(_) => return Err("a receiver thread did not end its round".into()),
+            }
+        }
+        self.control.published.store(u64::MAX, Ordering::Release);
+        self.control.refusals.clear();
+        Ok(outcomes)
+    }
+
+    /// Whatever is still to come will not be waited for, and is nobody's gap.
+    pub(crate) fn abandon(&self) {
+        self.control.published.store(u64::MAX, Ordering::Release);
+    }
+
     /// Leaves and returns what the threads saw, or the first one's reason for giving up.
-    pub(crate) fn join(self) -> Result<Vec<Outcome>, String> {
+    pub(crate) fn join(mut self) -> Result<Vec<Outcome>, String> {
         self.enter(Phase::Leave);
         let mut outcomes = Vec::new();
-        for thread in self.threads {
+        for thread in std::mem::take(&mut self.threads) {
             outcomes.push(thread.join().map_err(|_| "a receiver thread panicked".to_owned())??);
         }
         Ok(outcomes)
     }
 }
 
+impl Drop for Receivers {
+    /// No thread outlives a run that somebody gave up.
+    fn drop(&mut self) {
+        self.enter(Phase::Leave);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
 impl Control {
     fn phase(&self) -> Phase {
         Phase::ALL[usize::from(self.phase.load(Ordering::Acquire))]
+    }
+
+    fn round(&self) -> Round {
+        *self.round.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn published(&self) -> Option<u64> {

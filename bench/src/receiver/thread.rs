@@ -1,17 +1,17 @@
 //! One receiver's loop: wait, read and verify what is ready, then what falls due by time.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use super::churn::Pace;
 use super::connection::{Connection, Role, State, Upgrade, connect, read_response};
+use super::slow::Slow;
 use super::{Control, Outcome, Phase, Plan, Progress, pin};
-use crate::histogram::Recorder;
 use crate::sys::epoll::{Epoll, Ready};
 use crate::sys::process;
-use crate::verify::{Closed, Desk, Signal, Stream, Tally, Tape, client_frame, opcode};
+use crate::verify::{Closed, Desk, Signal, Stream, Tape, client_frame, opcode};
 
 /// One read takes at most this: a batch of thousands of messages, and it stays in the second-level cache.
 const READ_BYTES: usize = 256 * 1024;
@@ -57,6 +57,7 @@ struct Receiver<'a> {
     started: usize,
     in_flight: usize,
     open: u64,
+    slow: Slow,
     out: Outcome,
 }
 
@@ -82,30 +83,24 @@ pub(super) fn run(
     first_index: usize,
     control: &Control,
     progress: &Progress,
+    end: &Sender<Outcome>,
 ) -> Result<Outcome, String> {
     process::own_file_table().map_err(|e| format!("cannot get a file table of its own: {e}"))?;
     pin(plan.cores[0])?;
     let epoll = Epoll::new().map_err(|e| format!("cannot make an epoll: {e}"))?;
-    let roles = [(plan.staying, Role::Stays), (plan.churning, Role::Churns), (plan.stalled, Role::Stalls)];
+    let roles = [
+        (plan.staying, Role::Stays),
+        (plan.churning, Role::Churns),
+        (plan.slow.stalled, Role::Stalls),
+        (plan.slow.trickling, Role::Trickles),
+        (plan.slow.vanishing, Role::Vanishes),
+    ];
     let connections = roles
         .into_iter()
         .flat_map(|(count, role)| std::iter::repeat_n(role, count))
         .map(|role| Connection { role, state: State::Gone, stream: Stream::new(plan.framing, true) })
         .collect();
-    let out = Outcome {
-        tally: Tally::measuring_from(plan.measure_from),
-        stalled: Tally::measuring_from(u64::MAX),
-        connections_with_gaps: 0,
-        rejoined: 0,
-        rejoins_failed: 0,
-        cpu: Duration::ZERO,
-        run_delay: Duration::ZERO,
-        window: Duration::ZERO,
-        handshakes: Recorder::default(),
-        refusals: BTreeMap::new(),
-        pings_sent: 0,
-        turns: Recorder::default(),
-    };
+    let out = Outcome::measuring_from(plan.measure_from);
     let mut receiver = Receiver {
         pacing,
         first_index,
@@ -119,10 +114,11 @@ pub(super) fn run(
         started: 0,
         in_flight: 0,
         open: 0,
+        slow: Slow::new(&plan),
         out,
         plan,
     };
-    let result = receiver.serve();
+    let result = receiver.serve(end);
     if result.is_err() {
         progress.failed.fetch_add(1, Ordering::Release);
     }
@@ -130,9 +126,9 @@ pub(super) fn run(
 }
 
 impl Receiver<'_> {
-    fn serve(&mut self) -> Result<(), String> {
+    fn serve(&mut self, end: &Sender<Outcome>) -> Result<(), String> {
         let mut buffer = vec![0; READ_BYTES];
-        let mut phase = Phase::Receive;
+        let (mut phase, mut rounds) = (Phase::Receive, 0);
         let (mut mark, mut counted) = (Mark::now(), Instant::now());
         let mut leaves = Pace::new(self.plan.churn_per_s);
         let mut pings = self
@@ -155,7 +151,8 @@ impl Receiver<'_> {
             if let Some(pings) = &mut pings {
                 for _ in 0..pings.take_due(now, DUE_PER_TURN) {
                     let connection = &self.connections[ping_next];
-                    if matches!(connection.state, State::Open(_)) && connection.role != Role::Stalls {
+                    let pings = connection.role.reads() || connection.role == Role::Trickles;
+                    if matches!(connection.state, State::Open(_)) && pings {
                         // A full socket means that the server does not read; its own liveness rule decides.
                         self.out.pings_sent += u64::from(connection.send(&self.ping).is_ok());
                     }
@@ -171,11 +168,22 @@ impl Receiver<'_> {
                     }
                 }
             }
+            self.turn_slow(now, &mut buffer);
             self.progress.messages.store(self.out.tally.messages, Ordering::Release);
             if now.duration_since(counted) >= self.pacing.count_every {
                 counted = now;
                 self.count_behind();
+                self.progress.slow_held.store(self.slow.held() as u64, Ordering::Release);
                 self.progress.latency.publish(&self.out.tally.latency);
+            }
+            if rounds < self.control.rounds.load(Ordering::Acquire) {
+                if phase == Phase::Measure {
+                    // The order to do so was overtaken by the round's end.
+                    self.close_window(&mark);
+                }
+                (phase, rounds) = (Phase::Receive, rounds + 1);
+                // A controller that does not listen any more has its own reason.
+                let _ = end.send(self.next_round());
             }
             while phase < self.control.phase() {
                 phase = Phase::ALL[phase as usize + 1];
@@ -203,6 +211,21 @@ impl Receiver<'_> {
         self.out.window = end.at.duration_since(begin.at);
     }
 
+    /// Settles what the round owes each connection, and makes all of them ready for the messages of the next.
+    fn next_round(&mut self) -> Outcome {
+        let (published, round) = (self.control.published(), self.control.round());
+        for at in 0..self.connections.len() {
+            if self.connections[at].role == Role::Stays {
+                self.settle(at, published);
+                self.connections[at].stream.restart();
+            }
+        }
+        // Nothing is known of the next round; a count of this one must not be taken for it.
+        self.progress.behind.store(u64::MAX, Ordering::Release);
+        self.tape = self.plan.framing.tape(round.spec);
+        std::mem::replace(&mut self.out, Outcome::measuring_from(round.measure_from))
+    }
+
     /// Keeps connects in flight until every connection was begun.
     fn start_connects(&mut self) -> Result<(), String> {
         while self.started < self.connections.len() && self.in_flight < self.plan.connects_in_flight {
@@ -217,7 +240,7 @@ impl Receiver<'_> {
     }
 
     fn begin(&mut self, at: usize) -> io::Result<()> {
-        let socket = connect(&self.plan, self.first_index + at)?;
+        let socket = connect(&self.plan, self.first_index + at, self.connections[at].role)?;
         self.epoll.add(std::os::fd::AsRawFd::as_raw_fd(&socket), at as u64)?;
         self.connections[at].state = State::Connecting(socket, Instant::now());
         self.in_flight += 1;
@@ -308,15 +331,17 @@ impl Receiver<'_> {
         self.progress.open.store(self.open, Ordering::Release);
         let (role, fd) = (self.connections[at].role, self.connections[at].fd());
         if let Some(fd) = fd {
-            let change = if role == Role::Stalls {
-                self.epoll.remove(fd)
-            } else {
-                self.epoll.read_only(fd, at as u64)
-            };
+            let change =
+                if role.reads() { self.epoll.read_only(fd, at as u64) } else { self.epoll.remove(fd) };
             change.map_err(|e| format!("epoll_ctl: {e}"))?;
         }
         if !tail.is_empty() {
             self.take(at, tail);
+        }
+        if !role.reads()
+            && let Some(socket) = self.connections[at].socket()
+        {
+            self.slow.opened(at, role, socket).map_err(|e| format!("cannot slow a connection down: {e}"))?;
         }
         Ok(())
     }
@@ -324,7 +349,7 @@ impl Receiver<'_> {
     /// Reads until the socket is empty: an edge is reported once.
     /// `to_end`: an end of the stream may wait behind the bytes, and will not be reported again.
     fn read(&mut self, at: usize, buffer: &mut [u8], to_end: bool) {
-        if self.connections[at].role == Role::Stalls && self.control.phase() < Phase::ReadStalled {
+        if !self.connections[at].role.reads() && self.control.phase() < Phase::ReadStalled {
             return;
         }
         while let State::Open(socket) = &mut self.connections[at].state {
@@ -346,7 +371,7 @@ impl Receiver<'_> {
 
     fn take(&mut self, at: usize, bytes: &[u8]) {
         let connection = &mut self.connections[at];
-        let tally = if connection.role == Role::Stalls { &mut self.out.stalled } else { &mut self.out.tally };
+        let tally = self.out.tally_of(connection.role);
         tally.reads += 1;
         tally.bytes += bytes.len() as u64;
         let now_us = self.control.clock.now_us();
@@ -385,11 +410,11 @@ impl Receiver<'_> {
         connection.state = State::Gone;
         self.open -= 1;
         self.progress.open.store(self.open, Ordering::Release);
-        let stalled = connection.role == Role::Stalls;
-        let tally = if stalled { &mut self.out.stalled } else { &mut self.out.tally };
-        *tally.closed.entry(how).or_default() += 1;
-        if stalled {
-            self.progress.stalled_left.fetch_sub(1, Ordering::Release);
+        let role = connection.role;
+        *self.out.tally_of(role).closed.entry(how).or_default() += 1;
+        if !role.reads() {
+            self.progress.slow_left.fetch_sub(1, Ordering::Release);
+            self.slow.given_up(at, self.control.clock.now_us(), role, &mut self.out.slow);
         }
     }
 
@@ -420,19 +445,38 @@ impl Receiver<'_> {
 
     /// Once everything is published: how many connections wait for some of it.
     fn count_behind(&self) {
-        let Some(published) = self.control.published() else { return };
+        let Some(published) = self.control.published() else {
+            return self.progress.behind.store(u64::MAX, Ordering::Release);
+        };
         let behind = self.connections.iter().filter(|connection| {
-            connection.role != Role::Stalls
+            connection.role.reads()
                 && matches!(connection.state, State::Open(_))
                 && connection.stream.tail(published, &self.control.refusals) > 0
         });
         self.progress.behind.store(behind.count() as u64, Ordering::Release);
     }
 
-    /// The stalled ones wake up.
+    /// What the slow ones do by time.
+    fn turn_slow(&mut self, now: Instant, buffer: &mut [u8]) {
+        let (reads, bytes) = self.slow.reads_due(now);
+        for _ in 0..reads {
+            let at = self.slow.next_read();
+            if let State::Open(socket) = &mut self.connections[at].state {
+                match socket.read(&mut buffer[..bytes]) {
+                    Ok(0) => self.closed(at, Closed::End),
+                    Ok(n) => self.take(at, &buffer[..n]),
+                    Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                    Err(_) => self.closed(at, Closed::Reset),
+                }
+            }
+        }
+        self.slow.look(now, self.control.clock.now_us(), &self.connections, &mut self.out.slow);
+    }
+
+    /// The slow ones read as fast as they can; one that vanished stays so.
     fn read_stalled(&mut self) -> Result<(), String> {
         for (at, connection) in self.connections.iter().enumerate() {
-            if connection.role == Role::Stalls
+            if matches!(connection.role, Role::Stalls | Role::Trickles)
                 && let Some(fd) = connection.fd()
             {
                 self.epoll.add(fd, at as u64).map_err(|e| format!("epoll_ctl: {e}"))?;
@@ -444,12 +488,14 @@ impl Receiver<'_> {
     /// The end: every connection's account is settled, then it leaves.
     fn leave(&mut self) {
         let published = self.control.published();
+        self.slow.leave(&self.connections, &mut self.out.slow);
         for at in 0..self.connections.len() {
-            if self.connections[at].role != Role::Stalls {
+            let role = self.connections[at].role;
+            if role.reads() {
                 self.settle(at, published);
             } else if !matches!(self.connections[at].state, State::Open(_)) {
                 let gaps = self.connections[at].stream.gaps(None, &self.control.refusals);
-                self.out.stalled.faults.gaps += gaps;
+                self.out.tally_of(role).faults.gaps += gaps;
             }
             self.connections[at].leave();
         }

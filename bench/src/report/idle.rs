@@ -2,6 +2,7 @@
 
 use super::units::human;
 use crate::args::IdleArgs;
+use crate::fanout::Report;
 use crate::idle::{self, Found};
 use crate::results::Better::{Higher, Lower, Neutral};
 use crate::results::{Record, Table};
@@ -16,67 +17,66 @@ pub(crate) fn idle(args: &IdleArgs, found: &Found) -> Result<(), String> {
 
 fn record(args: &IdleArgs, found: &Found) -> Result<Record, String> {
     let mut record = Record::new("idle", None);
-    record.figure("connections", "opened", found.connections as f64, "", Neutral);
-    record.figure("connections", "in", found.connect_seconds, "s", Lower);
-    record.figure("connections", "connects", found.connects_per_s, "/s", Higher);
-    record.figure("connections", "refused", found.refused as f64, "", Lower);
-    for (why, count) in &found.refusals {
+    let report = &found.report;
+    record.figure("connections", "opened", report.connections as f64, "", Neutral);
+    record.figure("connections", "in", report.connect_seconds, "s", Lower);
+    record.figure("connections", "connects", report.connects_per_s, "/s", Higher);
+    let refused: u64 = report.connects_refused.values().sum();
+    record.figure("connections", "refused", refused as f64, "", Lower);
+    for (why, count) in &report.connects_refused {
         record.warn(format!("{count} connections were refused: {why}"));
     }
-    let dropped: u64 = found.dropped.values().sum();
+    let dropped: u64 = report.closed_by_server.values().sum();
     record.figure("hold", "held for", found.held_seconds, "s", Neutral);
     record.figure("hold", "dropped", dropped as f64, "", Lower);
-    for (how, count) in &found.dropped {
+    for (how, count) in &report.closed_by_server {
         record.figure("hold", &format!("dropped by {how}"), *count as f64, "", Lower);
     }
     if let Some(cpu) = found.held_cpu_percent {
         record.figure("hold", "gateway's CPU", cpu, "%", Lower);
     }
-    if found.server_pings > 0 {
-        record.figure("hold", "server's pings answered", found.server_pings as f64, "", Neutral);
+    if report.pings_answered > 0 {
+        record.figure("hold", "server's pings answered", report.pings_answered as f64, "", Neutral);
     }
     if idle::answers_are_counted(args) {
-        record.figure("pings", "sent, the whole run", found.pings_sent as f64, "", Neutral);
-        record.figure("pings", "answered", found.pings_answered as f64, "", Higher);
+        record.figure("pings", "sent, the whole run", report.pings_sent as f64, "", Neutral);
+        record.figure("pings", "answered", report.other_frames as f64, "", Higher);
     }
     memory(&mut record, found);
-    if let Some(broadcasts) = &found.broadcasts {
-        record.figure("broadcasts", "published", broadcasts.published as f64, "", Neutral);
-        record.figure("broadcasts", "of", args.load.bytes as f64, "B", Neutral);
-        record.figure("broadcasts", "deliveries", broadcasts.deliveries as f64, "", Neutral);
-        record.figure("broadcasts", "to the last device, p50", broadcasts.time_to_last.p50_ms, "ms", Lower);
-        super::fanout::faults(&mut record, broadcasts);
-        broadcasts.receivers.into_record(&mut record, "receivers");
-        if let Some(floor) = &found.floor {
-            super::floor::beside(&mut record, floor);
-            let last = broadcasts.time_to_last.p50_ms / floor.last_paced.p50_ms.max(0.001);
-            record.figure(
-                "against floor",
-                "to the last device p50, of its time to the last",
-                last,
-                "×",
-                Lower,
-            );
-            let pass = broadcasts.time_to_last.p50_ms / floor.pass_paced.p50_ms.max(0.001);
-            record.figure("against floor", "to the last device p50, of a pass", pass, "×", Lower);
-        }
+    if args.broadcasts > 0 {
+        broadcasts(&mut record, args, report);
     }
-    record.distributions.clone_from(&found.distributions);
-    record.series.clone_from(&found.series);
+    record.distributions.clone_from(&report.distributions);
+    record.series.clone_from(&report.series);
     record.details = serde_json::to_value(found).map_err(|e| e.to_string())?;
     Ok(record)
 }
 
+fn broadcasts(record: &mut Record, args: &IdleArgs, report: &Report) {
+    record.figure("broadcasts", "published", report.published as f64, "", Neutral);
+    record.figure("broadcasts", "of", args.load.bytes as f64, "B", Neutral);
+    record.figure("broadcasts", "deliveries", report.deliveries as f64, "", Neutral);
+    record.figure("broadcasts", "to the last device, p50", report.time_to_last.p50_ms, "ms", Lower);
+    super::fanout::faults(record, report);
+    report.receivers.into_record(record, "receivers");
+    if let Some(floor) = &report.floor {
+        super::floor::beside(record, floor);
+        let last = report.time_to_last.p50_ms / floor.last_paced.p50_ms.max(0.001);
+        record.figure("against floor", "to the last device p50, of its time to the last", last, "×", Lower);
+        let pass = report.time_to_last.p50_ms / floor.pass_paced.p50_ms.max(0.001);
+        record.figure("against floor", "to the last device p50, of a pass", pass, "×", Lower);
+    }
+}
+
 fn memory(record: &mut Record, found: &Found) {
-    let connections = found.connections;
-    let each = |bytes: u64| bytes as f64 / connections.max(1) as f64;
-    let Some(memory) = &found.memory else {
+    let each = |bytes: u64| bytes as f64 / found.report.connections.max(1) as f64;
+    let Some((user, anonymous)) =
+        found.per_connection(|memory| memory.rss).zip(found.per_connection(|memory| memory.anonymous))
+    else {
         record.warn("the gateway's memory was not measured: give --gateway or --gateway-pid");
         return;
     };
-    let user = memory.per_connection(connections, |memory| memory.rss);
     record.figure("memory", "user space, a connection", user, "B", Lower);
-    let anonymous = memory.per_connection(connections, |memory| memory.anonymous);
     record.figure("memory", "of it anonymous", anonymous, "B", Lower);
     match &found.kernel {
         Some(kernel) => {
@@ -105,12 +105,14 @@ fn memory(record: &mut Record, found: &Found) {
         }
         None => record.warn("kernel memory was not measured: /proc/slabinfo is for root only"),
     }
-    for (name, at) in [
-        ("resident at start", memory.before),
-        ("connected", memory.connected),
-        ("held", memory.held),
-        ("all left", memory.left),
-    ] {
-        record.figure("memory", name, at.rss as f64, "B", Lower);
+    if let (Some((before, held)), Some(memory)) = (found.memory, found.report.memory) {
+        for (name, at) in [
+            ("resident at start", before),
+            ("connected", memory.connected),
+            ("held", held),
+            ("all left", memory.after_leave),
+        ] {
+            record.figure("memory", name, at.rss as f64, "B", Lower);
+        }
     }
 }

@@ -27,35 +27,36 @@ fn record(found: &Found) -> Result<Record, String> {
         )),
         None => record.warn("the gateway's memory was not measured: give --gateway or --gateway-pid"),
     }
-    record.figure("newcomers", "connected meanwhile", found.probes.count as f64, "", Neutral);
-    record.figure("newcomers", "failed", found.probes_failed as f64, "", Lower);
-    record.figure("newcomers", "slowest handshake", found.probes.max_ms, "ms", Lower);
-    if let Some(why) = &found.first_probe_failure {
+    record.figure("newcomers", "connected meanwhile", found.newcomers.count as f64, "", Neutral);
+    record.figure("newcomers", "failed", found.newcomers_failed as f64, "", Lower);
+    record.figure("newcomers", "slowest handshake", found.newcomers.max_ms, "ms", Lower);
+    if let Some(why) = &found.first_failure {
         record.warn(why.as_str());
     }
+    let back = &found.back;
     record.figure("return", "at once", found.returning as f64, "", Neutral);
-    record.figure("return", "accepted", found.returned as f64, "", Higher);
-    record.figure("return", "in", found.return_seconds, "s", Lower);
-    record.figure("return", "accepts", found.returns_per_s, "/s", Higher);
-    record.figure("return", "longest wait", found.wait.max_ms, "ms", Lower);
-    for (why, count) in &found.refusals {
+    record.figure("return", "accepted", back.connections as f64, "", Higher);
+    record.figure("return", "in", back.connect_seconds, "s", Lower);
+    record.figure("return", "accepts", back.connects_per_s, "/s", Higher);
+    record.figure("return", "longest wait", back.handshake.max_ms, "ms", Lower);
+    for (why, count) in &back.connects_refused {
         record.warn(format!("{count} returning connections were refused: {why}"));
     }
-    for (how, count) in &found.dropped {
+    for (how, count) in &back.closed_by_server {
         record.warn(format!("{count} returned connections were ended by the server: {how}"));
     }
     if let Some(memory) = found.memory {
-        for (name, at) in [
-            ("resident at start", memory.before),
-            ("all connected", memory.connected),
-            ("watch over", memory.after_watch),
-            ("after the return", memory.returned),
-        ] {
+        let names = ["resident at start", "all connected", "watch over", "all returned"];
+        for (name, at) in names.into_iter().zip(memory) {
             record.figure("memory", name, at.rss as f64, "B", Lower);
         }
     }
     record.distributions.clone_from(&found.distributions);
-    record.series.clone_from(&found.series);
+    record.distributions.extend(back.distributions.iter().cloned().map(|mut distribution| {
+        distribution.name = format!("returning: {}", distribution.name);
+        distribution
+    }));
+    record.series.clone_from(&back.series);
     record.details = serde_json::to_value(found).map_err(|e| e.to_string())?;
     Ok(record)
 }

@@ -140,6 +140,12 @@ impl Record {
         self.distributions.push(Distribution::of(name, recorder));
     }
 
+    /// Adds a table of its own; a row has as many cells as there are columns.
+    pub(crate) fn table(&mut self, title: &str, columns: &[&str], rows: Vec<Vec<String>>) {
+        let columns = columns.iter().map(|column| (*column).to_owned()).collect();
+        self.tables.push(Table { title: title.into(), columns, rows });
+    }
+
     /// Adds a sentence that the reader needs before the numbers.
     pub(crate) fn warn(&mut self, sentence: impl Into<String>) {
         self.warnings.push(sentence.into());

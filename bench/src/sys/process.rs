@@ -67,6 +67,22 @@ pub(crate) fn clock_tick() -> Duration {
     Duration::from_secs(1) / u32::try_from(hz).unwrap_or(100).max(1)
 }
 
+/// Ends a child that was confined, and everything that it started.
+pub(crate) fn kill_group(pid: u32) {
+    if let Ok(group) = libc::pid_t::try_from(pid) {
+        // SAFETY: kill takes no pointers. The child leads its group, so the number is in use until it is waited for.
+        unsafe { libc::kill(-group, libc::SIGKILL) };
+    }
+}
+
+/// CPU time that all threads of this process have used.
+pub(crate) fn own_cpu() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for writes for the whole call.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned() as u32)
+}
+
 /// The child runs on these cores only (`None`: wherever), outside the terminal's Ctrl-C, and dies with this tool.
 pub(crate) fn confine(command: &mut Command, cores: Option<Vec<usize>>) {
     let set = cores.map(|cores| {

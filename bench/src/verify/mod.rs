@@ -86,6 +86,11 @@ impl Refusals {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(range);
     }
 
+    /// The sequences begin at 0 again.
+    pub(crate) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// The parts of `range` that were not refused.
     pub(crate) fn rest_of(&self, range: Range<u64>) -> Vec<Range<u64>> {
         let refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -70,6 +70,13 @@ impl Stream {
         Self { framing, place, next: from_start.then_some(0), gathered: Vec::new(), missing: None }
     }
 
+    /// The messages that come from here on are those of another run, from its first one on. What has come of a frame
+    /// stays.
+    pub(crate) fn restart(&mut self) {
+        self.next = Some(0);
+        self.missing = None;
+    }
+
     /// Messages before `published` that have not come yet and were not refused.
     pub(crate) fn tail(&self, published: u64, refusals: &Refusals) -> u64 {
         match self.next {

@@ -1,12 +1,17 @@
 //! A push server of plain threads, as small as it can be, that can be told to make one mistake.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
+
+/// Over what the rate of publishing is taken.
+const RECENT: Duration = Duration::from_millis(250);
 
 /// What the server does wrong, at the message with this position in the order of publishing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +30,10 @@ pub(crate) enum Mistake {
     RefusesRequest(usize),
     /// Closes one connection with 4008.
     Closes(usize),
+    /// Closes all connections with 4008.
+    ClosesAll(usize),
+    /// Leaves a message out, for everybody, whenever more than this many a second are published.
+    DropsAbove(usize),
 }
 
 /// How messages are framed.
@@ -40,6 +49,8 @@ pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) api: String,
     pub(crate) pongs: Arc<AtomicUsize>,
+    /// Upgrades so far.
+    pub(crate) devices: Arc<AtomicUsize>,
 }
 
 #[derive(Clone)]
@@ -48,6 +59,7 @@ struct World {
     mistake: Mistake,
     devices: Arc<Mutex<Vec<TcpStream>>>,
     pongs: Arc<AtomicUsize>,
+    upgrades: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -58,8 +70,15 @@ impl Server {
             url: format!("ws://{}/connect", devices.local_addr().unwrap()),
             api: format!("http://{}", api.local_addr().unwrap()),
             pongs: Arc::default(),
+            devices: Arc::default(),
         };
-        let world = World { wire, mistake, devices: Arc::default(), pongs: Arc::clone(&server.pongs) };
+        let world = World {
+            wire,
+            mistake,
+            devices: Arc::default(),
+            pongs: Arc::clone(&server.pongs),
+            upgrades: Arc::clone(&server.devices),
+        };
         let world_of_api = world.clone();
         thread::spawn(move || {
             for socket in devices.incoming() {
@@ -113,6 +132,7 @@ fn device(world: &World, mut socket: TcpStream) {
               Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n\x89\x02hi",
         )
         .unwrap();
+    world.upgrades.fetch_add(1, Ordering::SeqCst);
     devices.push(socket);
     drop(devices);
     let mut frame = [0; 8];
@@ -128,6 +148,7 @@ fn device(world: &World, mut socket: TcpStream) {
 fn backend(world: &World, mut socket: &TcpStream) {
     let mut reader = BufReader::new(socket.try_clone().unwrap());
     let (mut published, mut requests) = (0, 0);
+    let mut recent = VecDeque::new();
     while let Some((request, length)) = head(&mut reader) {
         let mut body = vec![0; length];
         reader.read_exact(&mut body).unwrap();
@@ -144,7 +165,13 @@ fn backend(world: &World, mut socket: &TcpStream) {
         let items = form.strip_prefix("room=bench&items=").expect("the form of /push/room");
         let items: Vec<Box<RawValue>> = serde_json::from_str(items).unwrap();
         let items: Vec<String> = items.iter().map(|item| item.get().to_owned()).collect();
-        deliver(world, published, &items);
+        recent.extend(items.iter().map(|_| Instant::now()));
+        while recent.front().is_some_and(|at| at.elapsed() > RECENT) {
+            recent.pop_front();
+        }
+        let rate = recent.len() as f64 / RECENT.as_secs_f64();
+        let above = matches!(world.mistake, Mistake::DropsAbove(most) if rate > most as f64);
+        deliver(world, published, &items[usize::from(above)..]);
         published += items.len();
         socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
     }
@@ -200,7 +227,13 @@ fn deliver(world: &World, first: usize, items: &[String]) {
                     let _ = socket.write_all(&[0x88, 2, 0x0f, 0xa8]);
                 }
             }
-            Mistake::None | Mistake::RefusesRequest(_) => {}
+            Mistake::ClosesAll(position) => {
+                if (first..last).contains(&position) {
+                    let _ = socket.write_all(&[0x88, 2, 0x0f, 0xa8]);
+                    let _ = socket.shutdown(Shutdown::Both);
+                }
+            }
+            Mistake::None | Mistake::RefusesRequest(_) | Mistake::DropsAbove(_) => {}
         }
         let bytes = encode(world.wire, &theirs);
         // In two pieces, cut anywhere, so that frames are split across reads.

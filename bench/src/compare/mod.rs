@@ -1,0 +1,135 @@
+//! The same load against fanfare and its peers: one after the other, on the same core, with the same receivers.
+//!
+//! Rounds of connecting, holding and a low rate, in which the servers take turns, so that what the machine does
+//! meanwhile happens to all of them; then each climbs until it holds no more. Every run starts its server anew. A
+//! server that fails keeps what was measured of it, with the reason, and the others go on.
+//! *Not here*: how a server is started (`server`), one run (`fanout`), the climb (`ladder`).
+
+mod args;
+mod contestants;
+mod row;
+mod table;
+
+use self::contestants::{Contestant, contestants};
+use self::row::{Idle, Low, Row, Top};
+use crate::args::{FanoutArgs, FormatKind, LadderArgs};
+use crate::fanout;
+use crate::ladder;
+use crate::progress::Progress;
+use crate::report;
+use crate::sys::process;
+
+pub(crate) use self::args::CompareArgs;
+
+/// Everybody connected and nothing published: long enough for a server to give back what handshakes needed.
+const IDLE_SECONDS: f64 = 1.0;
+/// The first messages of a rung find empty queues.
+const CLIMB_WARMUP_SECONDS: f64 = 1.0;
+
+/// The subcommand; false when a server could not be measured to the end, or did not deliver what was published.
+pub(crate) fn run(args: &CompareArgs) -> Result<bool, String> {
+    let contestants = contestants(args)?;
+    let mut rows: Vec<Row> = contestants.iter().map(row_of).collect();
+    for round in 1..=args.rounds {
+        each(&contestants, &mut rows, |one, row| {
+            say(args, &format!("round {round} of {}: {}", args.rounds, one.name));
+            measure_round(one, row)
+        });
+    }
+    each(&contestants, &mut rows, |one, row| {
+        say(args, &format!("climb: {}", one.name));
+        row.top = Some(climb(args, &one.run)?);
+        Ok(())
+    });
+    if rows.iter().all(|row| row.idle.is_empty()) {
+        let reasons = rows.iter().filter_map(|row| row.stopped.clone());
+        return Err(reasons.collect::<Vec<_>>().first().cloned().unwrap_or_else(|| "interrupted".into()));
+    }
+    report::finish(&args.machine, table::record(&rows, args.rate, args.connections, args.bytes))?;
+    Ok(rows.iter().all(|row| row.stopped.is_none() && row.faults() == 0))
+}
+
+fn row_of(one: &Contestant) -> Row {
+    let framing = match one.run.load.format {
+        FormatKind::GoPush => "go-push",
+        FormatKind::Raw => "raw",
+    };
+    Row { server: one.name.clone(), framing: framing.into(), is_baseline: one.is_baseline, ..Row::default() }
+}
+
+/// Gives each server that is still in its turn, until somebody presses Ctrl-C.
+fn each(
+    contestants: &[Contestant],
+    rows: &mut [Row],
+    mut turn: impl FnMut(&Contestant, &mut Row) -> Result<(), String>,
+) {
+    for (one, row) in contestants.iter().zip(rows) {
+        if row.stopped.is_some() {
+            continue;
+        }
+        let done = if process::interrupted() { Ok(()) } else { turn(one, row) };
+        row.stopped = if process::interrupted() { Some("Ctrl-C".into()) } else { done.err() };
+    }
+}
+
+fn measure_round(one: &Contestant, row: &mut Row) -> Result<(), String> {
+    let mut idle = one.run.clone();
+    idle.idle = true;
+    idle.load.seconds = IDLE_SECONDS;
+    row.idle.extend(unless_interrupted(&fanout::measure(&idle, progress(&idle))?, Idle::of));
+    if process::interrupted() {
+        return Ok(());
+    }
+    let report = fanout::measure(&one.run, progress(&one.run))?;
+    row.low.extend(unless_interrupted(&report, Low::of));
+    match report.publish_error {
+        Some(why) if !report.interrupted => Err(why),
+        _ if report.deliveries == 0 && !report.interrupted => Err("it delivered nothing".into()),
+        _ => Ok(()),
+    }
+}
+
+/// What Ctrl-C cut short is not comparable with what ran to its end.
+fn unless_interrupted<T>(report: &fanout::Report, value: impl Fn(&fanout::Report) -> T) -> Option<T> {
+    (!report.interrupted).then(|| value(report))
+}
+
+fn progress(run: &FanoutArgs) -> Progress {
+    Progress::new(&run.machine)
+}
+
+fn say(args: &CompareArgs, what: &str) {
+    if !args.machine.quiet {
+        eprintln!("{what}");
+    }
+}
+
+/// The highest rate that the server holds.
+fn climb(args: &CompareArgs, run: &FanoutArgs) -> Result<Top, String> {
+    let mut load = run.load.clone();
+    (load.seconds, load.warmup) = (args.climb_seconds, CLIMB_WARMUP_SECONDS);
+    let found = ladder::climb(
+        &LadderArgs {
+            server: run.server.clone(),
+            load,
+            from: args.climb_from,
+            to: args.climb_to,
+            factor: 2.0,
+            precision: 5.0,
+            p99_max_ms: args.p99_max_ms,
+            tries: 2,
+            machine: args.machine.clone(),
+        },
+        progress(run),
+    )?;
+    let rungs = found.rungs.iter().map(|rung| (rung.rate, rung.report.latency.p99_ms));
+    let best = found.best();
+    Ok(Top {
+        rate: found.held.unwrap_or(0.0),
+        deliveries_per_s: best.map_or(0.0, |rung| rung.report.deliveries_per_s),
+        p99_ms: best.map_or(0.0, |rung| rung.report.latency.p99_ms),
+        limit: found.why.clone().unwrap_or_else(|| "the highest rate that was tried".into()),
+        receivers_busy: best.is_some_and(|rung| rung.bottleneck.is_some()),
+        rungs: rungs.collect(),
+    })
+}

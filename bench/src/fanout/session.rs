@@ -1,0 +1,200 @@
+//! A server with connections: opened once, loaded once or several times, closed.
+
+use std::time::{Duration, Instant};
+
+use super::account::{self, ConnectCpu, MemoryUse, Report};
+use super::phases::{self, Load};
+use super::plan;
+use super::watch::Watch;
+use crate::args::FanoutArgs;
+use crate::clock::Clock;
+use crate::gateway::{Gateway, Memory};
+use crate::progress::{Goal, Progress};
+use crate::publisher::Target;
+use crate::receiver::{Phase, Plan, Receivers, Round};
+use crate::sys::process;
+use crate::verify::Refusals;
+
+/// Owns the server (when it was started here), the connections and what is shown of them.
+pub(crate) struct Session {
+    /// `None`: not connected. Before the server, because the connections leave before it ends.
+    pub(crate) receivers: Option<Receivers>,
+    pub(crate) gateway: Gateway,
+    pub(super) clock: Clock,
+    pub(super) refusals: Refusals,
+    pub(crate) plan: Plan,
+    /// Made before the connections, because a Redis that is not there is found out at once.
+    pub(super) target: Option<Target>,
+    pub(crate) watch: Watch,
+    pub(crate) before: Option<Memory>,
+    connected: Option<Memory>,
+    opened: u64,
+    connect_time: Duration,
+    connect_cpu: Option<ConnectCpu>,
+}
+
+impl Session {
+    /// Finds or starts the server.
+    pub(crate) fn open(args: &FanoutArgs, progress: Progress) -> Result<Self, String> {
+        plan::check(args)?;
+        let gateway = Gateway::from_args(&args.server, plan::redis(args))?;
+        Ok(Self {
+            clock: Clock::new(),
+            refusals: Refusals::default(),
+            plan: plan::plan(args, &gateway),
+            receivers: None,
+            target: None,
+            watch: Watch::new(progress),
+            before: gateway.memory(),
+            connected: None,
+            opened: 0,
+            connect_time: Duration::ZERO,
+            connect_cpu: None,
+            gateway,
+        })
+    }
+
+    /// Opens the connections, and waits until they have settled.
+    pub(crate) fn connect(&mut self, args: &FanoutArgs) -> Result<(), String> {
+        self.plan = plan::plan(args, &self.gateway);
+        self.target = Some(plan::target(args, &self.gateway)?);
+        // Receivers of an earlier connect may still hold the one before.
+        self.refusals = Refusals::default();
+        let (cpu, tool) = (self.gateway.cpu(), process::own_cpu());
+        let receivers = Receivers::start(&self.plan, self.clock.clone(), self.refusals.clone())?;
+        let begin = Instant::now();
+        let receivers = match phases::wait_connected(receivers, &self.gateway, &mut self.watch) {
+            Err(why) => return Err(self.gateway.died().unwrap_or(why)),
+            Ok(receivers) => receivers,
+        };
+        self.connect_time = begin.elapsed();
+        let tool = process::own_cpu().saturating_sub(tool);
+        let cpu = cpu.zip(self.gateway.cpu()).map(|(before, after)| after.since(before));
+        std::thread::sleep(phases::SETTLE);
+        self.opened = receivers.open();
+        self.connect_cpu = cpu.map(|cpu| {
+            let cores = self.plan.cores.len();
+            ConnectCpu::new(cpu.user + cpu.system, tool, self.connect_time, cores, self.opened)
+        });
+        self.receivers = Some(receivers);
+        self.connected = self.gateway.memory();
+        Ok(())
+    }
+
+    /// One load of several. The connections stay for the next one when every message arrived as it must and nobody was closed;
+    /// otherwise what is still on its way would be taken for the next load's, and they leave. What has not arrived
+    /// `drain_at_most` after the last publish is not waited for.
+    pub(crate) fn rung(&mut self, args: &FanoutArgs, drain_at_most: Duration) -> Result<Report, String> {
+        plan::check(args)?;
+        if let Some(receivers) = &self.receivers {
+            self.plan = plan::plan(args, &self.gateway);
+            receivers.next_round(self.round())?;
+        } else {
+            self.connect(args)?;
+        }
+        let load = self.publish(args, Some(drain_at_most))?;
+        let mut report = self.report();
+        let intact = |receivers: &Receivers| load.behind == 0 && receivers.open() == receivers.total();
+        let outcomes = match self.receivers.take_if(|receivers| !intact(receivers)) {
+            Some(receivers) => receivers.join()?,
+            None => self.connections()?.next_round(self.round())?,
+        };
+        if let Some(why) = self.gateway.died() {
+            return Err(why);
+        }
+        account::account(&self.plan, &mut report, Some(load), &outcomes);
+        if !report.faults.none() {
+            self.receivers = None;
+        }
+        Ok(report)
+    }
+
+    /// Waits until the server has given up every slow connection that can be seen, or the time has passed. The others
+    /// stay connected, and nothing is published.
+    pub(crate) fn watch_slow(&mut self, at_most: Duration) {
+        let Some(receivers) = &self.receivers else { return };
+        self.watch.progress.stage("slow ones that the server holds", Goal::Time(at_most));
+        phases::wait(at_most, || {
+            self.watch.look(0, receivers, &self.gateway);
+            receivers.slow_held() == 0
+        });
+    }
+
+    /// Everybody leaves; the server stays.
+    pub(crate) fn leave(&mut self) -> Result<(), String> {
+        if let Some(receivers) = self.receivers.take() {
+            receivers.join()?;
+        }
+        self.watch.progress.stage("everybody has left", Goal::Time(phases::AFTER_LEAVE));
+        phases::wait(phases::AFTER_LEAVE, || {
+            self.watch.left(&self.gateway);
+            false
+        });
+        Ok(())
+    }
+
+    fn round(&self) -> Round {
+        Round { spec: self.plan.spec, measure_from: self.plan.measure_from }
+    }
+
+    /// The connections; it is a mistake of this tool when there are none.
+    pub(crate) fn connections(&self) -> Result<&Receivers, String> {
+        self.receivers.as_ref().ok_or_else(|| "the connections were closed before the load".to_owned())
+    }
+
+    fn report(&self) -> Report {
+        Report {
+            connections: self.opened,
+            connect_seconds: self.connect_time.as_secs_f64(),
+            connects_per_s: self.opened as f64 / self.connect_time.as_secs_f64().max(1e-9),
+            connect_cpu: self.connect_cpu,
+            interrupted: process::interrupted(),
+            ..Report::default()
+        }
+    }
+
+    /// Everybody leaves, and the load's account is made. The server, when it was started here, ends.
+    pub(crate) fn finish(mut self, args: &FanoutArgs, load: Option<Load>) -> Result<Report, String> {
+        let after_load = self.gateway.memory();
+        if self.plan.slow.total() > 0 {
+            let receivers = self.connections()?;
+            receivers.enter(Phase::ReadStalled);
+            phases::wait(phases::STALLED_READ, || receivers.slow_left() == 0);
+        }
+        let mut report = self.report();
+        let outcomes = match self.receivers.take() {
+            Some(receivers) => receivers.join()?,
+            None => Vec::new(),
+        };
+        if let Some(why) = self.gateway.died() {
+            return Err(why);
+        }
+        self.watch.progress.stage("everybody has left", Goal::Time(phases::AFTER_LEAVE));
+        phases::wait(phases::AFTER_LEAVE, || {
+            self.watch.left(&self.gateway);
+            false
+        });
+        report.series = self.watch.sampler.series();
+        if let (Some(before), Some(connected), Some(after_load), Some(after_leave)) =
+            (self.before, self.connected, after_load, self.gateway.memory())
+        {
+            let grown = connected.anonymous.saturating_sub(before.anonymous) as f64;
+            let anonymous_per_connection = grown / report.connections.max(1) as f64;
+            let peak = self.watch.peak;
+            report.memory = Some(MemoryUse {
+                before,
+                connected,
+                after_load,
+                after_leave,
+                peak,
+                anonymous_per_connection,
+            });
+        }
+        account::account(&self.plan, &mut report, load, &outcomes);
+        drop(self.gateway);
+        if args.floor && !args.idle && !process::interrupted() {
+            report.floor = Some(account::measure_floor(args, &report, &self.watch.progress)?);
+        }
+        Ok(report)
+    }
+}

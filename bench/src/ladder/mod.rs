@@ -1,0 +1,124 @@
+//! The ladder: the same run at higher and higher rates, until one is not held.
+//!
+//! *Not here*: a run (`fanout`), which rate is next (`climb`), whether a rung was held (`rung`).
+
+mod climb;
+mod rung;
+mod table;
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use self::climb::Climb;
+use self::rung::{Bounds, Rung};
+use crate::args::LadderArgs;
+use crate::fanout::Session;
+use crate::progress::Progress;
+use crate::report;
+use crate::sys::process;
+
+/// What a server of which every rung fails would cost in time, if it were waited for.
+const DRAIN_MIN: Duration = Duration::from_secs(2);
+
+/// What the rungs found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Ladder {
+    /// In the order in which they were tried.
+    pub(crate) rungs: Vec<Rung>,
+    /// The highest rate that held; `None`: not even the first.
+    pub(crate) held: Option<f64>,
+    /// The lowest rate that failed; `None`: the last rung held, or Ctrl-C came before.
+    pub(crate) failed: Option<f64>,
+    /// Why it failed.
+    pub(crate) why: Option<String>,
+    /// Ctrl-C.
+    pub(crate) interrupted: bool,
+}
+
+impl Ladder {
+    /// The rung that says what the server can do.
+    pub(crate) fn best(&self) -> Option<&Rung> {
+        let held = self.held?;
+        self.rungs.iter().rev().find(|rung| rung.held() && rung.rate.to_bits() == held.to_bits())
+    }
+}
+
+/// The subcommand; false when no rate was held.
+pub(crate) fn run(args: &LadderArgs) -> Result<bool, String> {
+    let ladder = climb(args, Progress::new(&args.machine))?;
+    report::finish(&args.machine, table::record(args, &ladder)?)?;
+    Ok(ladder.held.is_some())
+}
+
+/// Climbs: one server, started or found once; its connections stay for the next rung unless a rung failed.
+pub(crate) fn climb(args: &LadderArgs, progress: Progress) -> Result<Ladder, String> {
+    check(args)?;
+    let bounds = Bounds {
+        connections: u64::from(args.load.connections),
+        seconds: args.load.seconds,
+        p99_max_ms: args.p99_max_ms,
+    };
+    let mut session = Session::open(&args.rung(args.from), progress)?;
+    let mut climb = Climb::new(args.from, args.to, args.factor, args.precision / 100.0);
+    let mut ladder = Ladder::default();
+    while let Some(rate) = climb.next() {
+        let held = match attempt(args, rate, &bounds, &mut session, &mut ladder) {
+            Ok(Some(held)) => held,
+            Ok(None) => break,
+            // Whatever was measured before is worth more than the sentence alone.
+            Err(_) if process::interrupted() && !ladder.rungs.is_empty() => break,
+            Err(why) if ladder.rungs.iter().any(Rung::held) => {
+                climb.take(rate, false);
+                ladder.why = Some(why);
+                break;
+            }
+            Err(why) => return Err(why),
+        };
+        climb.take(rate, held);
+    }
+    (ladder.held, ladder.failed) = (climb.held(), climb.failed());
+    ladder.interrupted = process::interrupted();
+    if ladder.why.is_none()
+        && let Some(failed) = ladder.failed
+    {
+        let lowest = ladder.rungs.iter().rev().find(|rung| rung.rate.to_bits() == failed.to_bits());
+        ladder.why = lowest.and_then(|rung| rung.failed.clone());
+    }
+    Ok(ladder)
+}
+
+/// One rate, again when it fails; `None` when Ctrl-C cut it off.
+fn attempt(
+    args: &LadderArgs,
+    rate: f64,
+    bounds: &Bounds,
+    session: &mut Session,
+    ladder: &mut Ladder,
+) -> Result<Option<bool>, String> {
+    // What comes later than that has crossed the bound already.
+    let drain = DRAIN_MIN.max(Duration::from_secs_f64(2.0 * args.p99_max_ms / 1000.0));
+    for _ in 0..args.tries {
+        let report = session.rung(&args.rung(rate), drain)?;
+        if process::interrupted() {
+            return Ok(None);
+        }
+        let rung = Rung::new(rate, report, bounds);
+        let held = rung.held();
+        ladder.rungs.push(rung);
+        if held {
+            return Ok(Some(true));
+        }
+    }
+    Ok(Some(false))
+}
+
+fn check(args: &LadderArgs) -> Result<(), String> {
+    if args.from <= 0.0 || args.to < args.from {
+        return Err("--from must be above zero and --to not below it".into());
+    }
+    if args.factor <= 1.0 || args.precision <= 0.0 || args.p99_max_ms <= 0.0 {
+        return Err("--factor must be above 1, --precision and --p99-max-ms above zero".into());
+    }
+    Ok(())
+}
