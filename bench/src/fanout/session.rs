@@ -1,5 +1,6 @@
 //! A server with connections: opened once, loaded once or several times, closed.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::account::{self, MemoryUse, Report};
@@ -109,6 +110,11 @@ impl Session {
             self.watch.look(0, receivers, &self.gateway);
             receivers.slow_held() == 0
         });
+    }
+
+    /// Connections that the server has closed so far, by its own reason; empty when it does not say.
+    pub(crate) fn closed_by_reason(&self) -> BTreeMap<String, f64> {
+        self.gateway.closed_by_reason()
     }
 
     /// Everybody leaves; the server stays.
