@@ -67,7 +67,7 @@ pub(crate) fn measure(args: &SlowArgs, progress: Progress) -> Result<Found, Stri
         }
         connected => connected?,
     }
-    let load = session.publish(&slow, None)?;
+    let load = session.publish(&slow, "publishing with slow ones", None)?;
     session.watch_slow(Duration::from_secs_f64(args.watch));
     let mut closed = session.closed_by_reason();
     for (reason, count) in &mut closed {

@@ -13,6 +13,7 @@ use crate::gateway::{Gateway, Memory};
 use crate::progress::{Goal, Progress};
 use crate::publisher::Target;
 use crate::receiver::{Phase, Plan, Receivers, Round};
+use crate::report::units::plain;
 use crate::sys::process;
 use crate::verify::Refusals;
 
@@ -84,7 +85,7 @@ impl Session {
         } else {
             self.connect(args)?;
         }
-        let load = self.publish(args, Some(drain_at_most))?;
+        let load = self.publish(args, &format!("publishing {}/s", plain(args.rate)), Some(drain_at_most))?;
         let mut report = self.report();
         let intact = |receivers: &Receivers| load.behind == 0 && receivers.open() == receivers.total();
         let outcomes = match self.receivers.take_if(|receivers| !intact(receivers)) {

@@ -38,8 +38,9 @@ const ROUND_ENDS_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) struct Plan {
     /// Where to connect.
     pub(crate) target: SocketAddr,
-    /// The upgrade request; `None`: the socket carries messages from its first byte.
-    pub(crate) upgrade: Option<Vec<u8>>,
+    /// The upgrade request of each topic's connections, which are spread evenly; none: one topic, and the socket carries
+    /// messages from its first byte.
+    pub(crate) upgrades: Vec<Vec<u8>>,
     /// A complete frame to send once upgraded.
     pub(crate) hello: Option<Vec<u8>>,
     /// How messages lie in the stream.
@@ -95,6 +96,13 @@ pub(crate) struct SlowKinds {
     pub(crate) trickle_bytes_per_s: u32,
     /// Vanish without a word.
     pub(crate) vanishing: usize,
+}
+
+impl Plan {
+    /// Topics; connection `index` of the run is of topic `index % topics`.
+    fn topics(&self) -> usize {
+        self.upgrades.len().max(1)
+    }
 }
 
 impl SlowKinds {

@@ -9,6 +9,7 @@ use super::churn::Pace;
 use super::connection::{Connection, Role, State, connect, read_response};
 use super::slow::Slow;
 use super::{CONNECTS_IN_FLIGHT, Control, Outcome, Phase, Plan, Progress, pin};
+use crate::message::MessageSpec;
 use crate::sys::epoll::{Epoll, Ready};
 use crate::sys::process;
 use crate::verify::{Closed, Desk, Signal, Stream, Tape, client_frame, opcode};
@@ -30,7 +31,8 @@ struct Receiver<'a> {
     progress: &'a Progress,
     epoll: Epoll,
     connections: Vec<Connection>,
-    tape: Tape,
+    /// By topic.
+    tapes: Vec<Tape>,
     signals: Vec<Signal>,
     ping: Vec<u8>,
     started: usize,
@@ -85,7 +87,7 @@ pub(super) fn run(
         progress,
         epoll,
         connections,
-        tape: plan.framing.tape(plan.spec),
+        tapes: tapes(&plan, plan.spec),
         signals: Vec::new(),
         ping: client_frame(opcode::TEXT, br#"{"type":"PING","data":{}}"#),
         started: 0,
@@ -100,6 +102,12 @@ pub(super) fn run(
         progress.failed.fetch_add(1, Ordering::Release);
     }
     result.map(|()| receiver.out)
+}
+
+/// What must come, by topic.
+fn tapes(plan: &Plan, spec: MessageSpec) -> Vec<Tape> {
+    let topics = plan.topics();
+    (0..topics).map(|topic| plan.framing.tape(spec.of_topic(topic, topics))).collect()
 }
 
 impl Receiver<'_> {
@@ -199,7 +207,7 @@ impl Receiver<'_> {
         }
         // Nothing is known of the next round; a count of this one must not be taken for it.
         self.progress.behind.store(u64::MAX, Ordering::Release);
-        self.tape = self.plan.framing.tape(round.spec);
+        self.tapes = tapes(&self.plan, round.spec);
         std::mem::replace(&mut self.out, Outcome::measuring_from(round.measure_from))
     }
 
@@ -267,7 +275,7 @@ impl Receiver<'_> {
             let State::Connecting(socket) = std::mem::replace(&mut connection.state, State::Gone) else {
                 return Ok(false);
             };
-            let Some(request) = &self.plan.upgrade else {
+            let Some(request) = self.plan.upgrades.get((self.first_index + at) % self.plan.topics()) else {
                 connection.state = State::Open(socket);
                 return self.opened(at, &[]).map(|()| true);
             };
@@ -329,12 +337,13 @@ impl Receiver<'_> {
     }
 
     fn take(&mut self, at: usize, bytes: &[u8]) {
+        let topic = self.topic(at);
         let connection = &mut self.connections[at];
         let tally = self.out.tally_of(connection.role);
         tally.reads += 1;
         tally.bytes += bytes.len() as u64;
         let now_us = self.control.clock.now_us();
-        let mut desk = Desk { tape: &mut self.tape, tally, refusals: &self.control.refusals, now_us };
+        let mut desk = Desk { tape: &mut self.tapes[topic], tally, refusals: &self.control.refusals, now_us };
         connection.stream.handle_bytes(bytes, &mut desk, &mut self.signals);
         if !self.signals.is_empty() {
             self.act(at);
@@ -395,9 +404,19 @@ impl Receiver<'_> {
         }
     }
 
+    /// The topic of a connection.
+    fn topic(&self, at: usize) -> usize {
+        (self.first_index + at) % self.tapes.len()
+    }
+
+    /// Its messages.
+    fn spec(&self, at: usize) -> &MessageSpec {
+        self.tapes[self.topic(at)].spec()
+    }
+
     /// Counts what a connection was passed over for.
     fn settle(&mut self, at: usize, published: Option<u64>) {
-        let gaps = self.connections[at].stream.gaps(published, &self.control.refusals);
+        let gaps = self.connections[at].stream.gaps(self.spec(at), published, &self.control.refusals);
         self.out.tally.faults.gaps += gaps;
         self.out.connections_with_gaps += u64::from(gaps > 0);
     }
@@ -407,10 +426,10 @@ impl Receiver<'_> {
         let Some(published) = self.control.published() else {
             return self.progress.behind.store(u64::MAX, Ordering::Release);
         };
-        let behind = self.connections.iter().filter(|connection| {
+        let behind = self.connections.iter().enumerate().filter(|(at, connection)| {
             connection.role.reads()
                 && matches!(connection.state, State::Open(_))
-                && connection.stream.tail(published, &self.control.refusals) > 0
+                && connection.stream.tail(self.spec(*at), published, &self.control.refusals) > 0
         });
         self.progress.behind.store(behind.count() as u64, Ordering::Release);
     }
@@ -453,7 +472,7 @@ impl Receiver<'_> {
             if role.reads() {
                 self.settle(at, published);
             } else if !matches!(self.connections[at].state, State::Open(_)) {
-                let gaps = self.connections[at].stream.gaps(None, &self.control.refusals);
+                let gaps = self.connections[at].stream.gaps(self.spec(at), None, &self.control.refusals);
                 self.out.tally_of(role).faults.gaps += gaps;
             }
             self.connections[at].leave();
