@@ -33,13 +33,14 @@ sysctl -qw net.core.somaxconn=65535 net.ipv4.tcp_max_syn_backlog=65535 net.ipv4.
 bench() {
     local run=$1
     shift
-    target/release/fanfare-bench "$run" --gateway target/release/fanfare --gateway-arg --shards --gateway-arg "$shards" \
+    # Each device PINGs once a minute; silence is cut at two and a half, as go-push does it at one to two.
+    FANFARE_CLIENTS_LIVENESS_S=150 target/release/fanfare-bench "$run" --gateway target/release/fanfare --gateway-arg --shards --gateway-arg "$shards" \
         --connections "$connections" --results bench/results --name "$run-$connections" "$@"
 }
 
 if [ "$what" != storm ]; then
-    bench idle --seconds 600 --ping-every 50 --broadcasts 3 --floor "$@"
+    bench idle --seconds 600 --ping-every 60 --broadcasts 3 --floor "$@"
 fi
 if [ "$what" != idle ]; then
-    bench storm --seconds 10 --ping-every 50 --watch 60 --returning 200000 "$@"
+    bench storm --seconds 10 --ping-every 60 --watch 60 --returning 200000 "$@"
 fi

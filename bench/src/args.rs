@@ -195,10 +195,13 @@ pub(crate) struct LoadArgs {
     /// The topic.
     #[arg(long, default_value = "bench")]
     pub(crate) topic: String,
+    /// Topics (TOPIC-0, TOPIC-1, … when there are several): connections are spread evenly, messages take turns.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) topics: u32,
     /// The client protocol.
     #[arg(long, value_enum, default_value = "go-push")]
     pub(crate) format: FormatKind,
-    /// Path and query to connect to, instead of the format's.
+    /// Path and query to connect to, instead of the format's; {topic} stands for the connection's topic.
     #[arg(long)]
     pub(crate) path: Option<String>,
     /// A text frame that each connection sends first, for servers that join by message.
@@ -213,7 +216,7 @@ pub(crate) struct LoadArgs {
     /// Address of Redis.
     #[arg(long, default_value = "127.0.0.1:6379")]
     pub(crate) redis: String,
-    /// Channel to publish to (default: fanfare:topic:TOPIC).
+    /// Channel to publish to (default: fanfare:topic:{topic}); {topic} stands for the message's topic.
     #[arg(long)]
     pub(crate) redis_channel: Option<String>,
     /// Milliseconds between two publishes; each carries the messages that are due.
@@ -287,6 +290,11 @@ pub(crate) struct LadderArgs {
 }
 
 impl LadderArgs {
+    /// Connections that receive a message, on average over the topics.
+    pub(crate) fn receivers(&self) -> f64 {
+        f64::from(self.load.connections) / f64::from(self.load.topics)
+    }
+
     /// A run at a rate.
     pub(crate) fn rung(&self, rate: f64) -> FanoutArgs {
         FanoutArgs::of(&self.server, &self.load, rate, &self.machine)
@@ -338,6 +346,16 @@ impl SlowArgs {
                 vanishing: self.vanishing as usize,
             },
             ..self.without()
+        }
+    }
+}
+
+impl LoadArgs {
+    /// The names of the topics.
+    pub(crate) fn topic_names(&self) -> Vec<String> {
+        match self.topics {
+            1 => vec![self.topic.clone()],
+            several => (0..several).map(|at| format!("{}-{at}", self.topic)).collect(),
         }
     }
 }

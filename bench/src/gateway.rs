@@ -1,6 +1,7 @@
 //! The process under test, with the processes that it starts: started for the run, or found by its id; its CPU time,
 //! memory and metrics. *Not here*: what to start (`server`).
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::Path;
@@ -180,6 +181,12 @@ impl Gateway {
         })
     }
 
+    /// Connections that it has closed so far, by its reason; empty when it is no gateway that says so.
+    pub(crate) fn closed_by_reason(&self) -> BTreeMap<String, f64> {
+        let answer = Client::new(&self.api).get("/metrics").ok().filter(|answer| answer.status == 200);
+        answer.map_or_else(BTreeMap::new, |answer| by_reason(&answer.body))
+    }
+
     /// The process has ended on its own.
     pub(crate) fn died(&mut self) -> Option<String> {
         let status = self.child.as_mut()?.try_wait().ok()??;
@@ -241,6 +248,19 @@ fn parse_cpu(stat: &str, tick: Duration) -> Option<Cpu> {
     Some(Cpu { user: tick * ticks()?, system: tick * ticks()? })
 }
 
+/// `fanfare_closed_total{reason="…"} N`, by reason.
+fn by_reason(text: &str) -> BTreeMap<String, f64> {
+    let lines = text.lines().filter_map(|line| {
+        let rest = line.strip_prefix("fanfare_closed_total{")?.split_once("reason=\"")?.1;
+        let (reason, rest) = rest.split_once('"')?;
+        Some((reason.to_owned(), rest.rsplit_once('}')?.1.trim().parse().ok()?))
+    });
+    lines.fold(BTreeMap::new(), |mut all, (reason, count): (String, f64)| {
+        *all.entry(reason).or_default() += count;
+        all
+    })
+}
+
 /// Sum of a metric over all its labels; `None` when it is not there.
 fn sum_metric(text: &str, name: &str) -> Option<f64> {
     let values = text.lines().filter_map(|line| {
@@ -294,5 +314,13 @@ mod tests {
         let text = "# HELP x\nx_total{shard=\"0\"} 3\nx_total{shard=\"1\"} 4.5\nx_total_other 9\n";
         assert_eq!(sum_metric(text, "x_total"), Some(7.5));
         assert_eq!(sum_metric(text, "y_total"), None);
+    }
+
+    #[test]
+    fn closes_are_told_apart_by_reason_and_added_up_over_shards() {
+        let text = "fanfare_closed_total{shard=\"0\",reason=\"slow\"} 5\n\
+                    fanfare_closed_total{shard=\"1\",reason=\"slow\"} 2\n\
+                    fanfare_closed_total{reason=\"timeout\"} 1\nfanfare_closed_total{reason=} x\n";
+        assert_eq!(by_reason(text), BTreeMap::from([("slow".into(), 7.0), ("timeout".into(), 1.0)]));
     }
 }

@@ -67,7 +67,7 @@ pub(crate) fn measure(args: &IdleArgs, progress: Progress) -> Result<Found, Stri
         found.kernel = slab.zip(Slab::read()).map(|(before, now)| now.since(&before, on_io_uring));
     }
     let broadcast = args.broadcasts > 0 && !process::interrupted();
-    let loaded = broadcast.then(|| session.publish(&load, None)).transpose()?;
+    let loaded = broadcast.then(|| session.publish(&load, "broadcasting", None)).transpose()?;
     found.report = session.finish(&load, loaded)?;
     Ok(found)
 }

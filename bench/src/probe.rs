@@ -16,7 +16,7 @@ pub(crate) fn handshake(plan: &Plan) -> Result<Duration, String> {
     let failed = |e: std::io::Error| format!("a newcomer after {:.1} s: {e}", begin.elapsed().as_secs_f64());
     let mut socket = TcpStream::connect_timeout(&plan.target, PATIENCE).map_err(failed)?;
     socket.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-    socket.write_all(plan.upgrade.as_deref().unwrap_or_default()).map_err(failed)?;
+    socket.write_all(plan.upgrades.first().map(Vec::as_slice).unwrap_or_default()).map_err(failed)?;
     let mut head = Vec::new();
     let mut buffer = [0; 1024];
     loop {

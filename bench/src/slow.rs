@@ -3,6 +3,7 @@
 //!
 //! *Not here*: what a stalled, a trickling and a vanished device does (`receiver::slow`).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -26,6 +27,8 @@ pub(crate) struct Found {
     pub(crate) without: Report,
     /// The load with them; `None` when Ctrl-C came before.
     pub(crate) with: Option<Report>,
+    /// Connections that the server closed in the second run, by its own reason, when its metrics say so.
+    pub(crate) closed: BTreeMap<String, f64>,
 }
 
 /// The subcommand; false when one of the others missed something because of the slow ones, or at all.
@@ -53,18 +56,26 @@ pub(crate) fn measure(args: &SlowArgs, progress: Progress) -> Result<Found, Stri
     let mut session = Session::open(&plain, progress)?;
     let without = session.rung(&plain, DRAIN)?;
     if process::interrupted() {
-        return Ok(Found { without, with: None });
+        return Ok(Found { without, with: None, closed: BTreeMap::new() });
     }
     // All connect anew, so that both runs begin alike.
     session.leave()?;
+    let before = session.closed_by_reason();
     match session.connect(&slow) {
-        Err(_) if process::interrupted() => return Ok(Found { without, with: None }),
+        Err(_) if process::interrupted() => {
+            return Ok(Found { without, with: None, closed: BTreeMap::new() });
+        }
         connected => connected?,
     }
-    let load = session.publish(&slow, None)?;
+    let load = session.publish(&slow, "publishing with slow ones", None)?;
     session.watch_slow(Duration::from_secs_f64(args.watch));
+    let mut closed = session.closed_by_reason();
+    for (reason, count) in &mut closed {
+        *count -= before.get(reason).copied().unwrap_or(0.0);
+    }
+    closed.retain(|_, count| *count > 0.0);
     let with = session.finish(&slow, Some(load))?;
-    Ok(Found { without, with: Some(with) })
+    Ok(Found { without, with: Some(with), closed })
 }
 
 fn record(args: &SlowArgs, found: &Found) -> Result<Record, String> {
@@ -77,6 +88,9 @@ fn record(args: &SlowArgs, found: &Found) -> Result<Record, String> {
     record.figure("load", "message", args.load.bytes as f64, "B", Neutral);
     if let Some(with) = &found.with {
         others(&mut record, &found.without, with);
+        for (reason, count) in &found.closed {
+            record.figure("server closed", &format!("for {reason}"), *count, "", Neutral);
+        }
         became(&mut record, args, with);
         memory(&mut record, with);
         with.receivers.into_record(&mut record, "receivers");
@@ -114,7 +128,7 @@ fn others(record: &mut Record, without: &Report, with: &Report) {
     for (name, a, b, unit, better) in rows {
         let times = ratio(b, a);
         table.push(vec![name.into(), human(a, unit), human(b, unit), format!("{} ×", plain(times))]);
-        record.figure("the others, with over without", name, times, "×", better);
+        record.figure("with/without", name, times, "×", better);
     }
     if let (Some(a), Some(b)) = (&without.gateway, &with.gateway) {
         let (a, b) = (a.cpu_percent, b.cpu_percent);
@@ -216,9 +230,9 @@ fn memory(record: &mut Record, with: &Report) {
     for (name, bytes) in [
         ("all connected", memory.connected.anonymous),
         ("highest", memory.peak),
-        ("after the slow ones were watched", memory.after_load.anonymous),
+        ("when the slow ones were given up", memory.after_load.anonymous),
         ("all left", memory.after_leave.anonymous),
     ] {
-        record.figure("gateway memory with slow ones", name, bytes as f64, "B", Lower);
+        record.figure("gateway memory", name, bytes as f64, "B", Lower);
     }
 }

@@ -117,6 +117,40 @@ fn connections_that_come_and_go_disturb_nobody() {
 }
 
 #[test]
+fn topics_take_turns_and_each_device_is_held_to_its_own() {
+    for (wire, format) in [(Wire::GoPush, "go-push"), (Wire::Raw, "raw")] {
+        let server = Server::start(wire, Mistake::None);
+        let (code, result) =
+            run(&format!("topics-{format}"), &server, &["--format", format, "--topics", "7"]);
+        assert_eq!((code, faults(&result)), (0, [0; 4]), "{result:#}");
+        assert_eq!(result["published"], MESSAGES);
+        // 50 devices of seven topics: eight of the first and seven of each other; 500 messages from the 100th on.
+        let deliveries = (100..MESSAGES).map(|number| if number % 7 == 0 { 8 } else { 7 }).sum::<u64>();
+        assert_eq!(result["deliveries"], deliveries);
+        assert_eq!(result["time_to_last"]["count"], MESSAGES - 100);
+    }
+}
+
+#[test]
+fn a_message_of_another_topic_is_malformed() {
+    let server = Server::start(Wire::GoPush, Mistake::Misroutes(300));
+    let (code, result) = run("misroutes", &server, &["--topics", "5"]);
+    assert_eq!(code, 1);
+    assert_eq!(faults(&result)[0], 0, "{result:#}");
+    // To the forty devices of the four other topics, at least this one message.
+    assert!(faults(&result)[3] >= 40, "{result:#}");
+    assert!(result["first_malformed"].as_str().unwrap().contains("topic"));
+}
+
+#[test]
+fn a_refused_message_of_one_topic_is_no_gap_of_that_one_nor_of_the_others() {
+    let server = Server::start(Wire::GoPush, Mistake::RefusesRequest(20));
+    let (code, result) = run("refuses-topics", &server, &["--topics", "3"]);
+    assert_eq!((code, faults(&result)), (0, [0; 4]), "{result:#}");
+    assert!(result["refused"].as_u64().unwrap() > 0);
+}
+
+#[test]
 fn a_stalled_connection_counts_in_no_percentile() {
     let server = Server::start(Wire::GoPush, Mistake::None);
     let (code, result) = run("stalled", &server, &["--stalled", "5"]);
@@ -140,6 +174,8 @@ fn no_server_and_bad_arguments_are_one_sentence_and_exit_code_2() {
         (&["fanout", "--url", "ws://127.0.0.1:1/connect", "--receiver-core", "0"][..], "cannot connect"),
         (&["fanout", "--url", "nonsense"], "is not a URL"),
         (&["fanout", "--bytes", "10"], "a message has"),
+        (&["fanout", "--topics", "3", "--path", "/same"], "need {topic}"),
+        (&["fanout", "--topics", "30", "--connections", "20"], "there are only 20"),
         (&["fanout", "--gateway", "/nonexistent/gateway"], "cannot start"),
         (&["floor", "--bytes", "3"], "a message has"),
     ] {

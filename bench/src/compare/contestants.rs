@@ -103,6 +103,7 @@ fn base(args: &CompareArgs) -> FanoutArgs {
         seconds: args.seconds,
         warmup: args.warmup,
         drain: args.drain,
+        topics: 1,
         topic: "bench".into(),
         format: FormatKind::Raw,
         path: None,

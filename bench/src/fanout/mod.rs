@@ -35,7 +35,7 @@ pub(crate) fn measure(args: &FanoutArgs, progress: Progress) -> Result<Report, S
         session.hold(Duration::from_secs_f64(args.load.seconds));
         None
     } else {
-        Some(session.publish(args, None)?)
+        Some(session.publish(args, "publishing", None)?)
     };
     session.finish(args, load)
 }

@@ -80,15 +80,17 @@ impl Session {
         std::thread::sleep(3 * LOOK);
     }
 
-    /// Publishes what the plan says, and waits until everybody has it: while any connection makes progress, but
+    /// Publishes what the plan says, as this stage of the progress, and waits until everybody has it: while any connection makes progress, but
     /// `drain_at_most`, when that is given; then what is missing is late and no gap.
     pub(crate) fn publish(
         &mut self,
         args: &FanoutArgs,
+        stage: &str,
         drain_at_most: Option<Duration>,
     ) -> Result<Load, String> {
         let schedule = Schedule {
             spec: self.plan.spec,
+            topics: args.load.topics as usize,
             measure_from: self.plan.measure_from,
             tick: Duration::from_millis(args.load.tick_ms),
             core: args.load.publisher_core.unwrap_or(args.machine.receiver_core[0]),
@@ -102,8 +104,7 @@ impl Session {
         let count = self.plan.spec.count;
         let Some(receivers) = &self.receivers else { return Err("nobody is connected".into()) };
         let (gateway, watch) = (&self.gateway, &mut self.watch);
-        let what = format!("publishing {}/s", crate::report::units::plain(args.rate));
-        watch.progress.stage(&what, Goal::Count(count));
+        watch.progress.stage(stage, Goal::Count(count));
         wait(Duration::from_secs_f64(args.load.warmup + 0.05), || {
             watch.look(publisher.sent(), receivers, gateway);
             publisher.done()

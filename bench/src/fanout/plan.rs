@@ -10,6 +10,8 @@ use crate::receiver::connection::upgrade_request;
 use crate::receiver::{CONNECTS_IN_FLIGHT, Plan, SlowKinds};
 use crate::verify::{Framing, client_frame, opcode};
 
+/// Stands for the name of a topic in a path and in a channel.
+const TOPIC: &str = "{topic}";
 /// A whole run; receipts are kept in 32 bits of microseconds.
 const RUN_SECONDS_MAX: f64 = 4_000.0;
 
@@ -30,6 +32,20 @@ pub(super) fn check(args: &FanoutArgs) -> Result<(), String> {
             SEQUENCE_MAX / 10
         ));
     }
+    let parted = |text: &Option<String>| text.as_ref().is_none_or(|text| text.contains(TOPIC));
+    if args.load.topics > 1 && !(parted(&args.load.path) && parted(&args.load.redis_channel)) {
+        return Err(format!("with --topics, --path and --redis-channel need {TOPIC} in them"));
+    }
+    let one_only = matches!(args.load.publisher, PublisherKind::Array | PublisherKind::Each);
+    if args.load.topics > 1 && one_only {
+        return Err("--publisher array and each publish to one topic: leave --topics away".into());
+    }
+    if args.load.topics > args.load.connections {
+        return Err(format!(
+            "--topics {}: there are only {} connections",
+            args.load.topics, args.load.connections
+        ));
+    }
     if args.joins_leaves < 0.0 || args.load.ping_every < 0.0 {
         return Err("--joins-leaves and --ping-every cannot be below zero".into());
     }
@@ -42,14 +58,15 @@ pub(super) fn plan(args: &FanoutArgs, gateway: &Gateway) -> Plan {
         FormatKind::GoPush => {
             let path = if gateway.url.path.is_empty() { "/connect" } else { &gateway.url.path };
             let separator = if path.contains('?') { '&' } else { '?' };
-            format!("{path}{separator}join={}", args.load.topic)
+            format!("{path}{separator}join={TOPIC}")
         }
-        FormatKind::Raw => format!("/topics/{}", args.load.topic),
+        FormatKind::Raw => format!("/topics/{TOPIC}"),
     });
+    let upgrade = |topic: &String| upgrade_request(&gateway.url.authority, &path.replace(TOPIC, topic));
     let count = ((args.rate * (args.load.seconds + args.load.warmup)).round() as u64).max(1);
     Plan {
         target: gateway.url.address,
-        upgrade: Some(upgrade_request(&gateway.url.authority, &path)),
+        upgrades: args.load.topic_names().iter().map(upgrade).collect(),
         hello: args.load.hello.as_ref().map(|text| client_frame(opcode::TEXT, text.as_bytes())),
         framing: match args.load.format {
             FormatKind::GoPush => Framing::GoPush,
@@ -85,11 +102,13 @@ pub(super) fn target(args: &FanoutArgs, gateway: &Gateway) -> Result<Target, Str
         url
     };
     Ok(match args.load.publisher {
-        PublisherKind::Http => Target::Http(HttpTarget::new(&gateway.api, &args.load.topic)),
+        PublisherKind::Http => Target::Http(HttpTarget::new(&gateway.api, &args.load.topic_names())),
         PublisherKind::Redis => {
             let channel = args.load.redis_channel.clone();
-            let channel = channel.unwrap_or_else(|| format!("fanfare:topic:{}", args.load.topic));
-            Target::Redis(RedisTarget::connect(&args.load.redis, &channel)?)
+            let channel = channel.unwrap_or_else(|| format!("fanfare:topic:{TOPIC}"));
+            let channels =
+                args.load.topic_names().iter().map(|topic| channel.replace(TOPIC, topic)).collect();
+            Target::Redis(RedisTarget::connect(&args.load.redis, channels)?)
         }
         PublisherKind::Array => Target::Post(PostTarget::connect(&publish(), Body::Array)?),
         PublisherKind::Each => Target::Post(PostTarget::connect(&publish(), Body::Each)?),

@@ -1,5 +1,6 @@
 //! A server with connections: opened once, loaded once or several times, closed.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::account::{self, ConnectCpu, MemoryUse, Report};
@@ -12,6 +13,7 @@ use crate::gateway::{Gateway, Memory};
 use crate::progress::{Goal, Progress};
 use crate::publisher::Target;
 use crate::receiver::{Phase, Plan, Receivers, Round};
+use crate::report::units::plain;
 use crate::sys::process;
 use crate::verify::Refusals;
 
@@ -92,7 +94,7 @@ impl Session {
         } else {
             self.connect(args)?;
         }
-        let load = self.publish(args, Some(drain_at_most))?;
+        let load = self.publish(args, &format!("publishing {}/s", plain(args.rate)), Some(drain_at_most))?;
         let mut report = self.report();
         let intact = |receivers: &Receivers| load.behind == 0 && receivers.open() == receivers.total();
         let outcomes = match self.receivers.take_if(|receivers| !intact(receivers)) {
@@ -118,6 +120,11 @@ impl Session {
             self.watch.look(0, receivers, &self.gateway);
             receivers.slow_held() == 0
         });
+    }
+
+    /// Connections that the server has closed so far, by its own reason; empty when it does not say.
+    pub(crate) fn closed_by_reason(&self) -> BTreeMap<String, f64> {
+        self.gateway.closed_by_reason()
     }
 
     /// Everybody leaves; the server stays.

@@ -158,7 +158,7 @@ fn measure_here(spec: &Spec) -> Result<Floor, String> {
     let clock = Clock::new();
     let plan = Plan {
         target: listener.local_addr().map_err(|e| e.to_string())?,
-        upgrade: None,
+        upgrades: Vec::new(),
         hello: None,
         framing: if spec.items.is_some() { Framing::GoPush } else { Framing::Bare },
         spec: MessageSpec::new(spec.bytes, 0.0, SEQUENCE_MAX),

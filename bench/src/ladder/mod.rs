@@ -54,11 +54,8 @@ pub(crate) fn run(args: &LadderArgs) -> Result<bool, String> {
 /// Climbs: one server, started or found once; its connections stay for the next rung unless a rung failed.
 pub(crate) fn climb(args: &LadderArgs, progress: Progress) -> Result<Ladder, String> {
     check(args)?;
-    let bounds = Bounds {
-        connections: u64::from(args.load.connections),
-        seconds: args.load.seconds,
-        p99_max_ms: args.p99_max_ms,
-    };
+    let bounds =
+        Bounds { receivers: args.receivers(), seconds: args.load.seconds, p99_max_ms: args.p99_max_ms };
     let mut session = Session::open(&args.rung(args.from), progress)?;
     let mut climb = Climb::new(args.from, args.to, args.factor, args.precision / 100.0);
     let mut ladder = Ladder::default();

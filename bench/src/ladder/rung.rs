@@ -28,8 +28,8 @@ pub(crate) struct Rung {
 /// What a rung is held to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Connections that receive.
-    pub(crate) connections: u64,
+    /// Connections that receive a message, on average over the topics.
+    pub(crate) receivers: f64,
     /// Seconds that are measured.
     pub(crate) seconds: f64,
     /// The highest p99 of latency.
@@ -105,7 +105,7 @@ fn why_failed(rate: f64, report: &Report, bounds: &Bounds) -> Option<String> {
             ms(lag_max)
         ));
     }
-    let wanted = rate * bounds.seconds * bounds.connections as f64;
+    let wanted = rate * bounds.seconds * bounds.receivers;
     let share = report.deliveries as f64 / wanted.max(1.0);
     if share < DELIVERED_MIN {
         return Some(format!("{} % of the deliveries came", plain((share * 1000.0).floor() / 10.0)));
@@ -123,7 +123,7 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { connections: 10, seconds: 2.0, p99_max_ms: 1_000.0 };
+    const BOUNDS: Bounds = Bounds { receivers: 10.0, seconds: 2.0, p99_max_ms: 1_000.0 };
 
     fn judged(change: impl FnOnce(&mut Report)) -> Rung {
         let mut report = Report { deliveries: 2_000, published: 300, ..Report::default() };

@@ -23,6 +23,7 @@ pub(super) fn record(args: &LadderArgs, ladder: &Ladder) -> Result<Record, Strin
     let mut record = Record::new("ladder", None);
     let connections = f64::from(args.load.connections);
     record.figure("load", "connections", connections, "", Neutral);
+    record.figure("load", "topics", f64::from(args.load.topics), "", Neutral);
     record.figure("load", "message", args.load.bytes as f64, "B", Neutral);
     record.figure("load", "seconds a rung", args.load.seconds, "s", Neutral);
     record.figure("load", "p99 allowed", args.p99_max_ms, "ms", Neutral);
@@ -43,7 +44,7 @@ pub(super) fn record(args: &LadderArgs, ladder: &Ladder) -> Result<Record, Strin
     }
     sentences(&mut record, args, ladder);
     record.table("rungs", &COLUMNS, ladder.rungs.iter().map(row).collect());
-    curves(&mut record, ladder, connections);
+    curves(&mut record, ladder, args.receivers());
     record.details = serde_json::to_value(ladder).map_err(|e| e.to_string())?;
     Ok(record)
 }
@@ -94,7 +95,7 @@ fn row(rung: &Rung) -> Vec<String> {
     ]
 }
 
-fn curves(record: &mut Record, ladder: &Ladder, connections: f64) {
+fn curves(record: &mut Record, ladder: &Ladder, receivers: f64) {
     let mut rungs: Vec<&Rung> = ladder.rungs.iter().collect();
     rungs.sort_by(|a, b| a.rate.total_cmp(&b.rate));
     let points = |y: &dyn Fn(&Rung) -> f64| rungs.iter().map(|rung| (rung.rate, y(rung))).collect::<Vec<_>>();
@@ -107,7 +108,7 @@ fn curves(record: &mut Record, ladder: &Ladder, connections: f64) {
         ("messages/s", "/s"),
         points(&|rung| rung.report.deliveries_per_s),
     );
-    record.series(deliveries, "asked for", ("messages/s", "/s"), points(&|rung| rung.rate * connections));
+    record.series(deliveries, "asked for", ("messages/s", "/s"), points(&|rung| rung.rate * receivers));
     if rungs.iter().any(|rung| rung.report.gateway.is_some()) {
         let cpu = |rung: &Rung| rung.report.gateway.as_ref().map_or(f64::NAN, |used| used.cpu_percent);
         record.series("CPU over rate", "gateway", ("messages/s", "%"), points(&cpu));

@@ -41,18 +41,25 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// Publishes consecutive messages; tells `refused` which of them nobody took.
+    /// Publishes these messages of the run, each to its topic; tells `refused` the numbers of those that nobody took.
     fn publish(
         &mut self,
-        spec: &MessageSpec,
-        messages: Range<u64>,
+        run: &MessageSpec,
+        numbers: Range<u64>,
+        topics: usize,
         refused: &mut dyn FnMut(Range<u64>),
     ) -> io::Result<()> {
-        match self {
-            Self::Http(target) => target.publish(spec, messages, refused),
-            Self::Redis(target) => target.publish(spec, messages, refused),
-            Self::Post(target) => target.publish(spec, messages, refused),
+        let first = (numbers.start % topics as u64) as usize;
+        for topic in (first..topics).chain(0..first).take((numbers.end - numbers.start) as usize) {
+            let spec = run.of_topic(topic, topics);
+            let messages = spec.sequences(numbers.clone());
+            match self {
+                Self::Http(target) => target.publish(topic, &spec, messages, refused)?,
+                Self::Redis(target) => target.publish(topic, &spec, messages, refused)?,
+                Self::Post(target) => target.publish(&spec, messages, refused)?,
+            }
         }
+        Ok(())
     }
 
     /// Waits for the answers that are still out.
@@ -69,6 +76,8 @@ impl Target {
 pub(crate) struct Schedule {
     /// The messages.
     pub(crate) spec: MessageSpec,
+    /// Topics, which take turns.
+    pub(crate) topics: usize,
     /// First sequence that counts in the lag.
     pub(crate) measure_from: u64,
     /// Time between two publishes.
@@ -162,7 +171,7 @@ fn publish_all(
                 out.lag.record(now.saturating_sub(spec.intended_us(sequence)));
             }
             let mut refused = 0;
-            let noted = target.publish(spec, messages, &mut |range| {
+            let noted = target.publish(spec, messages, schedule.topics, &mut |range| {
                 refused += range.end - range.start;
                 refusals.add(range);
             });

@@ -14,7 +14,8 @@ const UNANSWERED_MAX: usize = 4096;
 /// One connection to Redis.
 pub(crate) struct RedisTarget {
     socket: TcpStream,
-    channel: String,
+    /// By topic.
+    channels: Vec<String>,
     commands: Vec<u8>,
     message: Vec<u8>,
     answers: Vec<u8>,
@@ -22,8 +23,8 @@ pub(crate) struct RedisTarget {
 }
 
 impl RedisTarget {
-    /// Connects; publishes to this channel.
-    pub(crate) fn connect(address: &str, channel: &str) -> Result<Self, String> {
+    /// Connects; publishes to these channels, one for each topic.
+    pub(crate) fn connect(address: &str, channels: Vec<String>) -> Result<Self, String> {
         let failed = |e: io::Error| format!("cannot connect to Redis at {address}: {e}");
         let resolved = address.to_socket_addrs().map_err(failed)?.next();
         let resolved = resolved.ok_or_else(|| format!("{address} has no address"))?;
@@ -32,7 +33,7 @@ impl RedisTarget {
         socket.set_read_timeout(Some(Duration::from_secs(10))).map_err(failed)?;
         Ok(Self {
             socket,
-            channel: channel.to_owned(),
+            channels,
             commands: Vec::new(),
             message: Vec::new(),
             answers: Vec::new(),
@@ -42,6 +43,7 @@ impl RedisTarget {
 
     pub(super) fn publish(
         &mut self,
+        topic: usize,
         spec: &MessageSpec,
         messages: Range<u64>,
         refused: &mut dyn FnMut(Range<u64>),
@@ -50,11 +52,11 @@ impl RedisTarget {
         for sequence in messages {
             self.message.clear();
             spec.write(sequence, &mut self.message);
-            let (channel, bytes) = (&self.channel, self.message.len());
+            let (channel, bytes) = (&self.channels[topic], self.message.len());
             write!(self.commands, "*3\r\n$7\r\nPUBLISH\r\n${}\r\n{channel}\r\n${bytes}\r\n", channel.len())?;
             self.commands.extend_from_slice(&self.message);
             self.commands.extend_from_slice(b"\r\n");
-            self.unanswered.push_back(sequence);
+            self.unanswered.push_back(spec.number(sequence));
         }
         self.socket.write_all(&self.commands)?;
         self.take_answers(UNANSWERED_MAX, refused)

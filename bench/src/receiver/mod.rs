@@ -31,6 +31,8 @@ const CONNECTIONS_PER_SOURCE: usize = 20_000;
 /// Connects in flight of one thread, as a rule. Above it the queue of a listener that has the default length overflows,
 /// and SYNs are sent again after a second.
 pub(crate) const CONNECTS_IN_FLIGHT: usize = 256;
+/// Connects in flight of all threads, as a rule: more only wait, for a server that does 20,000 a second.
+const CONNECTS_IN_FLIGHT_ALL: usize = 4_096;
 
 /// A thread looks at its orders every few milliseconds; settling a million connections takes less than a second.
 const ROUND_ENDS_WITHIN: Duration = Duration::from_secs(20);
@@ -40,8 +42,9 @@ const ROUND_ENDS_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) struct Plan {
     /// Where to connect.
     pub(crate) target: SocketAddr,
-    /// The upgrade request; `None`: the socket carries messages from its first byte.
-    pub(crate) upgrade: Option<Vec<u8>>,
+    /// The upgrade request of each topic's connections, which are spread evenly; none: one topic, and the socket carries
+    /// messages from its first byte.
+    pub(crate) upgrades: Vec<Vec<u8>>,
     /// A complete frame to send once upgraded.
     pub(crate) hello: Option<Vec<u8>>,
     /// How messages lie in the stream.
@@ -101,6 +104,13 @@ pub(crate) struct SlowKinds {
     pub(crate) trickle_bytes_per_s: u32,
     /// Vanish without a word.
     pub(crate) vanishing: usize,
+}
+
+impl Plan {
+    /// Topics; connection `index` of the run is of topic `index % topics`.
+    fn topics(&self) -> usize {
+        self.upgrades.len().max(1)
+    }
 }
 
 impl SlowKinds {
@@ -238,6 +248,9 @@ impl Receivers {
             plan.churning = share(plan.churning);
             plan.slow.stalled = share(plan.slow.stalled);
             plan.churn_per_s /= threads as f64;
+            if plan.connects_in_flight == CONNECTS_IN_FLIGHT {
+                plan.connects_in_flight = (CONNECTS_IN_FLIGHT_ALL / threads).clamp(1, CONNECTS_IN_FLIGHT);
+            }
             plan.slow.trickling = share(plan.slow.trickling);
             plan.slow.vanishing = share(plan.slow.vanishing);
             let connections = plan.staying + plan.churning + plan.slow.total();

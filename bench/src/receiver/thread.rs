@@ -9,6 +9,7 @@ use super::churn::Pace;
 use super::connection::{Connection, Role, State, Upgrade, connect, read_response};
 use super::slow::Slow;
 use super::{Control, Outcome, Phase, Plan, Progress, pin};
+use crate::message::MessageSpec;
 use crate::sys::epoll::{Epoll, Ready};
 use crate::sys::process;
 use crate::verify::{Closed, Desk, Signal, Stream, Tape, client_frame, opcode};
@@ -51,7 +52,8 @@ struct Receiver<'a> {
     progress: &'a Progress,
     epoll: Epoll,
     connections: Vec<Connection>,
-    tape: Tape,
+    /// By topic.
+    tapes: Vec<Tape>,
     signals: Vec<Signal>,
     ping: Vec<u8>,
     started: usize,
@@ -108,7 +110,7 @@ pub(super) fn run(
         progress,
         epoll,
         connections,
-        tape: plan.framing.tape(plan.spec),
+        tapes: tapes(&plan, plan.spec),
         signals: Vec::new(),
         ping: client_frame(opcode::TEXT, br#"{"type":"PING","data":{}}"#),
         started: 0,
@@ -123,6 +125,12 @@ pub(super) fn run(
         progress.failed.fetch_add(1, Ordering::Release);
     }
     result.map(|()| receiver.out)
+}
+
+/// What must come, by topic.
+fn tapes(plan: &Plan, spec: MessageSpec) -> Vec<Tape> {
+    let topics = plan.topics();
+    (0..topics).map(|topic| plan.framing.tape(spec.of_topic(topic, topics))).collect()
 }
 
 impl Receiver<'_> {
@@ -222,7 +230,7 @@ impl Receiver<'_> {
         }
         // Nothing is known of the next round; a count of this one must not be taken for it.
         self.progress.behind.store(u64::MAX, Ordering::Release);
-        self.tape = self.plan.framing.tape(round.spec);
+        self.tapes = tapes(&self.plan, round.spec);
         std::mem::replace(&mut self.out, Outcome::measuring_from(round.measure_from))
     }
 
@@ -306,7 +314,7 @@ impl Receiver<'_> {
             else {
                 return Ok(false);
             };
-            let Some(request) = &self.plan.upgrade else {
+            let Some(request) = self.plan.upgrades.get((self.first_index + at) % self.plan.topics()) else {
                 connection.state = State::Open(socket);
                 return self.opened(at, since, &[]).map(|()| true);
             };
@@ -370,12 +378,13 @@ impl Receiver<'_> {
     }
 
     fn take(&mut self, at: usize, bytes: &[u8]) {
+        let topic = self.topic(at);
         let connection = &mut self.connections[at];
         let tally = self.out.tally_of(connection.role);
         tally.reads += 1;
         tally.bytes += bytes.len() as u64;
         let now_us = self.control.clock.now_us();
-        let mut desk = Desk { tape: &mut self.tape, tally, refusals: &self.control.refusals, now_us };
+        let mut desk = Desk { tape: &mut self.tapes[topic], tally, refusals: &self.control.refusals, now_us };
         connection.stream.handle_bytes(bytes, &mut desk, &mut self.signals);
         if !self.signals.is_empty() {
             self.act(at);
@@ -436,9 +445,19 @@ impl Receiver<'_> {
         }
     }
 
+    /// The topic of a connection.
+    fn topic(&self, at: usize) -> usize {
+        (self.first_index + at) % self.tapes.len()
+    }
+
+    /// Its messages.
+    fn spec(&self, at: usize) -> &MessageSpec {
+        self.tapes[self.topic(at)].spec()
+    }
+
     /// Counts what a connection was passed over for.
     fn settle(&mut self, at: usize, published: Option<u64>) {
-        let gaps = self.connections[at].stream.gaps(published, &self.control.refusals);
+        let gaps = self.connections[at].stream.gaps(self.spec(at), published, &self.control.refusals);
         self.out.tally.faults.gaps += gaps;
         self.out.connections_with_gaps += u64::from(gaps > 0);
     }
@@ -448,10 +467,10 @@ impl Receiver<'_> {
         let Some(published) = self.control.published() else {
             return self.progress.behind.store(u64::MAX, Ordering::Release);
         };
-        let behind = self.connections.iter().filter(|connection| {
+        let behind = self.connections.iter().enumerate().filter(|(at, connection)| {
             connection.role.reads()
                 && matches!(connection.state, State::Open(_))
-                && connection.stream.tail(published, &self.control.refusals) > 0
+                && connection.stream.tail(self.spec(*at), published, &self.control.refusals) > 0
         });
         self.progress.behind.store(behind.count() as u64, Ordering::Release);
     }
@@ -494,7 +513,7 @@ impl Receiver<'_> {
             if role.reads() {
                 self.settle(at, published);
             } else if !matches!(self.connections[at].state, State::Open(_)) {
-                let gaps = self.connections[at].stream.gaps(None, &self.control.refusals);
+                let gaps = self.connections[at].stream.gaps(self.spec(at), None, &self.control.refusals);
                 self.out.tally_of(role).faults.gaps += gaps;
             }
             self.connections[at].leave();

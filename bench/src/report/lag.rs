@@ -33,7 +33,9 @@ impl Lag {
     /// Over all threads.
     pub(crate) fn of(outcomes: &[Outcome]) -> Self {
         let percent = |part: Duration, outcome: &Outcome| {
-            100.0 * part.as_secs_f64() / outcome.window.as_secs_f64().max(1e-9)
+            // A run that was interrupted before its window has none.
+            let window = outcome.window.as_secs_f64();
+            if window > 0.0 { 100.0 * part.as_secs_f64() / window } else { 0.0 }
         };
         let mut turns = Recorder::default();
         for outcome in outcomes {

@@ -75,13 +75,13 @@ impl Framing {
     }
 }
 
-/// Sequences that the server refused to take: no connection may miss them. Written by the publisher, read by a
+/// Numbers of messages that the server refused to take: no connection may miss them. Written by the publisher, read by a
 /// receiver only when a sequence is missing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refusals(Arc<Mutex<Vec<Range<u64>>>>);
 
 impl Refusals {
-    /// These were refused. Ranges come in ascending order.
+    /// These were refused. Those of one topic come in ascending order.
     pub(crate) fn add(&self, range: Range<u64>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(range);
     }
@@ -91,12 +91,14 @@ impl Refusals {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// The parts of `range` that were not refused.
-    pub(crate) fn rest_of(&self, range: Range<u64>) -> Vec<Range<u64>> {
+    /// The parts of a topic's `range` that were not refused.
+    pub(crate) fn rest_of(&self, spec: &MessageSpec, range: Range<u64>) -> Vec<Range<u64>> {
         let refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rest = Vec::new();
         let mut from = range.start;
-        for hole in refused.iter().filter(|hole| hole.end > range.start && hole.start < range.end) {
+        let holes = refused.iter().map(|numbers| spec.sequences(numbers.clone()));
+        for hole in holes.filter(|hole| hole.end > range.start && hole.start < range.end && !hole.is_empty())
+        {
             if hole.start > from {
                 rest.push(from..hole.start);
             }
@@ -115,12 +117,14 @@ mod tests {
 
     #[test]
     fn what_was_refused_is_not_missing() {
-        let refusals = Refusals::default();
+        let (refusals, run) = (Refusals::default(), MessageSpec::new(64, 0.0, u64::MAX));
         refusals.add(5..10);
         refusals.add(20..21);
-        assert_eq!(refusals.rest_of(0..30), [0..5, 10..20, 21..30]);
-        assert_eq!(refusals.rest_of(6..9), []);
-        assert_eq!(refusals.rest_of(8..12), vec![10..12; 1]);
-        assert_eq!(refusals.rest_of(12..14), vec![12..14; 1]);
+        assert_eq!(refusals.rest_of(&run.of_topic(1, 2), 0..6), [0..2, 5..6]);
+        assert_eq!(refusals.rest_of(&run.of_topic(0, 2), 8..12), [8..10, 11..12]);
+        assert_eq!(refusals.rest_of(&run, 0..30), [0..5, 10..20, 21..30]);
+        assert_eq!(refusals.rest_of(&run, 6..9), []);
+        assert_eq!(refusals.rest_of(&run, 8..12), vec![10..12; 1]);
+        assert_eq!(refusals.rest_of(&run, 12..14), vec![12..14; 1]);
     }
 }

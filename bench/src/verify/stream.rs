@@ -11,6 +11,8 @@
 
 use super::frame::{Head, opcode, read_head, write_head};
 use super::missing::Missing;
+use crate::message::MessageSpec;
+
 use super::{Framing, PUSH_PREFIX, PUSH_SUFFIX, Refusals, Tally, Tape};
 
 /// A frame above it is not gathered: no server that this tool measures sends one.
@@ -77,19 +79,20 @@ impl Stream {
         self.missing = None;
     }
 
-    /// Messages before `published` that have not come yet and were not refused.
-    pub(crate) fn tail(&self, published: u64, refusals: &Refusals) -> u64 {
+    /// Messages of its topic, among the run's first `published`, that have not come yet and were not refused.
+    pub(crate) fn tail(&self, spec: &MessageSpec, published: u64, refusals: &Refusals) -> u64 {
+        let published = spec.sequences(0..published).end;
         match self.next {
             Some(next) if next < published => {
-                refusals.rest_of(next..published).iter().map(|range| range.end - range.start).sum()
+                refusals.rest_of(spec, next..published).iter().map(|range| range.end - range.start).sum()
             }
             _ => 0,
         }
     }
 
     /// The stream ends here: how many messages it was passed over for, the tail before `published` included.
-    pub(crate) fn gaps(&self, published: Option<u64>, refusals: &Refusals) -> u64 {
-        published.map_or(0, |published| self.tail(published, refusals))
+    pub(crate) fn gaps(&self, spec: &MessageSpec, published: Option<u64>, refusals: &Refusals) -> u64 {
+        published.map_or(0, |published| self.tail(spec, published, refusals))
             + self.missing.as_ref().map_or(0, |missing| missing.count())
     }
 
@@ -327,7 +330,7 @@ impl Stream {
         let spec = *desk.tape.spec();
         let Some(sequence) = spec.read(message) else {
             let shown = String::from_utf8_lossy(&message[..message.len().min(120)]).into_owned();
-            return desk.tally.malformed(|| format!("not a message of this run: {shown}"));
+            return desk.tally.malformed(|| format!("not a message of this run and topic: {shown}"));
         };
         let next = self.next.unwrap_or(sequence);
         if sequence < next {
@@ -340,7 +343,7 @@ impl Stream {
             return;
         }
         if sequence > next {
-            let passed_over = desk.refusals.rest_of(next..sequence);
+            let passed_over = desk.refusals.rest_of(&spec, next..sequence);
             let missing = self.missing.get_or_insert_default();
             for range in passed_over {
                 missing.add(range);

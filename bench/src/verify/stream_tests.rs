@@ -41,7 +41,7 @@ impl World {
     /// gaps, duplicates, reorders, malformed
     fn faults(&self, published: u64) -> [u64; 4] {
         let faults = self.tally.faults;
-        let gaps = self.stream.gaps(Some(published), &self.refusals);
+        let gaps = self.stream.gaps(self.tape.spec(), Some(published), &self.refusals);
         [gaps, faults.duplicates, faults.reorders, faults.malformed]
     }
 }

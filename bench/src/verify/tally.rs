@@ -55,9 +55,9 @@ pub(crate) struct Tally {
     pub(crate) closed: BTreeMap<Closed, u64>,
     /// Time from a message's intended send time to its receipt, behind the warm-up.
     pub(crate) latency: Recorder,
-    /// By sequence: when the last connection of this thread received it, microseconds since the base; 0 = never.
+    /// By number: when the last connection of this thread received it, microseconds since the base; 0 = never.
     pub(crate) last_us: Vec<u32>,
-    /// First sequence behind the warm-up.
+    /// First number behind the warm-up.
     pub(crate) measure_from: u64,
     /// A sentence about the first malformed thing, for the person who has to find it.
     pub(crate) first_malformed: Option<String>,
@@ -93,12 +93,16 @@ impl Tally {
     #[inline]
     pub(super) fn deliver(&mut self, messages: Range<u64>, now_us: u64, spec: &MessageSpec) {
         self.messages += messages.end - messages.start;
-        if self.last_us.len() < messages.end as usize {
-            self.last_us.resize((messages.end as usize).next_power_of_two().max(4096), 0);
+        let numbers = spec.number(messages.start) as usize..=spec.number(messages.end - 1) as usize;
+        if self.last_us.len() <= *numbers.end() {
+            self.last_us.resize((numbers.end() + 1).next_power_of_two().max(4096), 0);
         }
         // The clock never goes back within a thread, so the latest write is the latest time.
-        self.last_us[messages.start as usize..messages.end as usize].fill((now_us as u32).max(1));
-        let measured = messages.start.max(self.measure_from)..messages.end;
+        for last in self.last_us[numbers].iter_mut().step_by(spec.topics() as usize) {
+            *last = (now_us as u32).max(1);
+        }
+        let measure_from = spec.sequences(0..self.measure_from).end;
+        let measured = messages.start.max(measure_from)..messages.end;
         if measured.is_empty() {
             return;
         }

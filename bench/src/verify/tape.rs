@@ -1,12 +1,14 @@
 //! The bytes that must come: consecutive messages with what stands between them, ready to be compared at once.
 //!
-//! A receiver's thread owns one tape for all its connections. It holds a window of sequences that grows as the
+//! A receiver's thread owns one tape for all its connections of a topic. It holds a window of sequences that grows as the
 //! stream does and forgets its older half at the bound; a connection that far behind is checked message by message.
 
 use crate::message::MessageSpec;
 
 /// Bytes of the window. Seconds of any stream that one core can receive.
 const WINDOW_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of the window of each of many topics: a read, twice over, and a message of the largest size.
+const WINDOW_BYTES_MIN: usize = 4 * 1024 * 1024;
 /// Bytes that are written at once when the stream reaches the window's end.
 const GROW_BYTES: usize = 64 * 1024;
 
@@ -56,17 +58,22 @@ impl Tape {
         unit
     }
 
+    /// Topics share the memory, each with room for what one read can hold.
+    fn window_bytes(&self) -> usize {
+        (WINDOW_BYTES_MAX / self.spec.topics() as usize).max(WINDOW_BYTES_MIN)
+    }
+
     #[cold]
     fn extend(&mut self, sequence: u64, end: u64) -> Option<()> {
         let stride = self.stride();
         let ahead = (end - sequence) as usize * stride;
-        if sequence < self.first || ahead > WINDOW_BYTES_MAX / 2 {
+        if sequence < self.first || ahead > self.window_bytes() / 2 {
             return None;
         }
         // Whoever joins is ahead of the others for a moment: what lies between is written too, because they still ask
         // for it. Only what does not fit the window is dropped, the older half, and never what is asked for now.
-        let window = (WINDOW_BYTES_MAX / stride) as u64;
-        let grown = end + (GROW_BYTES / stride) as u64;
+        let window = (self.window_bytes() / stride) as u64;
+        let grown = end + (GROW_BYTES / self.spec.topics() as usize / stride) as u64;
         if grown > self.first + window {
             let first = sequence.min(grown.saturating_sub(window / 2)).max(self.first);
             let drop = (first - self.first).min(self.units);

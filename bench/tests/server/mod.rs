@@ -32,6 +32,8 @@ pub(crate) enum Mistake {
     Closes(usize),
     /// Closes all connections with 4008.
     ClosesAll(usize),
+    /// Sends the messages of a request to the devices of every topic.
+    Misroutes(usize),
     /// Leaves a message out, for everybody, whenever more than this many a second are published.
     DropsAbove(usize),
 }
@@ -57,7 +59,7 @@ pub(crate) struct Server {
 struct World {
     wire: Wire,
     mistake: Mistake,
-    devices: Arc<Mutex<Vec<TcpStream>>>,
+    devices: Arc<Mutex<Vec<(String, TcpStream)>>>,
     pongs: Arc<AtomicUsize>,
     upgrades: Arc<AtomicUsize>,
 }
@@ -116,14 +118,14 @@ fn device(world: &World, mut socket: TcpStream) {
     socket.set_nodelay(true).unwrap();
     let mut reader = BufReader::new(socket.try_clone().unwrap());
     let Some((request, _)) = head(&mut reader) else { return };
-    let joined = match world.wire {
-        Wire::GoPush => request.starts_with("GET /connect?join=bench "),
-        Wire::Raw => request.starts_with("GET /topics/bench "),
+    let path = match world.wire {
+        Wire::GoPush => "GET /connect?join=",
+        Wire::Raw => "GET /topics/",
     };
-    if !joined {
+    let Some((topic, _)) = request.strip_prefix(path).and_then(|rest| rest.split_once(' ')) else {
         socket.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").unwrap();
         return;
-    }
+    };
     let mut devices = world.devices.lock().unwrap();
     // The answer to the key of RFC 6455 section 1.3, and a ping in the same packet.
     socket
@@ -133,7 +135,7 @@ fn device(world: &World, mut socket: TcpStream) {
         )
         .unwrap();
     world.upgrades.fetch_add(1, Ordering::SeqCst);
-    devices.push(socket);
+    devices.push((topic.to_owned(), socket));
     drop(devices);
     let mut frame = [0; 8];
     // A masked pong with the ping's two bytes.
@@ -162,7 +164,8 @@ fn backend(world: &World, mut socket: &TcpStream) {
             continue;
         }
         let form = form_decode(&body);
-        let items = form.strip_prefix("room=bench&items=").expect("the form of /push/room");
+        let form = form.strip_prefix("room=").and_then(|rest| rest.split_once("&items="));
+        let (topic, items) = form.expect("the form of /push/room");
         let items: Vec<Box<RawValue>> = serde_json::from_str(items).unwrap();
         let items: Vec<String> = items.iter().map(|item| item.get().to_owned()).collect();
         recent.extend(items.iter().map(|_| Instant::now()));
@@ -171,7 +174,7 @@ fn backend(world: &World, mut socket: &TcpStream) {
         }
         let rate = recent.len() as f64 / RECENT.as_secs_f64();
         let above = matches!(world.mistake, Mistake::DropsAbove(most) if rate > most as f64);
-        deliver(world, published, &items[usize::from(above)..]);
+        deliver(world, topic, published, &items[usize::from(above)..]);
         published += items.len();
         socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
     }
@@ -194,10 +197,15 @@ fn form_decode(bytes: &[u8]) -> String {
 }
 
 /// Sends to everybody; the third device is the one that the mistake happens to.
-fn deliver(world: &World, first: usize, items: &[String]) {
+fn deliver(world: &World, topic: &str, first: usize, items: &[String]) {
     let mut devices = world.devices.lock().unwrap();
     let last = first + items.len();
-    for (at, socket) in devices.iter_mut().enumerate() {
+    for (at, (joined, socket)) in devices.iter_mut().enumerate() {
+        let misrouted =
+            matches!(world.mistake, Mistake::Misroutes(position) if (first..last).contains(&position));
+        if joined != topic && !misrouted {
+            continue;
+        }
         let mut theirs = items.to_vec();
         let hit = |position: usize| (at == 2 && (first..last).contains(&position)).then(|| position - first);
         match world.mistake {
@@ -233,7 +241,7 @@ fn deliver(world: &World, first: usize, items: &[String]) {
                     let _ = socket.shutdown(Shutdown::Both);
                 }
             }
-            Mistake::None | Mistake::RefusesRequest(_) | Mistake::DropsAbove(_) => {}
+            Mistake::None | Mistake::RefusesRequest(_) | Mistake::DropsAbove(_) | Mistake::Misroutes(_) => {}
         }
         let bytes = encode(world.wire, &theirs);
         // In two pieces, cut anywhere, so that frames are split across reads.
