@@ -58,6 +58,10 @@ pub(crate) fn measure(args: &IdleArgs, progress: Progress) -> Result<Found, Stri
     let mut session = Session::open(&load, progress)?;
     let slab = Slab::read();
     session.connect(&load)?;
+    if let Some(nobody) = session.receivers.take_if(|receivers| receivers.open() == 0) {
+        let why = nobody.join()?.into_iter().find_map(|outcome| outcome.refusals.into_keys().next());
+        return Err(why.unwrap_or_else(|| "no connection could be opened".into()));
+    }
     let mut found = Found::default();
     hold(args, &mut found, &mut session)?;
     found.memory = session.before.zip(session.gateway.memory());

@@ -256,7 +256,12 @@ impl Receiver<'_> {
     }
 
     fn cannot_connect(&self, error: &io::Error) -> String {
-        format!("cannot connect to {} ({} connections are open): {error}", self.plan.target, self.open)
+        let target = self.plan.target;
+        if self.plan.counts_refusals {
+            // One text for all that failed alike.
+            return format!("cannot connect to {target}: {error}");
+        }
+        format!("cannot connect to {target} ({} connections are open): {error}", self.open)
     }
 
     /// Something happened to a connection.

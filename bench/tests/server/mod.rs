@@ -34,6 +34,8 @@ pub(crate) enum Mistake {
     ClosesAll(usize),
     /// Sends the messages of a request to the devices of every topic.
     Misroutes(usize),
+    /// Answers upgrades with 503, from this one on.
+    RefusesUpgrades(usize),
     /// Leaves a message out, for everybody, whenever more than this many a second are published.
     DropsAbove(usize),
 }
@@ -127,6 +129,11 @@ fn device(world: &World, mut socket: TcpStream) {
         return;
     };
     let mut devices = world.devices.lock().unwrap();
+    if matches!(world.mistake, Mistake::RefusesUpgrades(from) if devices.len() >= from) {
+        drop(devices);
+        socket.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n").unwrap();
+        return;
+    }
     // The answer to the key of RFC 6455 section 1.3, and a ping in the same packet.
     socket
         .write_all(
@@ -241,7 +248,11 @@ fn deliver(world: &World, topic: &str, first: usize, items: &[String]) {
                     let _ = socket.shutdown(Shutdown::Both);
                 }
             }
-            Mistake::None | Mistake::RefusesRequest(_) | Mistake::DropsAbove(_) | Mistake::Misroutes(_) => {}
+            Mistake::None
+            | Mistake::RefusesUpgrades(_)
+            | Mistake::RefusesRequest(_)
+            | Mistake::DropsAbove(_)
+            | Mistake::Misroutes(_) => {}
         }
         let bytes = encode(world.wire, &theirs);
         // In two pieces, cut anywhere, so that frames are split across reads.
