@@ -103,6 +103,8 @@ pub struct Facts {
     pub tcp_tw_reuse: Fact<u64>,
     pub tcp_max_tw_buckets: Fact<u64>,
     pub tcp_max_orphans: Fact<u64>,
+    /// Buckets of the table of connections, of the network namespace.
+    pub tcp_ehash_entries: Fact<i64>,
     pub netdev_max_backlog: Fact<u64>,
     /// Bytes: all, and available now.
     pub memory: Fact<(u64, u64)>,
@@ -160,6 +162,7 @@ impl Host {
             tcp_tw_reuse: net("ipv4/tcp_tw_reuse"),
             tcp_max_tw_buckets: net("ipv4/tcp_max_tw_buckets"),
             tcp_max_orphans: net("ipv4/tcp_max_orphans"),
+            tcp_ehash_entries: self.fact("proc/sys/net/ipv4/tcp_ehash_entries", formats::signed),
             netdev_max_backlog: net("core/netdev_max_backlog"),
             memory: self.fact("proc/meminfo", formats::memory),
             cgroup: self.cgroup(&format!("proc/{}/cgroup", self.process)),

@@ -85,6 +85,12 @@ pub fn orphans(connections: u64) -> u64 {
     (connections / 8).max(16_384)
 }
 
+/// Buckets of the kernel's table of connections: one for each, so that a lookup meets one or two; a power of two, as the
+/// kernel makes it.
+pub fn hash_table(connections: u64) -> u64 {
+    connections.max(1).next_power_of_two()
+}
+
 /// Bytes of memory without which the devices do not fit.
 pub fn memory_idle(connections: u64) -> u64 {
     connections * CONNECTION_BYTES

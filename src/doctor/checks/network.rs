@@ -161,6 +161,17 @@ pub(super) fn tcp_max_orphans(facts: &Facts, target: &Target) -> Seen {
     at_least(&facts.tcp_max_orphans, 0, wanted, || sysctl("net.ipv4.tcp_max_orphans", &[wanted]))
 }
 
+pub(super) fn hash_table(facts: &Facts, target: &Target) -> Seen {
+    let wanted = wanted::hash_table(target.connections);
+    // A network namespace that shares the host's table says so by a sign.
+    let entries = facts.tcp_ehash_entries.clone().map(i64::unsigned_abs);
+    at_least(&entries, 0, wanted, || {
+        format!(
+            "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&thash_entries={wanted} /' /etc/default/grub && update-grub && reboot"
+        )
+    })
+}
+
 pub(super) fn netdev_max_backlog(facts: &Facts, _: &Target) -> Seen {
     let wanted = wanted::NETDEV_MAX_BACKLOG;
     at_least(&facts.netdev_max_backlog, 0, wanted, || sysctl("net.core.netdev_max_backlog", &[wanted]))
