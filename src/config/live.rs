@@ -1,6 +1,6 @@
 //! Reading the configuration again while the process runs: what changes at once, and what waits for the next start.
 //!
-//! Which of the two a key does stands in its row of [`super::keys::KEYS`], the one table of keys. What is live reaches
+//! Which of the two a key does stands in its row of `config::keys`, the one table of keys. What is live reaches
 //! every thread as an [`Edition`], numbered, in order with the messages around it. *Not here*: reading and checking
 //! (`raw`), when (`supervision`).
 
