@@ -186,7 +186,6 @@ pub(super) fn account(plan: &Plan, report: &mut Report, load: Option<Load>, outc
         }
     }
     report.handshake = handshakes.percentiles();
-    report.distributions = vec![Distribution::of("handshake", &handshakes)];
     report.receivers = Lag::of(outcomes);
     report.faults = tally.faults;
     report.first_malformed.clone_from(&tally.first_malformed);
@@ -196,7 +195,11 @@ pub(super) fn account(plan: &Plan, report: &mut Report, load: Option<Load>, outc
     report.stalled = Slow::of(0, plan.slow.stalled, outcomes);
     report.trickling = Slow::of(1, plan.slow.trickling, outcomes);
     report.vanished = Slow::of(2, plan.slow.vanishing, outcomes);
-    let Some(load) = load else { return };
+    let handshake = Distribution::of("handshake", &handshakes);
+    let Some(load) = load else {
+        report.distributions = vec![handshake];
+        return;
+    };
     report.published = load.published.messages;
     report.refused = load.published.refused;
     report.publish_error.clone_from(&load.published.error);
@@ -227,12 +230,13 @@ pub(super) fn account(plan: &Plan, report: &mut Report, load: Option<Load>, outc
     report.messages_per_read = tally.messages as f64 / tally.reads.max(1) as f64;
     report.latency = tally.latency.percentiles();
     report.time_to_last = to_last.percentiles();
-    report.distributions.extend([
+    report.distributions = vec![
         Distribution::of("latency", &tally.latency),
         Distribution::of("to last device", &to_last),
         Distribution::of("publisher lag", &load.published.lag),
         Distribution::of("publish answer", &load.published.answers),
-    ]);
+        handshake,
+    ];
     report.bytes_per_send = tally.bytes as f64 / tally.reads.max(1) as f64;
     report.bytes_per_send_from = "receivers' reads";
     if let Some(sends) = load.sends {
