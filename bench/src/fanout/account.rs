@@ -171,6 +171,22 @@ fn by_name(tally: &Tally) -> BTreeMap<String, u64> {
     tally.closed.iter().map(|(how, count)| (how.to_string(), *count)).collect()
 }
 
+/// The gateway's CPU time under the load, in all and for a send.
+fn gateway_use(load: &Load) -> Option<GatewayUse> {
+    load.cpu.map(|cpu| {
+        let sends = load.sends.as_ref().map(|sends| sends.sends);
+        let per_send = |time: Duration| sends.map(|sends| time.as_nanos() as f64 / sends);
+        GatewayUse {
+            user_seconds: cpu.user.as_secs_f64(),
+            system_seconds: cpu.system.as_secs_f64(),
+            cpu_percent: (cpu.user + cpu.system).as_secs_f64() / load.wall.as_secs_f64() * 100.0,
+            sends,
+            user_ns_per_send: per_send(cpu.user),
+            system_ns_per_send: per_send(cpu.system),
+        }
+    })
+}
+
 /// Turns counts into a report.
 pub(super) fn account(plan: &Plan, report: &mut Report, load: Option<Load>, outcomes: &[Outcome]) {
     let (mut tally, mut handshakes) = (Tally::default(), Recorder::default());
@@ -243,18 +259,7 @@ pub(super) fn account(plan: &Plan, report: &mut Report, load: Option<Load>, outc
         report.bytes_per_send = sends.bytes / sends.sends;
         report.bytes_per_send_from = "gateway's metrics";
     }
-    report.gateway = load.cpu.map(|cpu| {
-        let sends = load.sends.map(|sends| sends.sends);
-        let per_send = |time: Duration| sends.map(|sends| time.as_nanos() as f64 / sends);
-        GatewayUse {
-            user_seconds: cpu.user.as_secs_f64(),
-            system_seconds: cpu.system.as_secs_f64(),
-            cpu_percent: (cpu.user + cpu.system).as_secs_f64() / load.wall.as_secs_f64() * 100.0,
-            sends,
-            user_ns_per_send: per_send(cpu.user),
-            system_ns_per_send: per_send(cpu.system),
-        }
-    });
+    report.gateway = gateway_use(&load);
 }
 
 #[allow(clippy::cast_sign_loss)] // bytes are not negative
