@@ -17,6 +17,8 @@ pub mod batch;
 
 pub mod formats;
 
+pub mod push;
+
 pub mod downlink;
 
 pub mod ring;

@@ -21,6 +21,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::limits;
+use crate::push::rate::Rate;
 
 /// Prefix of the Redis channels unless told otherwise.
 pub const REDIS_PREFIX_DEFAULT: &str = "fanfare:";
@@ -40,6 +41,8 @@ pub struct Config {
     pub clients: Clients,
     /// `[outbox]`
     pub outbox: Outbox,
+    /// `[pacing]`
+    pub pacing: Pacing,
     /// `[log]`
     pub log: Log,
 }
@@ -188,6 +191,26 @@ pub enum OutboxPolicy {
     LatestOnly,
 }
 
+/// Pace of pushes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pacing {
+    /// What all paced pushes of the gateway share, by weight; `None`: no cap.
+    pub rate: Option<Rate>,
+    /// What a message gets that does not say its own pace. The first rule that matches its topic counts.
+    pub topics: Vec<TopicPace>,
+}
+
+/// `[[pacing.topic]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicPace {
+    /// Topics that it is for: a name, in which each `*` stands for any text.
+    pub pattern: String,
+    /// Their pace.
+    pub rate: Rate,
+    /// Their share of what pushes have together, from 1.
+    pub weight: u32,
+}
+
 /// Logging.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -252,6 +275,7 @@ impl Default for Config {
                 age_max: limits::OUTBOX_AGE_DEFAULT,
                 policy: OutboxPolicy::Close,
             },
+            pacing: Pacing::default(),
             log: Log { level: "info".into(), format: LogFormat::Text },
         }
     }
