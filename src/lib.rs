@@ -37,6 +37,8 @@ pub mod metrics;
 
 pub mod cli;
 
+pub mod client;
+
 pub mod config;
 
 pub mod topology;

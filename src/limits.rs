@@ -137,6 +137,14 @@ pub const API_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const PUSH_TOPICS_MAX: usize = 100;
 /// Messages of one `/v1/push`.
 pub const PUSH_MESSAGES_MAX: usize = 1000;
+/// Name of a push, bytes.
+pub const PUSH_ID_BYTES_MAX: usize = 64;
+/// Time in which a push may rise to its rate: a day.
+pub const PUSH_RAMP_MAX: Duration = Duration::from_secs(86_400);
+/// Time after which a push can expire: a week. A device that is not there by then has other news.
+pub const PUSH_EXPIRES_MAX: Duration = Duration::from_secs(604_800);
+/// Weight of a push among those that share a rate.
+pub const PUSH_WEIGHT_MAX: u32 = 1000;
 /// Items of one `/push/all` or `/push/room`. go-push has no such bound; this one is far above what its callers send,
 /// and keeps the bookkeeping of one request below 1 MiB.
 pub const PUSH_ITEMS_MAX: usize = 10_000;
@@ -194,6 +202,19 @@ pub const HOST_CPUS_MAX: usize = 8192;
 pub const HOST_CGROUP_DEPTH_MAX: usize = 64;
 /// Connections that it asks the host for unless told otherwise: more than an untuned host holds with two shards.
 pub const DOCTOR_CONNECTIONS_DEFAULT: u64 = 100_000;
+
+/// A server-sent event that the client commands take. A push's account names up to [`PUSH_TOPICS_MAX`] topics.
+pub const SSE_EVENT_BYTES_MAX: usize = 256 * 1024;
+/// The same account as the answer to a request, 1,000 and more of them in a list; the metrics of 256 shards.
+pub const CLIENT_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Standard input of `fanfare push -`: above what a push's body may have by default.
+pub const CLIENT_INPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Time for the gateway to answer a client command, and silence of a stream of events after which it counts as gone.
+pub const CLIENT_DEADLINE: Duration = Duration::from_secs(10);
+/// The same of `fanfare top`: somebody who presses q waits for at most this.
+pub const TOP_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a client command reads before it looks whether somebody wants it to stop.
+pub const CLIENT_LOOK: Duration = Duration::from_millis(300);
 
 /// A line of RESP: heads and error texts. Redis' longest are a few hundred bytes.
 pub const RESP_LINE_BYTES_MAX: usize = 4 * 1024;

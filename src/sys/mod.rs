@@ -14,3 +14,4 @@ pub mod probe;
 pub mod readiness;
 pub mod signals;
 pub mod sockopt;
+pub mod terminal;
