@@ -1,6 +1,6 @@
 //! Pushes as text: one with its whole account, many as a table, one on its way as a line. Pure.
 
-use super::table::{Column, Line, Style, Table, bar, bytes, duration, milliseconds, printable, rate};
+use super::table::{Column, Line, Style, Table, bar, bytes, cut, duration, milliseconds, printable, rate};
 use super::views::{Accepted, Latency, Push, Pushes, State};
 use crate::doctor::table::grouped;
 
@@ -104,7 +104,7 @@ pub fn list(pushes: &Pushes, width: usize, rows_max: usize) -> Vec<Line> {
     let mut lines = table.lines(width);
     let more = pushes.running.len() + pushes.recent.len() - table.len();
     if more > 0 {
-        lines.push(Line::styled(format!("… and {more} more"), Style::Dim));
+        lines.push(Line::styled(cut(&format!("… and {more} more"), width), Style::Dim));
     }
     lines
 }

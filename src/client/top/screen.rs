@@ -8,7 +8,7 @@
 
 use super::sample::{Redis, Sample, Shard};
 use crate::client::ledger::{self, counted};
-use crate::client::table::{Column, Line, Style, Table, bytes, duration, flow, milliseconds, rate};
+use crate::client::table::{Column, Line, Style, Table, bytes, cut, duration, flow, milliseconds, rate};
 use crate::client::views::Pushes;
 use crate::doctor::table::grouped;
 
@@ -93,7 +93,7 @@ fn queues(now: &Sample) -> Vec<String> {
 
 fn pushes(now: &Sample, width: usize, rows: usize) -> Vec<Line> {
     if now.pushes.running.is_empty() {
-        return vec![Line::styled("no push is running", Style::Dim)];
+        return vec![Line::styled(cut("no push is running", width), Style::Dim)];
     }
     let running = Pushes { running: now.pushes.running.clone(), recent: Vec::new() };
     ledger::list(&running, width, rows.max(1))
@@ -146,10 +146,8 @@ impl Change<'_> {
         }
         let mut lines = table.lines(width);
         if shown < all {
-            lines.push(Line::styled(
-                format!("… and {} more", counted((all - shown) as u64, "shard")),
-                Style::Dim,
-            ));
+            let more = format!("… and {} more shards", all - shown);
+            lines.push(Line::styled(cut(&more, width), Style::Dim));
         }
         lines
     }
@@ -268,7 +266,7 @@ mod tests {
             let lines = drawn(shards, pushes, width, rows);
             prop_assert!(lines.len() <= rows);
             for line in lines {
-                prop_assert!(line.chars().count() <= width.max(1), "{line:?}");
+                prop_assert!(line.chars().count() <= width, "{line:?}");
             }
         }
     }
