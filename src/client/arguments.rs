@@ -2,8 +2,9 @@
 
 use std::str::FromStr;
 
-use crate::limits::{PUSH_EXPIRES_MAX, PUSH_ID_BYTES_MAX, PUSH_RAMP_MAX};
+use crate::push::id::PushId;
 use crate::push::rate::{BadRate, Rate};
+use crate::push::terms;
 
 /// A time: `10s`, `250ms`, `1.5m`, `2h`, `1d`; a number alone is seconds.
 pub fn seconds(text: &str) -> Result<f64, String> {
@@ -30,16 +31,14 @@ pub fn rate(text: &str) -> Result<Rate, String> {
 
 /// `--ramp`
 pub fn ramp_s(text: &str) -> Result<f64, String> {
-    let at_most = |s: &f64| *s <= PUSH_RAMP_MAX.as_secs_f64();
-    seconds(text).and_then(|s| Some(s).filter(at_most).ok_or_else(|| "a ramp takes at most a day".into()))
+    let s = seconds(text)?;
+    terms::ramp(s).map(|_| s).map_err(|_| "a ramp takes at most a day".into())
 }
 
 /// `--expires-in`
 pub fn expires_in_s(text: &str) -> Result<f64, String> {
-    let in_range = |s: &f64| *s > 0.0 && *s <= PUSH_EXPIRES_MAX.as_secs_f64();
-    seconds(text).and_then(|s| {
-        Some(s).filter(in_range).ok_or_else(|| "a push expires within seven days, and not at once".into())
-    })
+    let s = seconds(text)?;
+    terms::expires_in(s).map(|_| s).map_err(|_| "a push expires within seven days, and not at once".into())
 }
 
 /// `--interval`: long enough for a rate, short enough for somebody who watches.
@@ -51,12 +50,7 @@ pub fn interval_s(text: &str) -> Result<f64, String> {
 
 /// An idempotency key, or the name of a push.
 pub fn id(text: &str) -> Result<String, String> {
-    let is_part = |b: u8| b.is_ascii_alphanumeric() || b"._:-".contains(&b);
-    if (1..=PUSH_ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_part) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("an id has 1 to {PUSH_ID_BYTES_MAX} of the characters A-Z a-z 0-9 . _ : -"))
-    }
+    PushId::new(text).map(|_| text.to_owned()).map_err(|why| why.to_string())
 }
 
 /// A pace, or none.
