@@ -44,7 +44,7 @@ const TEXT: [&str; 16] = [
     "env",
 ];
 
-const PURE: [&str; 11] = [
+const PURE: [&str; 20] = [
     "src/wire/",
     "src/batch/",
     "src/formats/",
@@ -56,6 +56,15 @@ const PURE: [&str; 11] = [
     "src/doctor/checks/",
     "src/doctor/wanted.rs",
     "src/doctor/table.rs",
+    "src/client/address.rs",
+    "src/client/arguments.rs",
+    "src/client/ledger.rs",
+    "src/client/message.rs",
+    "src/client/request.rs",
+    "src/client/sse.rs",
+    "src/client/table.rs",
+    "src/client/views.rs",
+    "src/client/top/screen.rs",
 ];
 
 const LOCK_FREE: [&str; 5] = ["src/ingest/", "src/ring/", "src/shard/", "src/dataplane/", "src/connection/"];

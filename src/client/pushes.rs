@@ -1,14 +1,20 @@
 //! `fanfare pushes`: what is being pushed, and steering it.
 
+use std::time::{Duration, Instant};
+
 use super::arguments::Pace;
 use super::http::{self, Gateway};
 use super::table::Line;
 use super::views::{Push, Pushes};
 use super::{Exit, Failure, arguments, block_signals, ledger, request, say, show, watch, width};
 
+/// An order is in force within 100 ms; ten times that is a gateway that has other worries.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
+/// Time between two looks at a push that is being cancelled.
+const CANCEL_LOOK: Duration = Duration::from_millis(20);
+
 /// What `fanfare pushes` is asked.
 #[derive(Clone, Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = false)]
 pub struct Arguments {
     /// Answer in the gateway's JSON
     #[arg(long, global = true)]
@@ -65,6 +71,17 @@ pub enum Command {
     },
 }
 
+/// Cancels, and gives the shards the time to account for it: the gateway answers before they have.
+fn cancel(gateway: &Gateway, path: &str) -> Result<Vec<u8>, Failure> {
+    let asked = Instant::now();
+    let mut answer = gateway.delete(path)?;
+    while !http::read::<Push>(&answer)?.is_over() && asked.elapsed() < CANCEL_PATIENCE {
+        std::thread::sleep(CANCEL_LOOK);
+        answer = gateway.fetch(path)?;
+    }
+    Ok(answer)
+}
+
 impl Arguments {
     /// Asks, steers or watches.
     pub fn run(&self, gateway: &Gateway) -> Result<Exit, Failure> {
@@ -90,7 +107,7 @@ impl Arguments {
             Some(Command::Resume { id }) => {
                 gateway.patch(&request::path_of(id), request::state("running"))?
             }
-            Some(Command::Cancel { id }) => gateway.delete(&request::path_of(id))?,
+            Some(Command::Cancel { id }) => cancel(gateway, &request::path_of(id))?,
         };
         self.tell(&answer, |push: &Push| vec![Line::plain(ledger::steered(push))])
     }
