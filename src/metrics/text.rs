@@ -263,9 +263,11 @@ static FAMILIES: &[Family] = &[
         s.blocks.control.push_devices_failed[k].get()
     })
     .by(FAILED),
-    counter("push_stalls", "Times that the ingest core took nothing because too many pushes run", |s, _, _| {
-        s.blocks.ingest.push_stalls.get()
-    }),
+    counter(
+        "push_stalls",
+        "Times that the ingest core took nothing because too many pushes run",
+        |s, _, _| s.blocks.ingest.push_stalls.get(),
+    ),
     gauge("open_messages", "Messages in open batches", |s, _, _| s.blocks.ingest.open_messages.get()),
     gauge("topics", "Topics with state in the ingest core", |s, _, _| s.blocks.ingest.topics.get()),
     gauge("redis_subscribed", "1 while the Redis subscription stands", |s, _, _| {
