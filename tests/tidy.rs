@@ -58,7 +58,8 @@ const PURE: [&str; 11] = [
     "src/doctor/table.rs",
 ];
 
-const LOCK_FREE: [&str; 5] = ["src/ingest/", "src/ring/", "src/shard/", "src/dataplane/", "src/connection/"];
+const LOCK_FREE: [&str; 6] =
+    ["src/ingest/", "src/redis/", "src/ring/", "src/shard/", "src/dataplane/", "src/connection/"];
 
 const UNSAFE_ADDRESSES: [&str; 3] = ["src/dataplane/", "src/sys/", "bench/src/sys/"];
 

@@ -4,7 +4,6 @@
 //! inbox and its ring of requests fill, Redis feels TCP's back-pressure and publishers get 429. *Not here*: batches
 //! (`batch`), rings (`ring`), what a shard does (never named here).
 
-pub mod backoff;
 pub mod inbox;
 pub mod publisher;
 pub mod redis;
@@ -25,13 +24,14 @@ use crate::limits::{
     STALL_RETRY, TICK,
 };
 use crate::metrics::{Blocks, Refused};
+use crate::redis::{Dialer, Lookup, Timing};
 use crate::ring::broadcast::Broadcast;
 use crate::ring::doorbell::Doorbell;
 use crate::sys::eventfd::EventFd;
 use crate::sys::readiness::Readiness;
 use inbox::Inbox;
 use publisher::{Request, Requests};
-use redis::{Dialer, Incoming, Lookup, PublishQueue, Timing};
+use redis::{Incoming, PublishQueue};
 
 /// How long nothing may come from Redis before a drain believes that nothing more will.
 const DRAIN_QUIET: Duration = Duration::from_millis(50);

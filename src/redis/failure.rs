@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::ingest::backoff::Pace;
+use super::backoff::Pace;
 use crate::wire::resp::RespError;
 
 /// Why an attempt or a session ended.
