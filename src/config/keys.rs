@@ -91,7 +91,7 @@ const fn at_start(section: &'static str, name: &'static str, kind: Kind) -> Key 
 
 /// The rows, in the order of `fanfare.toml`.
 #[rustfmt::skip]
-pub(super) static KEYS: [Key; 25] = [
+pub(super) static KEYS: [Key; 26] = [
     at_start("server", "listen", Kind::Text {
         set: |d, text| address(text).map(|it| d.config.server.listen = it),
         get: |d| d.config.server.listen.to_string(),
@@ -184,6 +184,11 @@ pub(super) static KEYS: [Key; 25] = [
     at_once("clients", "server_ping", Kind::Switch {
         set: |d, on| d.config.clients.server_ping = on,
         get: |d| d.config.clients.server_ping,
+    }),
+    at_once("clients", "idle_after_s", Kind::Whole {
+        min: 0, max: 604_800,
+        set: |d, n| d.config.clients.idle_after = (n > 0).then(|| Duration::from_secs(n)),
+        get: |d| d.config.clients.idle_after.map_or(0, |after| after.as_secs()),
     }),
     at_once("outbox", "bytes_max", Kind::Whole {
         min: limits::ROUND_BYTES_MAX as u64 + 1, max: 64 * 1024 * 1024,

@@ -142,6 +142,8 @@ pub struct Clients {
     pub liveness_counts: LivenessCounts,
     /// Send a WebSocket ping once at half of `liveness`.
     pub server_ping: bool,
+    /// Time without a business message after which a connection is closed; `None`: never for that.
+    pub idle_after: Option<Duration>,
 }
 
 /// A topic's name with parameters of the connect query in it.
@@ -269,6 +271,7 @@ impl Default for Config {
                 liveness: limits::LIVENESS_DEFAULT,
                 liveness_counts: LivenessCounts::AnyFrame,
                 server_ping: true,
+                idle_after: None,
             },
             outbox: Outbox {
                 bytes_max: limits::OUTBOX_BYTES_DEFAULT,

@@ -161,6 +161,7 @@ impl<P: Plane> Shard<P> {
         let Some(entry) = self.members.entry(id) else { return };
         debug_assert!(batch.first >= entry.tail, "offsets of an address only grow");
         entry.tail = batch.end();
+        entry.active = self.now;
         if entry.members.is_empty() {
             return;
         }
@@ -320,6 +321,7 @@ impl<P: Plane> Shard<P> {
             self.backlog_bytes -= round.payload_bytes();
             return;
         };
+        entry.active = self.now;
         if round.cursor > 0 && !entry.members.is_empty() {
             let members = entry.members.len();
             entry.round = Some(round);

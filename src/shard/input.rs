@@ -93,6 +93,9 @@ impl<P: Plane> Shard<P> {
         let result = connection.handle_bytes(input, format, self.now, &self.rules, &mut replies, &mut wish);
         self.block().frames_in.add(u64::from(result.frames));
         self.block().frames_ignored.add(u64::from(result.ignored));
+        if result.is_business {
+            self.table.note_business(token, self.now);
+        }
         for wish in wishes {
             match wish {
                 Wish::Join(topic) => self.join(token, topic),

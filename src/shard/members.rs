@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::fanout::Round;
 use crate::batch::{Address, Batch, Offset, Topic};
+use crate::connection::Tick;
 use crate::connection::subscriptions::TopicId;
 
 /// The list of every connection: the members of [`Address::All`].
@@ -37,6 +38,9 @@ pub struct Entry {
     pub tail: Offset,
     /// Batches that no round carries yet.
     pub waiting: VecDeque<Arc<Batch>>,
+    /// When a batch for it last came or was on its way: every member is then one that messages go to. One stamp here
+    /// instead of one in each connection keeps the walk free of a write a member.
+    pub active: Tick,
     /// The walk that is under way.
     pub round: Option<Box<Round>>,
 }

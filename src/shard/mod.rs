@@ -183,7 +183,7 @@ impl<P: Plane> Shard<P> {
     /// Takes a connection in.
     pub fn admit(&mut self, arrival: Arrival) {
         let Arrival { fd, format, topics, response, mut tail } = arrival;
-        let Ok(token) = self.table.insert(Connection::new(fd, format, self.now)) else {
+        let Ok(token) = self.table.insert(Connection::new(fd, format, self.now), self.now) else {
             self.plane.close(Token { index: 0, generation: 0 }, fd, Closing::Reset);
             return;
         };

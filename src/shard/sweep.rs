@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::Shard;
+use super::members::ALL;
 use crate::connection::reason::CloseReason;
 use crate::connection::{Checkup, Phase, Tick};
 use crate::dataplane::{Plane, Send, Token, Took};
@@ -88,6 +89,12 @@ impl<P: Plane> Shard<P> {
             }
             let index = self.sweep.cursor;
             self.sweep.cursor += 1;
+            if self.is_idle(index) {
+                if let Some((token, _)) = self.table.at(index) {
+                    self.begin_close(token, CloseReason::Idle, "no messages");
+                }
+                continue;
+            }
             let Some((token, connection)) = self.table.at(index) else { continue };
             let owes_before = connection.outbox().map(|outbox| outbox.bytes());
             match connection.check(self.now, &self.rules) {
@@ -108,6 +115,23 @@ impl<P: Plane> Shard<P> {
             }
         }
         self.ping(&silent);
+    }
+
+    /// Whether the connection at an index has had no business message for too long: none from its client, none to any of
+    /// its topics or to everybody since it came. Who is still owed something waits for a message.
+    fn is_idle(&mut self, index: u32) -> bool {
+        let Some(idle_after) = self.rules.idle_after else { return false };
+        let Some((connection, spoke)) = self.table.spoke_at(index) else { return false };
+        if connection.phase() != Phase::Open
+            || connection.outbox().is_some()
+            || self.now.since(spoke) < idle_after
+        {
+            return false;
+        }
+        let topics = connection.subscriptions.as_slice().iter().map(|place| place.topic);
+        let now = self.now;
+        let is_quiet = |id| self.members.entry(id).is_none_or(|entry| now.since(entry.active) >= idle_after);
+        topics.chain([ALL]).all(is_quiet)
     }
 
     fn ping(&mut self, silent: &[(Token, i32)]) {
