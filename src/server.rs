@@ -4,6 +4,7 @@
 //! messages in silence. *Not here*: what the threads do, and when the main thread looks at them (`supervision`).
 
 pub mod error;
+mod events;
 mod shard;
 pub mod sockets;
 
@@ -36,6 +37,7 @@ use crate::sys::signals::{Stop, Waker};
 use crate::sys::sockopt;
 use crate::topology::{self, Plan};
 use error::StartError;
+use events::Journals;
 use shard::Listen;
 use sockets::Sockets;
 
@@ -51,6 +53,10 @@ pub enum Part {
     Ingest,
     /// The control thread.
     Control,
+    /// Collects events of connections' lives and speaks to Redis about them; ends in a drain when the shards have.
+    Events,
+    /// Posts such events; ends in a drain, and nobody waits for it.
+    Webhook,
     /// Resolves Redis' host name, and ends with the session that it resolves for; that session's thread tells why.
     Resolver,
 }
@@ -61,6 +67,8 @@ impl fmt::Display for Part {
             Self::Shard(number) => write!(f, "shard-{number}"),
             Self::Ingest => f.write_str("ingest"),
             Self::Control => f.write_str("control"),
+            Self::Events => f.write_str("events"),
+            Self::Webhook => f.write_str("webhook"),
             Self::Resolver => f.write_str("resolver"),
         }
     }
@@ -122,6 +130,7 @@ pub fn start(
     let threads = Threads { notices: notices_sender, waker: waker.clone() };
 
     let mut senders = Vec::with_capacity(plan.shards.len());
+    let mut journals = Journals::new(config);
     let mut devices = config.server.listen;
     for (number, shard) in plan.shards.iter().enumerate() {
         let doorbell = doorbell()?;
@@ -135,6 +144,7 @@ pub fn start(
             blocks: Arc::clone(&blocks),
             doorbell,
             receiver,
+            journal: journals.add(number, config, &blocks),
         };
         let to_main = threads.notices.clone();
         threads.spawn(Part::Shard(number), shard.core, move || shard::run(seat, &to_main))?;
@@ -150,6 +160,7 @@ pub fn start(
     // The shards have their own descriptors for them by now.
     drop(sockets.devices);
 
+    let events = journals.start(&threads, config, &blocks)?;
     let publisher = start_ingest(&threads, &plan, &edition, &blocks, senders)?;
     let (orders, inbox) = orders::orders().map_err(no_eventfd)?;
     let control = Control {
@@ -166,7 +177,7 @@ pub fn start(
         })
     })?;
     let shards = (0..plan.shards.len()).map(Part::Shard);
-    let working = shards.chain([Part::Ingest, Part::Control]).collect();
+    let working = shards.chain([Part::Ingest, Part::Control]).chain(events).collect();
     Ok(Running { devices, api, plan, blocks, edition, orders, notices, is_draining: false, working })
 }
 
@@ -271,7 +282,7 @@ impl Running {
         while let Ok(notice) = self.notices.try_recv() {
             let Notice::Ended { part, cause } = notice else { continue };
             match cause {
-                Ok(()) if part == Part::Resolver => {}
+                Ok(()) if part == Part::Resolver || (part == Part::Webhook && self.is_draining) => {}
                 Ok(()) if self.is_draining => self.working.retain(|working| *working != part),
                 Ok(()) => return Some(Outcome::Died(format!("the thread {part} ended"))),
                 Err(cause) => return Some(Outcome::Died(format!("the thread {part} failed: {cause}"))),
@@ -286,7 +297,8 @@ impl Running {
             let turns = match part {
                 Part::Shard(number) => &self.blocks.shards[number].turns,
                 Part::Ingest => &self.blocks.ingest.turns,
-                Part::Control | Part::Resolver => &self.blocks.control.turns,
+                Part::Events => &self.blocks.events.turns,
+                Part::Control | Part::Resolver | Part::Webhook => &self.blocks.control.turns,
             };
             (part, turns.get())
         })

@@ -63,6 +63,7 @@ impl World {
         let mut world = Self { shard, tick: 0, offset: 0 };
         world.shard.admit(Arrival {
             fd: 7,
+            peer: None,
             format: FormatId::GO_PUSH_V1,
             topics: vec![topic("mine")],
             response: Vec::new(),

@@ -44,12 +44,15 @@ const TEXT: [&str; 16] = [
     "env",
 ];
 
-const PURE: [&str; 11] = [
+const PURE: [&str; 14] = [
     "src/wire/",
     "src/batch/",
     "src/formats/",
     "src/connection/",
     "src/push/",
+    "src/events/record.rs",
+    "src/events/json.rs",
+    "src/events/outlet.rs",
     "src/topology.rs",
     "src/topology/",
     "src/doctor/checks.rs",

@@ -193,6 +193,11 @@ impl Connection {
         ((position != NOWHERE).then_some(position), std::mem::take(&mut self.subscriptions))
     }
 
+    /// Whether it still has its place in the list of everybody.
+    pub fn is_placed(&self) -> bool {
+        self.position_in_all != NOWHERE
+    }
+
     /// Notes its place in the list of everybody.
     pub fn place_in_all(&mut self, position: u32) {
         self.position_in_all = position;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Pauses, deadlines and remedies are the same for all of them. A session is a task of its thread's monoio runtime and
-//! owns what it uses; a failure is a value. *Not here*: the sessions (`ingest::redis`), the
+//! owns what it uses; a failure is a value. *Not here*: the sessions (`ingest::redis`, `events::stream`), the
 //! protocol's bytes (`wire::resp`).
 
 pub mod backoff;

@@ -212,6 +212,7 @@ impl<P: Plane> Shard<P> {
         let count = sends.len();
         if count > 0 {
             self.plane.send_slice(&sends, &mut shorts);
+            self.count_sends(&sends);
             self.settle(id, &round, &sends, &mut shorts);
         }
         drop(sends);
@@ -297,6 +298,8 @@ impl<P: Plane> Shard<P> {
             };
             let send = &sends[from + at];
             from += at;
+            let taken = if let Took::Bytes(taken) = short.took { taken } else { 0 };
+            self.count_out_less(short.token, send.bytes.len().saturating_sub(taken));
             let Some(connection) = self.table.get(short.token) else { continue };
             match short.took {
                 Took::Bytes(taken) if taken >= send.bytes.len() => {}

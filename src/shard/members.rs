@@ -83,6 +83,11 @@ impl Members {
         self.entries.get_mut(id.0 as usize)?.as_deref_mut()
     }
 
+    /// The name of a topic that has members here; the list of everybody has none.
+    pub fn name(&self, id: TopicId) -> Option<&Topic> {
+        self.entries.get(id.0 as usize)?.as_ref()?.name.as_ref()
+    }
+
     /// The topic's number, made now if it has none.
     pub fn open(&mut self, name: Topic) -> TopicId {
         if let Some(&id) = self.by_name.get(&name) {

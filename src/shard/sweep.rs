@@ -142,7 +142,10 @@ impl<P: Plane> Shard<P> {
         let mut shorts = Vec::new();
         self.plane.send_slice(&pings, &mut shorts);
         self.block().pings_sent.add(pings.len() as u64);
+        self.count_sends(&pings);
         for short in shorts {
+            let taken = if let Took::Bytes(taken) = short.took { taken } else { 0 };
+            self.count_out_less(short.token, PING.len().saturating_sub(taken));
             match short.took {
                 // A socket that has no room for two bytes has news for its client already.
                 Took::Bytes(0 | 2..) => {}

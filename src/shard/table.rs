@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use super::lifecycle::Account;
 use crate::connection::{Connection, Tick};
 use crate::dataplane::Token;
 use crate::limits::{CONNECTIONS_PER_SHARD_MAX, TABLE_CHUNK};
@@ -31,14 +32,17 @@ struct Chunk {
     slots: Box<[Slot]>,
     free: u16,
     taken: u16,
+    /// One a slot, if they are kept.
+    accounts: Option<Box<[Account]>>,
 }
 
 impl Chunk {
-    fn new() -> Self {
+    fn new(has_accounts: bool) -> Self {
         let slots = (1..=TABLE_CHUNK)
             .map(|next| Slot::Free(if next == TABLE_CHUNK { NO_SLOT } else { next as u16 }))
             .collect();
-        Self { slots, free: 0, taken: 0 }
+        let accounts = has_accounts.then(|| vec![Account::default(); TABLE_CHUNK].into());
+        Self { slots, free: 0, taken: 0, accounts }
     }
 }
 
@@ -51,12 +55,18 @@ pub struct Table {
     len: usize,
     /// Never repeats within four thousand million connections of one shard.
     next_generation: u32,
+    has_accounts: bool,
 }
 
 impl Table {
     /// Connections now.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// From here on every connection has an account. There is none yet.
+    pub fn keep_accounts(&mut self) {
+        self.has_accounts = true;
     }
 
     /// Whether there is none.
@@ -85,12 +95,16 @@ impl Table {
             self.open.insert(self.chunks.len() as u32 - 1);
             self.chunks.len() as u32 - 1
         };
-        let chunk = self.chunks[number as usize].get_or_insert_with(Chunk::new);
+        let has_accounts = self.has_accounts;
+        let chunk = self.chunks[number as usize].get_or_insert_with(|| Chunk::new(has_accounts));
         let place = chunk.free;
         let slot = &mut chunk.slots[place as usize];
         let Slot::Free(next) = *slot else { unreachable!("the free list leads to free slots") };
         self.next_generation = self.next_generation.wrapping_add(1);
         *slot = Slot::Taken { generation: self.next_generation, spoke: now, connection };
+        if let Some(accounts) = &mut chunk.accounts {
+            accounts[place as usize] = Account::default();
+        }
         chunk.free = next;
         chunk.taken += 1;
         if next == NO_SLOT {
@@ -133,6 +147,13 @@ impl Table {
             Slot::Taken { spoke, connection, .. } => Some((connection, *spoke)),
             Slot::Free(_) => None,
         }
+    }
+
+    /// The account of a connection, if accounts are kept and it is still there.
+    pub(super) fn account(&mut self, token: Token) -> Option<&mut Account> {
+        self.get(token)?;
+        let chunk = self.chunks.get_mut(token.index as usize / TABLE_CHUNK)?.as_mut()?;
+        Some(&mut chunk.accounts.as_mut()?[token.index as usize % TABLE_CHUNK])
     }
 
     /// Takes a connection out.
