@@ -26,12 +26,14 @@ use crate::config::Config;
 use crate::config::live::Edition;
 use crate::ingest;
 use crate::ingest::publisher::Publisher;
+use crate::ingest::pushes::{self, Births};
 use crate::metrics::Blocks;
 use crate::redis::Lookup;
 use crate::ring;
 use crate::ring::broadcast::Broadcast;
 use crate::ring::doorbell::Doorbell;
 use crate::sys::affinity;
+use crate::sys::clock::Clock;
 use crate::sys::eventfd::EventFd;
 use crate::sys::signals::{Stop, Waker};
 use crate::sys::sockopt;
@@ -120,6 +122,7 @@ pub fn start(
     let edition = Arc::new(Edition::first(config));
     let config = &edition.config;
     let blocks = Arc::new(Blocks::new(plan.shards.len()));
+    let clock = Clock::start();
     let mut listens = device_listens(&sockets, config.server.listen, plan.shards.len())?;
     let api_listener = match sockets.api {
         Some(inherited) => inherited.listener,
@@ -145,6 +148,7 @@ pub fn start(
             doorbell,
             receiver,
             journal: journals.add(number, config, &blocks),
+            clock,
         };
         let to_main = threads.notices.clone();
         threads.spawn(Part::Shard(number), shard.core, move || shard::run(seat, &to_main))?;
@@ -161,7 +165,8 @@ pub fn start(
     drop(sockets.devices);
 
     let events = journals.start(&threads, config, &blocks)?;
-    let publisher = start_ingest(&threads, &plan, &edition, &blocks, senders)?;
+    let (births, born) = pushes::births();
+    let publisher = start_ingest(&threads, &plan, &edition, &blocks, (senders, clock, births))?;
     let (orders, inbox) = orders::orders().map_err(no_eventfd)?;
     let control = Control {
         edition: Arc::clone(&edition),
@@ -169,6 +174,8 @@ pub fn start(
         blocks: Arc::clone(&blocks),
         listener: api_listener,
         orders: inbox,
+        clock,
+        births: born,
     };
     threads.spawn(Part::Control, plan.control_core, move || {
         block_on(|| async {
@@ -187,7 +194,7 @@ fn start_ingest(
     plan: &Plan,
     edition: &Arc<Edition>,
     blocks: &Arc<Blocks>,
-    senders: Vec<ring::Sender>,
+    (senders, clock, births): (Vec<ring::Sender>, Clock, Births),
 ) -> Result<Publisher, StartError> {
     let bell = doorbell()?;
     let (publisher, requests) = Publisher::new(Arc::clone(&bell));
@@ -198,6 +205,8 @@ fn start_ingest(
         doorbell: bell,
         broadcast: Broadcast::new(senders),
         blocks: Arc::clone(blocks),
+        clock,
+        births,
         resolve: Box::new(move |lookup| resolving.resolve(lookup)),
     };
     threads.spawn(Part::Ingest, plan.ingest_core, move || block_on(|| ingest::run(seat)))?;

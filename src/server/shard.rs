@@ -23,6 +23,7 @@ use crate::ring::Receiver;
 use crate::ring::doorbell::Doorbell;
 use crate::shard::accept::{self, Lobby};
 use crate::shard::{Shard, run};
+use crate::sys::clock::Clock;
 use crate::sys::files::OwnTable;
 use crate::sys::sockopt;
 use crate::topology::ShardPlan;
@@ -56,6 +57,7 @@ pub(super) struct Seat {
     pub(super) doorbell: Arc<Doorbell>,
     pub(super) receiver: Receiver,
     pub(super) journal: Option<Journal>,
+    pub(super) clock: Clock,
 }
 
 /// The thread's body.
@@ -68,7 +70,7 @@ pub(super) fn run(seat: Seat, notices: &mpsc::Sender<Notice>) -> Result<(), Stri
         }
     };
     block_on(|| async move {
-        let Seat { number, plan, edition, blocks, doorbell, receiver, listen, journal } = seat;
+        let Seat { number, plan, edition, blocks, doorbell, receiver, listen, journal, clock } = seat;
         let config = &edition.config;
         let address = listener.local_addr()?;
         let lobby = Lobby::new(number, Arc::clone(&blocks), config.clients.clone(), Arc::clone(&doorbell));
@@ -79,8 +81,14 @@ pub(super) fn run(seat: Seat, notices: &mpsc::Sender<Notice>) -> Result<(), Stri
         let canceller = Canceller::new();
         let stop = canceller.handle();
         let stop_accepting = stop_accepting(listen, &listener, canceller)?;
-        let seat =
-            run::Seat { ring: receiver, lobby: lobby.clone(), doorbell, spin: plan.spin, stop_accepting };
+        let seat = run::Seat {
+            ring: receiver,
+            lobby: lobby.clone(),
+            doorbell,
+            clock,
+            spin: plan.spin,
+            stop_accepting,
+        };
         monoio::spawn(accept::accept(monoio::net::TcpListener::from_std(listener)?, lobby, stop));
         blocks.shards[number].edition.set(edition.number);
         blocks.shards[number].listening.set(1);

@@ -36,7 +36,7 @@ impl<P: Plane> Shard<P> {
         }
     }
 
-    pub(super) fn note_open(&mut self, token: Token, peer: Option<SocketAddr>) {
+    pub(super) fn record_open(&mut self, token: Token, peer: Option<SocketAddr>) {
         let Some(journal) = &mut self.journal else { return };
         if let Some(account) = self.table.account(token) {
             account.opened_ms = journal.now_ms();
@@ -48,7 +48,7 @@ impl<P: Plane> Shard<P> {
         }
     }
 
-    pub(super) fn note_join(&mut self, token: Token, topic: TopicId) {
+    pub(super) fn record_join(&mut self, token: Token, topic: TopicId) {
         let Some(journal) = &mut self.journal else { return };
         if journal.wants(Kind::Join)
             && let Some(name) = self.members.name(topic)
@@ -57,7 +57,7 @@ impl<P: Plane> Shard<P> {
         }
     }
 
-    pub(super) fn note_leave(&mut self, token: Token, topic: TopicId) {
+    pub(super) fn record_leave(&mut self, token: Token, topic: TopicId) {
         let Some(journal) = &mut self.journal else { return };
         if journal.wants(Kind::Leave)
             && let Some(name) = self.members.name(topic)
@@ -68,7 +68,7 @@ impl<P: Plane> Shard<P> {
 
     /// Before a connection gives up its places. One that has none has been noted already. `reason` counts unless one
     /// was known before; `client_code` is what the client's own Close said.
-    pub(super) fn note_close(&mut self, token: Token, reason: CloseReason, client_code: Option<u16>) {
+    pub(super) fn record_close(&mut self, token: Token, reason: CloseReason, client_code: Option<u16>) {
         let Some(journal) = &mut self.journal else { return };
         if !journal.wants(Kind::Close) {
             return;

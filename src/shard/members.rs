@@ -6,10 +6,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::fanout::Round;
+use super::line::Line;
 use crate::batch::{Address, Batch, Offset, Topic};
 use crate::connection::Tick;
 use crate::connection::subscriptions::TopicId;
+use crate::push::terms::Lane;
 
 /// The list of every connection: the members of [`Address::All`].
 pub const ALL: TopicId = TopicId(0);
@@ -41,8 +42,37 @@ pub struct Entry {
     /// When a batch for it last came or was on its way: every member is then one that messages go to. One stamp here
     /// instead of one in each connection keeps the walk free of a write a member.
     pub active: Tick,
-    /// The walk that is under way.
-    pub round: Option<Box<Round>>,
+    /// The walks that are under way.
+    pub line: Line,
+    /// Those of urgent pushes.
+    pub urgent: Option<Box<Line>>,
+}
+
+/// One of a topic's lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The topic.
+    pub topic: TopicId,
+    /// Which of its lines.
+    pub lane: Lane,
+}
+
+impl Entry {
+    /// Whether no message was on its way to the members for so many ticks. One that waits for its pace is on its way.
+    pub fn is_quiet_since(&self, now: Tick, ticks: u32) -> bool {
+        self.line.is_empty()
+            && self.urgent.is_none()
+            && self.waiting.is_empty()
+            && now.since(self.active) >= ticks
+    }
+
+    /// A line of it.
+    pub fn line(&mut self, lane: Lane) -> Option<&mut Line> {
+        match lane {
+            Lane::Normal => Some(&mut self.line),
+            Lane::Urgent => self.urgent.as_deref_mut(),
+        }
+    }
 }
 
 /// Every topic with members on this shard.
@@ -111,16 +141,16 @@ impl Members {
         entry.members.len() as u32 - 1
     }
 
-    /// Removes the member at a position; returns the connection that takes its place there.
-    pub fn leave(&mut self, id: TopicId, position: u32) -> Option<u32> {
+    /// Removes the member at a position; returns it, and the connection that takes its place there.
+    pub fn leave(&mut self, id: TopicId, position: u32) -> Option<(Member, Option<u32>)> {
         let members = &mut self.entry(id)?.members;
-        members.swap_remove(position as usize);
+        let gone = members.swap_remove(position as usize);
         if members.is_empty() {
             *members = Vec::new();
         } else if members.capacity() > SHRINK_FLOOR && members.len() < members.capacity() / 4 {
             members.shrink_to(members.len() * 2);
         }
-        members.get(position as usize).map(|moved| moved.connection)
+        Some((gone, members.get(position as usize).map(|moved| moved.connection)))
     }
 
     /// Forgets a topic that has no members.

@@ -9,7 +9,11 @@ pub mod accept;
 mod fanout;
 mod input;
 mod lifecycle;
+mod line;
 mod members;
+mod pace;
+mod pushes;
+mod round;
 pub mod run;
 mod sweep;
 mod table;
@@ -30,9 +34,11 @@ use crate::events::journal::Journal;
 use crate::formats::FormatId;
 use crate::limits;
 use crate::metrics::{Blocks, ShardBlock};
+use crate::push::share::Failed;
 use fanout::Agenda;
 use input::Until;
 use members::{ALL, Members};
+use pushes::Pushes;
 use sweep::{Drain, SHUTTING_DOWN, Sweep};
 use table::Table;
 
@@ -65,6 +71,7 @@ pub struct Shard<P: Plane> {
     table: Table,
     members: Members,
     agenda: Agenda,
+    pushes: Pushes,
     /// Payload bytes of batches taken from the ring and not finished.
     backlog_bytes: usize,
     sweep: Sweep,
@@ -93,6 +100,7 @@ impl<P: Plane> Shard<P> {
             table: Table::default(),
             members: Members::default(),
             agenda: Agenda::default(),
+            pushes: Pushes::default(),
             backlog_bytes: 0,
             sweep: Sweep::default(),
             drain: None,
@@ -122,7 +130,8 @@ impl<P: Plane> Shard<P> {
 
     /// Whether the next downlink may be taken from the ring.
     pub fn has_room(&self) -> bool {
-        self.backlog_bytes < limits::BACKLOG_BYTES_MAX
+        let max = if self.pushes.is_empty() { limits::BACKLOG_BYTES_MAX } else { limits::HELD_BYTES_MAX };
+        self.backlog_bytes < max
     }
 
     /// Whether the next turn has something to do without news from outside.
@@ -151,6 +160,7 @@ impl<P: Plane> Shard<P> {
         self.block().downlink_bytes_released.add(downlink.weight() as u64);
         match downlink {
             Downlink::Batch(batch) => self.enqueue(batch),
+            Downlink::Push(push, batches) => self.take_push(push, &batches),
             Downlink::Census(census) => {
                 let members = self
                     .members
@@ -174,6 +184,7 @@ impl<P: Plane> Shard<P> {
     /// One turn: input that was left, a share of the fanout, a share of the sweep.
     pub fn turn(&mut self) {
         self.read_on();
+        self.pace();
         self.fan_out();
         self.sweep_on();
         self.block().backlog_bytes.set(self.backlog_bytes as u64);
@@ -202,7 +213,7 @@ impl<P: Plane> Shard<P> {
         if let Some(connection) = self.table.get(token) {
             connection.place_in_all(position);
         }
-        self.note_open(token, peer);
+        self.record_open(token, peer);
         for topic in topics {
             self.join(token, topic);
         }
@@ -230,7 +241,7 @@ impl<P: Plane> Shard<P> {
         }
         let position = self.members.join(id, token.index);
         connection.subscriptions.add(Membership { topic: id, position });
-        self.note_join(token, id);
+        self.record_join(token, id);
         self.count_memberships(1);
     }
 
@@ -238,14 +249,14 @@ impl<P: Plane> Shard<P> {
     fn leave(&mut self, token: Token, topic: &str) {
         let Some(id) = self.members.find_name(topic) else { return };
         let Some(position) = self.table.get(token).and_then(|c| c.subscriptions.remove(id)) else { return };
-        self.note_leave(token, id);
+        self.record_leave(token, id);
         self.vacate(Membership { topic: id, position });
     }
 
     /// Gives up every place of a connection that closes: it is nobody's member while it says goodbye.
     /// `client_code` is what the client's own Close said.
     fn retire(&mut self, token: Token, client_code: Option<u16>) {
-        self.note_close(token, CloseReason::ClientClose, client_code);
+        self.record_close(token, CloseReason::ClientClose, client_code);
         if let Some(places) = self.table.get(token).map(Connection::take_places) {
             self.vacate_all(places);
         }
@@ -263,7 +274,8 @@ impl<P: Plane> Shard<P> {
     /// Gives up a place in a topic that the connection itself has forgotten already.
     fn vacate(&mut self, place: Membership) {
         let Membership { topic, position } = place;
-        if let Some(moved) = self.members.leave(topic, position)
+        let Some((gone, moved)) = self.members.leave(topic, position) else { return };
+        if let Some(moved) = moved
             && let Some((_, connection)) = self.table.at(moved)
         {
             if topic == ALL {
@@ -272,6 +284,7 @@ impl<P: Plane> Shard<P> {
                 connection.subscriptions.moved(topic, position);
             }
         }
+        self.note_leave(topic, gone.delivered);
         self.forget_if_empty(topic);
         if topic != ALL {
             self.count_memberships(-1);
@@ -286,7 +299,7 @@ impl<P: Plane> Shard<P> {
 
     /// Ends a connection: its places, its socket, its memory. `reason` counts unless one was known before.
     fn remove(&mut self, token: Token, reason: CloseReason) {
-        self.note_close(token, reason, None);
+        self.record_close(token, reason, None);
         let Some(mut connection) = self.table.remove(token) else { return };
         let mut how = if reason == CloseReason::CloseTimeout { Closing::Reset } else { Closing::Orderly };
         if let Some(mut outbox) = connection.take_outbox() {
@@ -295,6 +308,8 @@ impl<P: Plane> Shard<P> {
             self.block().outboxes.sub(1);
             self.block().outbox_bytes.sub(outbox.bytes() as u64);
             self.block().deliveries_failed.add(u64::from(outbox.abandon()));
+            let why = Failed::of_close(connection.reason().unwrap_or(reason));
+            self.settle_pushes(outbox.take_settled(), why);
         }
         self.plane.close(token, connection.fd, how);
         self.vacate_all(connection.take_places());
@@ -315,6 +330,7 @@ impl<P: Plane> Shard<P> {
     fn begin_drain(&mut self, over: Duration) {
         if self.drain.is_none() {
             self.drain = Some(Drain::new(self.now, over));
+            self.cut_paced();
         }
     }
 
