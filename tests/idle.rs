@@ -30,7 +30,9 @@ impl Plane for Paper {
     fn watch(&mut self, _token: Token, _fd: RawFd) {}
     fn watch_writable(&mut self, _token: Token, _fd: RawFd) {}
     fn send_slice(&mut self, sends: &[Send<'_>], _shorts: &mut Vec<Short>) {
-        sends.iter().for_each(|send| self.sent.extend_from_slice(send.bytes));
+        for send in sends {
+            self.sent.extend_from_slice(send.bytes);
+        }
     }
     fn send(&mut self, _fd: RawFd, bytes: &[u8]) -> Took {
         self.sent.extend_from_slice(bytes);

@@ -205,6 +205,22 @@ def test_a_batch_that_is_refused_for_good_is_dropped_and_told(start_told, receiv
     assert numbers(receiver.events) == [1, 2, 3]
 
 
+def test_a_webhook_of_https_is_told_if_its_certificate_is_trusted(start_gateway, certificates):
+    root, leaf, leaf_key = certificates
+    receiver = Receiver((leaf, leaf_key))
+    try:
+        stranger = start_gateway(**{"events.webhook": receiver.url})
+        with Wire(stranger.port):
+            eventually(lambda: stranger.metric("events_failed_total", sink="webhook") >= 2, "it is tried, and again")
+        assert "certificate" in stranger.log.lower() and not receiver.requests
+        known = start_gateway(variables={"SSL_CERT_FILE": str(root)}, **{"events.webhook": receiver.url})
+        with Wire(known.port) as client:
+            say_goodbye(client)
+        receiver.await_events("close", 1)
+    finally:
+        receiver.stop()
+
+
 def test_only_the_kinds_that_are_wanted_are_told_and_they_change_with_a_reload(start_told, receiver, tmp_path):
     file = tmp_path / "fanfare.toml"
     file.write_text('[events]\nkinds = ["close"]\n')
@@ -289,6 +305,17 @@ def test_redis_killed_and_restarted_gets_what_happened_meanwhile(start_gateway, 
     # The server keeps nothing on disk: what it had taken before is gone with it.
     eventually(lambda: numbers(entries(redis)) == list(range(3, 33)), "all that waited, in order", deadline_s=20)
     assert gateway.metric("events_dropped_total", sink="redis") == 0
+
+
+def test_what_redis_refuses_waits_until_somebody_mends_it(start_gateway, redis):
+    redis.client().call("SET", NAME, "no stream")
+    gateway = start_gateway(redis=redis.url, **{"events.redis": "stream", "events.delay_ms": 20})
+    with Wire(gateway.port) as client:
+        say_goodbye(client)
+    eventually(lambda: "WRONGTYPE" in gateway.log, "the log has Redis' own words")
+    assert gateway.metric("events_sent_total", sink="redis") == 0
+    redis.client().call("DEL", NAME)
+    eventually(lambda: len(entries(redis)) == 2, "nothing was lost")
 
 
 def test_both_receivers_are_told_the_same_and_one_that_is_away_does_not_hold_the_other(start_told, receiver, redis):

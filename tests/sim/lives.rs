@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use fanfare::batch::Topic;
 use fanfare::connection::reason::CloseReason;
 use fanfare::events::journal::Reader;
 use fanfare::events::record::{ConnectionId, What};
@@ -54,7 +55,7 @@ impl Lives {
                 }
                 What::Close(closed) => {
                     let topics = self.open.remove(&id).expect("who closes is open");
-                    let told: Vec<&str> = closed.topics.iter().map(|topic| topic.as_str()).collect();
+                    let told: Vec<&str> = closed.topics.iter().map(Topic::as_str).collect();
                     assert_eq!(told, topics, "{id} closes with the topics that it joined and did not leave");
                     assert!(closed.reason.code().is_none_or(|code| code == closed.code), "{closed:?}");
                     self.closed[closed.reason as usize] += 1;

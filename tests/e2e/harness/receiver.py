@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import ssl
 import threading
 
 from .poll import eventually
@@ -11,7 +12,8 @@ from .ports import free_port
 class Receiver:
     """Keeps every event that it took. `answer` is a status, or None: the request is left without one."""
 
-    def __init__(self):
+    def __init__(self, certificate=None):
+        self.scheme = "https" if certificate else "http"
         self.port = free_port()
         self.answer = 200
         self.requests = []
@@ -48,11 +50,18 @@ class Receiver:
                 pass
 
         self.server = Server(("127.0.0.1", self.port), Handler)
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            # Shaken when a thread of its own reads: a client that does not trust it must not hold the others.
+            self.server.socket = context.wrap_socket(
+                self.server.socket, server_side=True, do_handshake_on_connect=False
+            )
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}/events"
+        return f"{self.scheme}://127.0.0.1:{self.port}/events"
 
     @property
     def events(self):
