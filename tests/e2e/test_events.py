@@ -371,3 +371,19 @@ def test_a_client_with_messages_either_way_is_not_idle(start_gateway):
             number += 1
             time.sleep(0.3)
     assert gateway.metric("closed_total", reason="idle") == 0
+
+
+def test_whoever_waits_for_a_paced_push_is_not_idle(start_gateway):
+    gateway = start_gateway(**{"clients.idle_after_s": IDLE_S})
+    clients = [Wire(gateway.port, "/topics/t") for _ in range(3)]
+    body = json.dumps({"to": {"topic": "t"}, "messages": [7], "rate": 0.1, "id": "slow"})
+    assert gateway.request("POST", "/v1/push", body, {"Content-Type": "application/json"}).status == 202
+    # Ten seconds lie between two of the three.
+    time.sleep(2.5 * IDLE_S)
+    assert gateway.connections() == 3 and gateway.metric("closed_total", reason="idle") == 0
+    assert gateway.request("DELETE", "/v1/pushes/slow").status == 200
+    for client in clients:
+        while (got := client.receive()).opcode != CLOSE:
+            assert got.payload == b"7"
+        assert got.payload[:2] == close_payload(4009)
+        client.answer_close(got.payload)
