@@ -16,6 +16,8 @@ use prometheus_client::registry::Registry;
 use super::{Audience, Blocks, EventSink, HandshakeFailure, PublishRefused, Refused, process};
 use crate::connection::reason::CloseReason;
 use crate::formats::FORMATS;
+use crate::push::registry::State;
+use crate::push::share::Failed;
 
 /// Media type of [`Exposition::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -110,6 +112,9 @@ const HANDSHAKE: Key =
     Key { name: "reason", values: HandshakeFailure::ALL.len(), value: |i| HandshakeFailure::ALL[i].label() };
 const REFUSED: Key = Key { name: "reason", values: Refused::ALL.len(), value: |i| Refused::ALL[i].label() };
 const SEALED: Key = Key { name: "reason", values: SEAL_REASONS.len(), value: |i| SEAL_REASONS[i] };
+const UNDER_WAY: Key = Key { name: "state", values: 2, value: |i| ["running", "paused"][i] };
+const OVER: Key = Key { name: "state", values: State::OVER.len(), value: |i| State::OVER[i].label() };
+const FAILED: Key = Key { name: "reason", values: Failed::ALL.len(), value: |i| Failed::ALL[i].label() };
 const POLICY: Key = Key { name: "policy", values: DROP_POLICIES.len(), value: |i| DROP_POLICIES[i] };
 const PUBLISH: Key =
     Key { name: "reason", values: PublishRefused::ALL.len(), value: |i| PublishRefused::ALL[i].label() };
@@ -248,6 +253,29 @@ static FAMILIES: &[Family] = &[
     })
     .by(REFUSED),
     counter("batches_sealed", "Batches closed", |s, _, k| s.blocks.ingest.batches_sealed[k].get()).by(SEALED),
+    // Pushes.
+    gauge("pushes", "Pushes that are not over", |s, _, k| {
+        let control = &s.blocks.control;
+        [&control.pushes_running, &control.pushes_paused][k].get()
+    })
+    .by(UNDER_WAY),
+    counter("pushes_finished", "Pushes that are over", |s, _, k| s.blocks.control.pushes_finished[k].get())
+        .by(OVER),
+    counter("pushes_repeated", "Pushes by Redis whose id had been there before", |s, _, _| {
+        s.blocks.ingest.pushes_repeated.get()
+    }),
+    counter("push_devices_sent", "Devices that pushes reached, one for each address", |s, _, _| {
+        s.blocks.control.push_devices_sent.get()
+    }),
+    counter("push_devices_failed", "Devices that pushes did not reach", |s, _, k| {
+        s.blocks.control.push_devices_failed[k].get()
+    })
+    .by(FAILED),
+    counter(
+        "push_stalls",
+        "Times that the ingest core took nothing because too many pushes run",
+        |s, _, _| s.blocks.ingest.push_stalls.get(),
+    ),
     gauge("open_messages", "Messages in open batches", |s, _, _| s.blocks.ingest.open_messages.get()),
     gauge("topics", "Topics with state in the ingest core", |s, _, _| s.blocks.ingest.topics.get()),
     gauge("redis_subscribed", "1 while the Redis subscription stands", |s, _, _| {
