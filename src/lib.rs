@@ -31,6 +31,10 @@ pub mod connection;
 
 pub mod wire;
 
+pub mod events;
+
+pub mod redis;
+
 pub mod api;
 
 pub mod metrics;

@@ -13,7 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
-use super::{Audience, Blocks, HandshakeFailure, PublishRefused, Refused, process};
+use super::{Audience, Blocks, EventSink, HandshakeFailure, PublishRefused, Refused, process};
 use crate::connection::reason::CloseReason;
 use crate::formats::FORMATS;
 use crate::push::registry::State;
@@ -100,6 +100,8 @@ struct Family {
     kind: Kind,
     per_shard: bool,
     key: Option<Key>,
+    /// A second one: the index is then the first's times its number of values, plus its own.
+    second: Option<Key>,
     read: fn(&Source, usize, usize) -> u64,
 }
 
@@ -119,16 +121,18 @@ const PUBLISH: Key =
 const AUDIENCE: Key =
     Key { name: "audience", values: Audience::ALL.len(), value: |i| Audience::ALL[i].label() };
 const CLASS: Key = Key { name: "class", values: 5, value: |i| ["1xx", "2xx", "3xx", "4xx", "5xx"][i] };
+const SINK: Key = Key { name: "sink", values: EventSink::ALL.len(), value: |i| EventSink::ALL[i].label() };
+const DROP: Key = Key { name: "reason", values: 3, value: |i| ["queue_full", "refused", "shutdown"][i] };
 const SOURCE: Key = Key { name: "source", values: 2, value: |i| ["redis", "http"][i] };
 
 type Read = fn(&Source, usize, usize) -> u64;
 
 const fn counter(name: &'static str, help: &'static str, read: Read) -> Family {
-    Family { name, help, kind: Kind::Counter, per_shard: false, key: None, read }
+    Family { name, help, kind: Kind::Counter, per_shard: false, key: None, second: None, read }
 }
 
 const fn gauge(name: &'static str, help: &'static str, read: Read) -> Family {
-    Family { name, help, kind: Kind::Gauge, per_shard: false, key: None, read }
+    Family { name, help, kind: Kind::Gauge, per_shard: false, key: None, second: None, read }
 }
 
 impl Family {
@@ -138,6 +142,10 @@ impl Family {
 
     const fn by(self, key: Key) -> Self {
         Self { key: Some(key), ..self }
+    }
+
+    const fn and(self, second: Key) -> Self {
+        Self { second: Some(second), ..self }
     }
 
     /// The value is microseconds and is shown as seconds.
@@ -307,6 +315,35 @@ static FAMILIES: &[Family] = &[
         s.blocks.control.publish_refused[k].get()
     })
     .by(PUBLISH),
+    // Lifecycle events.
+    counter("events", "Lifecycle events noted by the shard", |s, i, _| s.blocks.shards[i].events.get())
+        .per_shard(),
+    counter("events_unnoted", "Lifecycle events dropped because the shard's ring was full", |s, i, _| {
+        s.blocks.shards[i].events_dropped.get()
+    })
+    .per_shard(),
+    counter("events_sent", "Lifecycle events that the receiver took", |s, _, k| {
+        s.blocks.events.sinks[k].sent.get()
+    })
+    .by(SINK),
+    counter("events_failed", "Attempts to reach the receiver of lifecycle events that failed", |s, _, k| {
+        s.blocks.events.sinks[k].failed.get()
+    })
+    .by(SINK),
+    counter("events_dropped", "Lifecycle events that the receiver will not get", |s, _, k| {
+        let sink = &s.blocks.events.sinks[k / 3];
+        [&sink.overflowed, &sink.refused, &sink.left][k % 3].get()
+    })
+    .by(SINK)
+    .and(DROP),
+    gauge("events_queue", "Lifecycle events that wait for the receiver", |s, _, k| {
+        s.blocks.events.sinks[k].queue.get()
+    })
+    .by(SINK),
+    gauge("events_queue_bytes", "Bytes of lifecycle events that wait for the receiver", |s, _, k| {
+        s.blocks.events.sinks[k].queue_bytes.get()
+    })
+    .by(SINK),
     // The process.
     gauge("process_resident_memory_bytes", "Resident memory of the process", |_, _, _| {
         process::resident_bytes()
@@ -336,14 +373,18 @@ impl Family {
         };
         let mut metric = encoder.encode_descriptor(self.name, self.help, None, metric_type)?;
         for shard in 0..if self.per_shard { source.blocks.shards.len() } else { 1 } {
-            for index in 0..self.key.map_or(1, |key| key.values) {
+            let seconds = self.second.map_or(1, |key| key.values);
+            for index in 0..self.key.map_or(1, |key| key.values) * seconds {
                 let value = (self.read)(source, shard, index);
                 let mut labels = Vec::with_capacity(2);
                 if self.per_shard {
                     labels.push(("shard", shard.to_string()));
                 }
                 if let Some(key) = self.key {
-                    labels.push((key.name, (key.value)(index).to_owned()));
+                    labels.push((key.name, (key.value)(index / seconds).to_owned()));
+                }
+                if let Some(key) = self.second {
+                    labels.push((key.name, (key.value)(index % seconds).to_owned()));
                 }
                 if labels.is_empty() {
                     self.kind.encode(value, &mut metric)?;
@@ -394,6 +435,7 @@ mod tests {
         blocks.ring_stalls[1].add(9);
         blocks.ingest.batches_sealed[2].add(4);
         blocks.control.publish_refused[PublishRefused::QueueFull as usize].add(5);
+        blocks.events.sinks[1].refused.add(6);
         let text = exposition.text();
         let raw = FORMATS[2].name();
         for line in [
@@ -404,6 +446,7 @@ mod tests {
             "fanfare_ring_stalls_total{shard=\"1\"} 9",
             "fanfare_batches_sealed_total{reason=\"delay\"} 4",
             "fanfare_publish_refused_total{reason=\"queue_full\"} 5",
+            "fanfare_events_dropped_total{sink=\"webhook\",reason=\"refused\"} 6",
             "fanfare_process_start_time_seconds 1.5",
             &format!("fanfare_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
         ] {
