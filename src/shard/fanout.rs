@@ -368,6 +368,10 @@ impl<P: Plane> Shard<P> {
             line.put_back(index, round);
         }
         if nobody {
+            // The list of everybody outlives its members, and is on no agenda now.
+            if let Some(line) = self.members.entry(place.topic).and_then(|entry| entry.line(place.lane)) {
+                line.is_on_agenda = false;
+            }
             self.forget_if_empty(place.topic);
         } else {
             self.go_on(place);

@@ -307,7 +307,7 @@ impl<P: Plane> Shard<P> {
             how = Closing::Reset;
             self.block().outboxes.sub(1);
             self.block().outbox_bytes.sub(outbox.bytes() as u64);
-            self.block().deliveries_failed.add(u64::from(outbox.abandon()));
+            self.block().deliveries_failed.add(u64::from(outbox.give_up()));
             let why = Failed::of_close(connection.reason().unwrap_or(reason));
             self.settle_pushes(outbox.take_settled(), why);
         }
