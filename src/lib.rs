@@ -39,6 +39,8 @@ pub mod cli;
 
 pub mod config;
 
+pub mod etcd;
+
 pub mod topology;
 
 pub mod server;

@@ -4,6 +4,7 @@
 //! messages in silence. *Not here*: what the threads do, and when the main thread looks at them (`supervision`).
 
 pub mod error;
+mod live;
 mod shard;
 pub mod sockets;
 
@@ -20,9 +21,11 @@ use std::thread;
 use monoio::{IoUringDriver, RuntimeBuilder};
 
 use crate::api::orders::{self, Order, Orders};
+use crate::api::proposals::Proposal;
 use crate::api::{self, Control};
 use crate::config::Config;
 use crate::config::live::Edition;
+use crate::config::snapshot::Snapshot;
 use crate::ingest;
 use crate::ingest::publisher::Publisher;
 use crate::ingest::redis::Lookup;
@@ -36,6 +39,7 @@ use crate::sys::signals::{Stop, Waker};
 use crate::sys::sockopt;
 use crate::topology::{self, Plan};
 use error::StartError;
+use live::Inlets;
 use shard::Listen;
 use sockets::Sockets;
 
@@ -53,6 +57,8 @@ pub enum Part {
     Control,
     /// Resolves Redis' host name, and ends with the session that it resolves for; that session's thread tells why.
     Resolver,
+    /// Keeps up with etcd.
+    Etcd,
 }
 
 impl fmt::Display for Part {
@@ -62,6 +68,7 @@ impl fmt::Display for Part {
             Self::Ingest => f.write_str("ingest"),
             Self::Control => f.write_str("control"),
             Self::Resolver => f.write_str("resolver"),
+            Self::Etcd => f.write_str("etcd"),
         }
     }
 }
@@ -74,6 +81,7 @@ pub struct Running {
     blocks: Arc<Blocks>,
     edition: Arc<Edition>,
     orders: Orders,
+    inlets: Inlets,
     notices: mpsc::Receiver<Notice>,
     is_draining: bool,
     /// Threads that work: the shards, the ingest core, the control thread. A drain ends all but the last.
@@ -152,12 +160,14 @@ pub fn start(
 
     let publisher = start_ingest(&threads, &plan, &edition, &blocks, senders)?;
     let (orders, inbox) = orders::orders().map_err(no_eventfd)?;
+    let (proposals, inlets) = live::open(&threads, &config.etcd, &blocks)?;
     let control = Control {
         edition: Arc::clone(&edition),
         publisher,
         blocks: Arc::clone(&blocks),
         listener: api_listener,
         orders: inbox,
+        proposals,
     };
     threads.spawn(Part::Control, plan.control_core, move || {
         block_on(|| async {
@@ -167,7 +177,7 @@ pub fn start(
     })?;
     let shards = (0..plan.shards.len()).map(Part::Shard);
     let working = shards.chain([Part::Ingest, Part::Control]).collect();
-    Ok(Running { devices, api, plan, blocks, edition, orders, notices, is_draining: false, working })
+    Ok(Running { devices, api, plan, blocks, edition, orders, inlets, notices, is_draining: false, working })
 }
 
 /// Starts the ingest core; what it returns goes to the control thread.
@@ -260,6 +270,16 @@ impl Running {
         self.blocks.shards.iter().all(|shard| shard.edition.get() == self.edition.number)
     }
 
+    /// What the API wants of the configuration.
+    pub fn proposal(&self) -> Option<Proposal> {
+        self.inlets.proposal()
+    }
+
+    /// What etcd has said since the last look.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.inlets.snapshot()
+    }
+
     fn order(&self, order: Order) {
         if !self.orders.give(order) {
             tracing::error!("the control thread takes no orders");
@@ -286,7 +306,7 @@ impl Running {
             let turns = match part {
                 Part::Shard(number) => &self.blocks.shards[number].turns,
                 Part::Ingest => &self.blocks.ingest.turns,
-                Part::Control | Part::Resolver => &self.blocks.control.turns,
+                Part::Control | Part::Resolver | Part::Etcd => &self.blocks.control.turns,
             };
             (part, turns.get())
         })
@@ -407,18 +427,21 @@ mod tests {
         let (sender, notices) = mpsc::channel();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let (orders, _) = orders::orders().expect("an eventfd");
+        let threads = Threads { notices: sender, waker: signals.waker() };
+        let blocks = Arc::new(Blocks::new(2));
+        let (_, inlets) = live::open(&threads, &Config::default().etcd, &blocks).expect("no etcd, no thread");
         let running = Running {
             devices: address,
             api: address,
             plan: topology::plan(&[], &Config::default().server),
-            blocks: Arc::new(Blocks::new(2)),
+            blocks,
             edition: Arc::new(Edition::first(Config::default())),
             orders,
+            inlets,
             notices,
             is_draining: false,
             working: vec![Part::Shard(0), Part::Shard(1), Part::Ingest, Part::Control],
         };
-        let threads = Threads { notices: sender, waker: signals.waker() };
         (running, threads, signals)
     }
 

@@ -45,7 +45,9 @@ pub enum Code {
     MessageTooLarge,
     /// An `Expect` other than `100-continue`.
     ExpectationFailed,
-    /// The queue to the ingest core is full.
+    /// A change of the configuration that cannot be made.
+    BadConfig,
+    /// The queue to the ingest core, or to the main thread, is full.
     QueueFull,
     /// The request's head is above its bound.
     HeadTooLarge,
@@ -67,7 +69,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::BadRequest,
         Self::BadBody,
         Self::BadItems,
@@ -78,6 +80,7 @@ impl Code {
         Self::BodyTooLarge,
         Self::MessageTooLarge,
         Self::ExpectationFailed,
+        Self::BadConfig,
         Self::QueueFull,
         Self::HeadTooLarge,
         Self::NotImplemented,
@@ -102,6 +105,7 @@ impl Code {
             Self::BodyTooLarge => (413, "body_too_large"),
             Self::MessageTooLarge => (413, "message_too_large"),
             Self::ExpectationFailed => (417, "expectation_failed"),
+            Self::BadConfig => (422, "bad_config"),
             Self::QueueFull => (429, "queue_full"),
             Self::HeadTooLarge => (431, "head_too_large"),
             Self::NotImplemented => (501, "not_implemented"),

@@ -23,7 +23,7 @@ pub struct Response {
     /// The body.
     pub body: Bytes,
     /// `Allow`, of a 405.
-    pub allow: Option<&'static str>,
+    pub allow: Option<String>,
     /// `Retry-After`, seconds.
     pub retry_after_s: Option<u32>,
 }
@@ -64,7 +64,7 @@ impl Response {
     }
 
     /// 405 for a path that has other methods.
-    pub fn method_not_allowed(allow: &'static str) -> Self {
+    pub fn method_not_allowed(allow: String) -> Self {
         let refusal = Refusal::new(Code::MethodNotAllowed, format!("this path has {allow}"));
         Self { allow: Some(allow), ..Self::refusal(&refusal) }
     }
@@ -84,7 +84,7 @@ impl Response {
         if let Some(content_type) = self.content_type {
             let _ = write!(head, "Content-Type: {content_type}\r\n");
         }
-        if let Some(allow) = self.allow {
+        if let Some(allow) = &self.allow {
             let _ = write!(head, "Allow: {allow}\r\n");
         }
         if let Some(seconds) = self.retry_after_s {

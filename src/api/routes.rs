@@ -9,7 +9,7 @@ use crate::api::inbound::Request;
 use crate::api::publish::{self, Publish};
 use crate::api::refusal::{Code, Refusal};
 use crate::api::response::Response;
-use crate::api::{Api, census, views};
+use crate::api::{Api, census, settings, views};
 use crate::batch::Address;
 use crate::ingest::publisher::{NotTaken, Request as ToIngest};
 use crate::metrics::{Audience, text};
@@ -32,6 +32,10 @@ pub enum Endpoint {
     Topic,
     /// Every shard.
     Shards,
+    /// The running configuration.
+    Config,
+    /// A change of it.
+    ConfigChange,
     /// The process lives.
     Health,
     /// The process can serve.
@@ -47,20 +51,22 @@ pub enum Endpoint {
 pub struct Route {
     /// The path as the description writes it; `{topic}` stands for the rest of a path.
     pub path: &'static str,
-    /// The method: GET (then HEAD too) or POST.
+    /// The method; with GET comes HEAD.
     pub method: Method,
     /// What it offers.
     pub endpoint: Endpoint,
 }
 
 /// Every route. A test holds the description against it.
-pub static ROUTES: [Route; 10] = [
+pub static ROUTES: [Route; 12] = [
     Route { path: "/push/all", method: Method::Post, endpoint: Endpoint::PushAll },
     Route { path: "/push/room", method: Method::Post, endpoint: Endpoint::PushRoom },
     Route { path: "/stats", method: Method::Get, endpoint: Endpoint::Stats },
     Route { path: "/v1/push", method: Method::Post, endpoint: Endpoint::Push },
     Route { path: "/v1/topics/{topic}", method: Method::Get, endpoint: Endpoint::Topic },
     Route { path: "/v1/shards", method: Method::Get, endpoint: Endpoint::Shards },
+    Route { path: "/v1/config", method: Method::Get, endpoint: Endpoint::Config },
+    Route { path: "/v1/config", method: Method::Patch, endpoint: Endpoint::ConfigChange },
     Route { path: "/healthz", method: Method::Get, endpoint: Endpoint::Health },
     Route { path: "/readyz", method: Method::Get, endpoint: Endpoint::Ready },
     Route { path: "/metrics", method: Method::Get, endpoint: Endpoint::Metrics },
@@ -79,15 +85,16 @@ impl Route {
 
 /// The answer to a request.
 pub async fn answer(api: &Api, request: &Request) -> Response {
-    let Some((route, rest)) = ROUTES.iter().find_map(|route| Some((route, route.matches(&request.path)?)))
-    else {
-        return Response::refusal(&Refusal::new(Code::NotFound, "no such path; /openapi.yaml lists them"));
+    let on_path = || ROUTES.iter().filter_map(|route| Some((route, route.matches(&request.path)?)));
+    let method = if request.method == Method::Head { Method::Get } else { request.method };
+    let Some((route, rest)) = on_path().find(|(route, _)| route.method == method) else {
+        let methods: Vec<&str> = on_path().map(|(route, _)| route.method.allowed()).collect();
+        if methods.is_empty() {
+            let refusal = Refusal::new(Code::NotFound, "no such path; /openapi.yaml lists them");
+            return Response::refusal(&refusal);
+        }
+        return Response::method_not_allowed(methods.join(", "));
     };
-    match (route.method, request.method) {
-        (Method::Get, Method::Get | Method::Head) | (Method::Post, Method::Post) => {}
-        (Method::Post, _) => return Response::method_not_allowed("POST"),
-        _ => return Response::method_not_allowed("GET, HEAD"),
-    }
     let answer = match route.endpoint {
         Endpoint::PushAll => push_like_go_push(api, publish::push_all(&request.body)),
         Endpoint::PushRoom => push_like_go_push(api, publish::push_room(&request.body)),
@@ -95,6 +102,8 @@ pub async fn answer(api: &Api, request: &Request) -> Response {
         Endpoint::Topic => topic(api, rest).await,
         Endpoint::Stats => Ok(Response::json(200, &views::stats(&api.blocks, api.started))),
         Endpoint::Shards => Ok(Response::json(200, &views::shards(&api.blocks))),
+        Endpoint::Config => settings::show(api).await,
+        Endpoint::ConfigChange => settings::change(api, &request.body).await,
         Endpoint::Health => Ok(Response::text("text/plain; charset=utf-8", "ok\n")),
         Endpoint::Ready => Ok(ready(api)),
         Endpoint::Metrics => Ok(Response::text(text::CONTENT_TYPE, api.exposition.text())),
@@ -190,7 +199,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_has_at_most_one_route() {
+    fn a_path_has_at_most_one_route_a_method() {
+        for (n, route) in ROUTES.iter().enumerate() {
+            assert!(ROUTES[..n].iter().all(|other| (other.path, other.method) != (route.path, route.method)));
+        }
         for path in ["/push/all", "/v1/topics/a", "/v1/topics/a/b", "/v1/topics/", "/metrics"] {
             assert_eq!(ROUTES.iter().filter(|route| route.matches(path).is_some()).count(), 1, "{path}");
         }

@@ -13,7 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
-use super::{Audience, Blocks, HandshakeFailure, PublishRefused, Refused, process};
+use super::{Audience, Blocks, ConfigCause, ConfigOutcome, HandshakeFailure, PublishRefused, Refused, process};
 use crate::connection::reason::CloseReason;
 use crate::formats::FORMATS;
 
@@ -98,6 +98,8 @@ struct Family {
     kind: Kind,
     per_shard: bool,
     key: Option<Key>,
+    /// A second key; its values go round within each of the first's, and `read` takes the index of the pair.
+    second: Option<Key>,
     read: fn(&Source, usize, usize) -> u64,
 }
 
@@ -114,16 +116,20 @@ const PUBLISH: Key =
 const AUDIENCE: Key =
     Key { name: "audience", values: Audience::ALL.len(), value: |i| Audience::ALL[i].label() };
 const CLASS: Key = Key { name: "class", values: 5, value: |i| ["1xx", "2xx", "3xx", "4xx", "5xx"][i] };
+const CAUSE: Key =
+    Key { name: "source", values: ConfigCause::ALL.len(), value: |i| ConfigCause::ALL[i].label() };
+const OUTCOME: Key =
+    Key { name: "outcome", values: ConfigOutcome::ALL.len(), value: |i| ConfigOutcome::ALL[i].label() };
 const SOURCE: Key = Key { name: "source", values: 2, value: |i| ["redis", "http"][i] };
 
 type Read = fn(&Source, usize, usize) -> u64;
 
 const fn counter(name: &'static str, help: &'static str, read: Read) -> Family {
-    Family { name, help, kind: Kind::Counter, per_shard: false, key: None, read }
+    Family { name, help, kind: Kind::Counter, per_shard: false, key: None, second: None, read }
 }
 
 const fn gauge(name: &'static str, help: &'static str, read: Read) -> Family {
-    Family { name, help, kind: Kind::Gauge, per_shard: false, key: None, read }
+    Family { name, help, kind: Kind::Gauge, per_shard: false, key: None, second: None, read }
 }
 
 impl Family {
@@ -133,6 +139,10 @@ impl Family {
 
     const fn by(self, key: Key) -> Self {
         Self { key: Some(key), ..self }
+    }
+
+    const fn and_by(self, key: Key) -> Self {
+        Self { second: Some(key), ..self }
     }
 
     /// The value is microseconds and is shown as seconds.
@@ -279,6 +289,19 @@ static FAMILIES: &[Family] = &[
         s.blocks.control.publish_refused[k].get()
     })
     .by(PUBLISH),
+    // The configuration.
+    counter("config_reloads", "Looks at the configuration, by what asked for them and what came of it", |s, _, k| {
+        let (cause, outcome) = (k / ConfigOutcome::ALL.len(), k % ConfigOutcome::ALL.len());
+        s.blocks.main.config_reloads[cause][outcome].get()
+    })
+    .by(CAUSE)
+    .and_by(OUTCOME),
+    gauge("etcd_connected", "1 while the watch of etcd's keys stands", |s, _, _| s.blocks.etcd.connected.get()),
+    gauge("etcd_revision", "Revision of etcd that is known", |s, _, _| s.blocks.etcd.revision.get()),
+    counter("etcd_connect_errors", "Attempts to reach etcd that failed, and connections that broke", |s, _, _| {
+        s.blocks.etcd.connect_errors.get()
+    }),
+    counter("etcd_reads", "Times that all of etcd's keys were read", |s, _, _| s.blocks.etcd.reads.get()),
     // The process.
     gauge("process_resident_memory_bytes", "Resident memory of the process", |_, _, _| {
         process::resident_bytes()
@@ -308,14 +331,18 @@ impl Family {
         };
         let mut metric = encoder.encode_descriptor(self.name, self.help, None, metric_type)?;
         for shard in 0..if self.per_shard { source.blocks.shards.len() } else { 1 } {
-            for index in 0..self.key.map_or(1, |key| key.values) {
+            let pairs = self.second.map_or(1, |key| key.values);
+            for index in 0..self.key.map_or(1, |key| key.values) * pairs {
                 let value = (self.read)(source, shard, index);
                 let mut labels = Vec::with_capacity(2);
                 if self.per_shard {
                     labels.push(("shard", shard.to_string()));
                 }
                 if let Some(key) = self.key {
-                    labels.push((key.name, (key.value)(index).to_owned()));
+                    labels.push((key.name, (key.value)(index / pairs).to_owned()));
+                }
+                if let Some(key) = self.second {
+                    labels.push((key.name, (key.value)(index % pairs).to_owned()));
                 }
                 if labels.is_empty() {
                     self.kind.encode(value, &mut metric)?;

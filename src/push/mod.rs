@@ -2,4 +2,5 @@
 //!
 //! *Not here*: the walk over the members (`shard::fanout`), HTTP (`api`).
 
+pub mod pattern;
 pub mod rate;
