@@ -333,7 +333,8 @@ fn a_refused_change_is_422_with_every_problem() {
         let answer = scope.spawn(|| client.exchange("PATCH", "/v1/config", "", body));
         let refused = || {
             let patch = Patch::parse(body).expect("an object");
-            let problems = settings().offer(&Config::default(), Change::Api(&patch)).expect_err("two problems");
+            let problems =
+                settings().offer(&Config::default(), Change::Api(&patch)).expect_err("two problems");
             proposals::Answer::Refused(problems)
         };
         assert_eq!(answer_one(&gateway, refused), Patch::parse(body).ok());

@@ -35,7 +35,8 @@ async fn ask(api: &Api, patch: Option<Patch>) -> Result<Response, Refusal> {
         Some(Answer::Refused(problems)) => Ok(refused(&problems)),
         Some(Answer::Stopping) => Err(Refusal::new(Code::ShuttingDown, "the gateway is stopping")),
         None => {
-            let message = "the configuration did not reach every shard in time; GET /v1/config shows what is in force";
+            let message =
+                "the configuration did not reach every shard in time; GET /v1/config shows what is in force";
             Err(Refusal::new(Code::NoAnswer, message))
         }
     }

@@ -151,7 +151,10 @@ mod tests {
         let tables = rules(
             "[pacing]\nrate = 1.5\n[[pacing.topic]]\nmatch = \"a\"\nrate = 1\n[[pacing.topic]]\nrate = 2\n",
         );
-        assert_eq!(tables, rules("[pacing]\nrate = 1.5\ntopic = [{ match = \"a\", rate = 1 }, { rate = 2 }]\n"));
+        assert_eq!(
+            tables,
+            rules("[pacing]\nrate = 1.5\ntopic = [{ match = \"a\", rate = 1 }, { rate = 2 }]\n")
+        );
         assert_eq!(tables[0], ("pacing.rate".into(), Given::Fraction(1.5)));
     }
 

@@ -132,12 +132,18 @@ mod tests {
         for (given, what) in [
             (Given::Plain("a=1,b".into()), "rule 2: \"b\" has no ="),
             (Given::Plain("a=fast".into()), "rule 1: rate = \"fast\" is not a number"),
-            (Given::Plain("a=0".into()), "rule 1: rate = \"0\": a rate is from 0.1 to 10000000 devices per second"),
+            (
+                Given::Plain("a=0".into()),
+                "rule 1: rate = \"0\": a rate is from 0.1 to 10000000 devices per second",
+            ),
             (Given::Plain("a=1/0".into()), "rule 1: weight = \"0\" is not a whole number from 1 to 1000"),
             (Given::Plain("=1".into()), "rule 1: a pattern has 1 to 256 bytes and no control character"),
             (Given::List(vec![table(&[("rate", Given::Whole(1))])]), "rule 1: match is missing"),
             (Given::List(vec![table(&[("match", text.clone())])]), "rule 1: rate is missing"),
-            (Given::List(vec![table(&[("pace", Given::Whole(1))])]), "rule 1: \"pace\" is none of match, rate, weight"),
+            (
+                Given::List(vec![table(&[("pace", Given::Whole(1))])]),
+                "rule 1: \"pace\" is none of match, rate, weight",
+            ),
             (Given::List(vec![text]), "rule 1: \"x\" is not a table"),
             (Given::Whole(1), "1 is not a list of rules"),
         ] {

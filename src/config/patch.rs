@@ -26,7 +26,8 @@ impl fmt::Debug for Patch {
 impl Patch {
     /// Reads the body of a request; a sentence when it is no such object.
     pub fn parse(body: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(body).map_err(|error| format!("the body is no object of keys and values: {error}"))
+        serde_json::from_slice(body)
+            .map_err(|error| format!("the body is no object of keys and values: {error}"))
     }
 
     /// What the API gives after this change of what it `gave`; adds what cannot be changed to `problems`.
@@ -126,13 +127,15 @@ mod tests {
             (key("pacing", "rate"), Given::Whole(1), Origin::Api),
             (key("log", "level"), Given::Text("warn".into()), Origin::Api),
         ];
-        let (given, problems) = applied(&gave, r#"{"pacing.rate": 12.5, "log.level": null, "merge.delay_ms": null}"#);
+        let (given, problems) =
+            applied(&gave, r#"{"pacing.rate": 12.5, "log.level": null, "merge.delay_ms": null}"#);
         assert_eq!((given, problems), (vec![("pacing.rate".into(), Given::Fraction(12.5))], vec![]));
     }
 
     #[test]
     fn every_key_that_cannot_change_is_named_with_the_reason() {
-        let (given, problems) = applied(&Vec::new(), r#"{"server.shards": 2, "log.levl": "x", "rate": 1, "log.level": 7}"#);
+        let (given, problems) =
+            applied(&Vec::new(), r#"{"server.shards": 2, "log.levl": "x", "rate": 1, "log.level": 7}"#);
         assert_eq!(given, [("log.level".into(), Given::Whole(7))]);
         assert_eq!(
             problems,

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::keys::{self, Draft, KEYS};
-use super::problem::Origin;
 use super::layers::Loaded;
+use super::problem::Origin;
 use super::{Config, Redis};
 
 /// The commented file that documents every key; its values are the defaults.
@@ -114,7 +114,9 @@ mod tests {
                     Kind::Paces { .. } => {
                         vec![format!("{} to {}", Rate::MIN, Rate::MAX), format!("1 to {PUSH_WEIGHT_MAX}")]
                     }
-                    Kind::Switch { .. } | Kind::Text { .. } | Kind::List { .. } | Kind::Secret { .. } => Vec::new(),
+                    Kind::Switch { .. } | Kind::Text { .. } | Kind::List { .. } | Kind::Secret { .. } => {
+                        Vec::new()
+                    }
                 };
                 assert!(!comment.is_empty(), "{} has a comment", KEYS[key].path());
                 for fact in facts {

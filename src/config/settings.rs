@@ -129,13 +129,9 @@ impl Settings {
                 source: origin.source(),
                 origin: origin.to_string(),
             };
-            let at_start =
-                (!key.is_same(&now, &wanted)).then(|| place(&wanted, &self.accepted.origins[n]));
-            let shown = Shown {
-                place: place(&now, &self.origins[n]),
-                live: key.effect == Effect::AtOnce,
-                at_start,
-            };
+            let at_start = (!key.is_same(&now, &wanted)).then(|| place(&wanted, &self.accepted.origins[n]));
+            let shown =
+                Shown { place: place(&now, &self.origins[n]), live: key.effect == Effect::AtOnce, at_start };
             (key.path(), shown)
         });
         let problems = self.refused.iter().flat_map(|(source, problems)| {
@@ -244,11 +240,12 @@ mod tests {
     #[test]
     fn a_value_is_shown_with_its_place() {
         let mut process = Process::start(&[("FANFARE_MERGE_DELAY_MS", "7")]);
-        let shown = |value: u64, source: &str, origin: &str| {
-            serde_json::json!({"value": value, "source": source, "origin": origin, "live": true})
-        };
+        let shown = |value: u64, source: &str, origin: &str| serde_json::json!({"value": value, "source": source, "origin": origin, "live": true});
         assert_eq!(process.shown("merge.delay_ms"), shown(7, "environment", "FANFARE_MERGE_DELAY_MS"));
-        assert_eq!(process.etcd(&[("merge.delay_ms", "8"), ("pacing.rate", "500")]).expect("good"), ["pacing.rate"]);
+        assert_eq!(
+            process.etcd(&[("merge.delay_ms", "8"), ("pacing.rate", "500")]).expect("good"),
+            ["pacing.rate"]
+        );
         assert_eq!(process.shown("merge.delay_ms"), shown(7, "environment", "FANFARE_MERGE_DELAY_MS"));
         assert_eq!(process.shown("pacing.rate"), shown(500, "etcd", "etcd /f/pacing.rate"));
         assert_eq!(process.patch(r#"{"merge.delay_ms": 9}"#).expect("good"), ["merge.delay_ms"]);
@@ -264,7 +261,8 @@ mod tests {
         let mut process = Process::start(&[]);
         process.etcd(&[("pacing.rate", "500")]).expect("good");
         let before = process.running.clone();
-        let refused = process.etcd(&[("pacing.rate", "800"), ("log.level", "\"loud\"")]).expect_err("no level");
+        let refused =
+            process.etcd(&[("pacing.rate", "800"), ("log.level", "\"loud\"")]).expect_err("no level");
         assert_eq!((refused.0.len(), &process.running), (1, &before));
         assert!(process.settings.is_refused(Source::Etcd));
         let problem = &process.problems()[0];
@@ -292,7 +290,8 @@ mod tests {
         let flags = Flags::default();
         let variables = vec![("FANFARE_SERVER_SHARDS".into(), "3".into())];
         assert_eq!(process.offer(Change::Read(&flags, variables)).expect("good"), Vec::<String>::new());
-        let place = serde_json::json!({"value": 3, "source": "environment", "origin": "FANFARE_SERVER_SHARDS"});
+        let place =
+            serde_json::json!({"value": 3, "source": "environment", "origin": "FANFARE_SERVER_SHARDS"});
         let shown = process.shown("server.shards");
         assert_eq!((&shown["value"], &shown["live"], &shown["at_start"]), (&2.into(), &false.into(), &place));
         let variables = vec![("FANFARE_SERVER_SHARDS".into(), "2".into())];

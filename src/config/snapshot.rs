@@ -82,7 +82,8 @@ mod tests {
         let values = snapshot(&entries).values(&mut problems);
         assert_eq!(problems, []);
         let rule = Given::Table(vec![("rate".into(), Given::Whole(1))]);
-        let given: Vec<_> = values.into_iter().map(|(key, given, at)| (KEYS[key].path(), given, at)).collect();
+        let given: Vec<_> =
+            values.into_iter().map(|(key, given, at)| (KEYS[key].path(), given, at)).collect();
         let at = |name: &str| Origin::Etcd(format!("/fanfare/{name}"));
         assert_eq!(
             given,
@@ -97,8 +98,13 @@ mod tests {
     #[test]
     fn everything_that_is_wrong_is_told() {
         let mut problems = Vec::new();
-        snapshot(&[("log.levle", "1"), ("merge.delay_ms", "ten"), ("server.listen", "\"[::]:1\""), ("x", "1")])
-            .values(&mut problems);
+        snapshot(&[
+            ("log.levle", "1"),
+            ("merge.delay_ms", "ten"),
+            ("server.listen", "\"[::]:1\""),
+            ("x", "1"),
+        ])
+        .values(&mut problems);
         let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
         assert_eq!(
             told,

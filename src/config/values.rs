@@ -101,7 +101,9 @@ pub(super) fn endpoints(texts: &[&str]) -> Result<Vec<String>, Wrong> {
         });
         if !is_address {
             // The text is not quoted: a password may stand in it, where none is looked for.
-            return Err(wrong("an address is no http:// or https:// URL with a host and a port alone".into()));
+            return Err(wrong(
+                "an address is no http:// or https:// URL with a host and a port alone".into(),
+            ));
         }
     }
     let with_tls = |text: &&str| text.starts_with("https");
@@ -155,7 +157,8 @@ mod tests {
         for good in [&["http://127.0.0.1:2379"][..], &["https://a:1", "https://[::1]:2"], &[]] {
             assert_eq!(endpoints(good).expect("addresses"), good);
         }
-        for bad in ["", "127.0.0.1:2379", "http://a", "ftp://a:1", "http://user:hunter2@a:1", "http://a:1/v3"] {
+        for bad in ["", "127.0.0.1:2379", "http://a", "ftp://a:1", "http://user:hunter2@a:1", "http://a:1/v3"]
+        {
             let wrong = endpoints(&[bad]).expect_err("no address");
             assert!(!format!("{wrong:?}").contains("hunter2"), "{bad}");
         }

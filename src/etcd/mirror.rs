@@ -73,12 +73,7 @@ impl Mirror {
     }
 
     /// Everything was read at one revision.
-    pub fn read(
-        &mut self,
-        cluster: u64,
-        revision: i64,
-        entries: impl Iterator<Item = (Vec<u8>, Vec<u8>)>,
-    ) {
+    pub fn read(&mut self, cluster: u64, revision: i64, entries: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) {
         let entries = entries.filter_map(|(name, value)| Some((self.below(&name)?, value))).collect();
         self.cluster = cluster;
         self.known = Some(Snapshot { revision, prefix: self.prefix.clone(), entries });
@@ -130,7 +125,6 @@ impl Mirror {
         name.strip_prefix(self.prefix.as_bytes()).map(<[u8]>::to_vec)
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -75,7 +75,9 @@ async fn keep_up(seat: &Seat) -> Result<(), String> {
                 tracing::warn!("etcd: {why}: everything is read again");
                 Pace::Absent
             }
-            End::Gone(why) | End::Refused(why) if told.is_some_and(|told| told.elapsed() < LOG_QUIET) && stood.is_none() => {
+            End::Gone(why) | End::Refused(why)
+                if told.is_some_and(|told| told.elapsed() < LOG_QUIET) && stood.is_none() =>
+            {
                 seat.blocks.etcd.connect_errors.add(1);
                 tracing::debug!("etcd: {why}");
                 Pace::Absent
@@ -88,7 +90,9 @@ async fn keep_up(seat: &Seat) -> Result<(), String> {
             }
             End::Refused(why) => {
                 seat.blocks.etcd.connect_errors.add(1);
-                tracing::error!("etcd: {why}; what is in force stays: look at etcd.user, its password and its roles");
+                tracing::error!(
+                    "etcd: {why}; what is in force stays: look at etcd.user, its password and its roles"
+                );
                 told = Some(Instant::now());
                 Pace::Refused
             }
@@ -113,8 +117,7 @@ async fn converse(seat: &Seat, mirror: &mut Mirror, stood: &mut Option<Instant>)
         Some(known) => known.revision,
         None => read(seat, mirror, &mut client).await?,
     };
-    let options =
-        WatchOptions::new().with_prefix().with_start_revision(known + 1).with_progress_notify();
+    let options = WatchOptions::new().with_prefix().with_start_revision(known + 1).with_progress_notify();
     let mut stream = in_time(client.watch(seat.etcd.prefix.as_str(), Some(options))).await?;
     loop {
         // The transport's own pings end a stream whose other end is gone.

@@ -13,7 +13,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
-use super::{Audience, Blocks, ConfigCause, ConfigOutcome, HandshakeFailure, PublishRefused, Refused, process};
+use super::{
+    Audience, Blocks, ConfigCause, ConfigOutcome, HandshakeFailure, PublishRefused, Refused, process,
+};
 use crate::connection::reason::CloseReason;
 use crate::formats::FORMATS;
 
@@ -290,17 +292,25 @@ static FAMILIES: &[Family] = &[
     })
     .by(PUBLISH),
     // The configuration.
-    counter("config_reloads", "Looks at the configuration, by what asked for them and what came of it", |s, _, k| {
-        let (cause, outcome) = (k / ConfigOutcome::ALL.len(), k % ConfigOutcome::ALL.len());
-        s.blocks.main.config_reloads[cause][outcome].get()
-    })
+    counter(
+        "config_reloads",
+        "Looks at the configuration, by what asked for them and what came of it",
+        |s, _, k| {
+            let (cause, outcome) = (k / ConfigOutcome::ALL.len(), k % ConfigOutcome::ALL.len());
+            s.blocks.main.config_reloads[cause][outcome].get()
+        },
+    )
     .by(CAUSE)
     .and_by(OUTCOME),
-    gauge("etcd_connected", "1 while the watch of etcd's keys stands", |s, _, _| s.blocks.etcd.connected.get()),
-    gauge("etcd_revision", "Revision of etcd that is known", |s, _, _| s.blocks.etcd.revision.get()),
-    counter("etcd_connect_errors", "Attempts to reach etcd that failed, and connections that broke", |s, _, _| {
-        s.blocks.etcd.connect_errors.get()
+    gauge("etcd_connected", "1 while the watch of etcd's keys stands", |s, _, _| {
+        s.blocks.etcd.connected.get()
     }),
+    gauge("etcd_revision", "Revision of etcd that is known", |s, _, _| s.blocks.etcd.revision.get()),
+    counter(
+        "etcd_connect_errors",
+        "Attempts to reach etcd that failed, and connections that broke",
+        |s, _, _| s.blocks.etcd.connect_errors.get(),
+    ),
     counter("etcd_reads", "Times that all of etcd's keys were read", |s, _, _| s.blocks.etcd.reads.get()),
     // The process.
     gauge("process_resident_memory_bytes", "Resident memory of the process", |_, _, _| {

@@ -47,7 +47,9 @@ mod tests {
         {
             assert!(matches(pattern, topic), "{pattern} {topic}");
         }
-        for (pattern, topic) in [("speaker-*", "speaker"), ("*a", "ab"), ("a*a", "a"), ("", "a"), ("a*b*", "ba")] {
+        for (pattern, topic) in
+            [("speaker-*", "speaker"), ("*a", "ab"), ("a*a", "a"), ("", "a"), ("a*b*", "ba")]
+        {
             assert!(!matches(pattern, topic), "{pattern} {topic}");
         }
     }
