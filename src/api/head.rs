@@ -17,6 +17,8 @@ pub enum Method {
     Post,
     /// PATCH
     Patch,
+    /// DELETE
+    Delete,
     /// Anything else: no route has it.
     Other,
 }
@@ -29,6 +31,7 @@ impl Method {
             Self::Head => "HEAD",
             Self::Post => "POST",
             Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
             Self::Other => "",
         }
     }
@@ -88,6 +91,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
             "HEAD" => Method::Head,
             "POST" => Method::Post,
             "PATCH" => Method::Patch,
+            "DELETE" => Method::Delete,
             _ => Method::Other,
         },
         path: path_of(target).to_owned(),

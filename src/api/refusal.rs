@@ -47,6 +47,12 @@ pub enum Code {
     ExpectationFailed,
     /// A change of the configuration that cannot be made.
     BadConfig,
+    /// The id of a push that asked for something else.
+    IdConflict,
+    /// The push is over.
+    Finished,
+    /// As many pushes as may run.
+    TooManyPushes,
     /// The queue to the ingest core, or to the main thread, is full.
     QueueFull,
     /// The request's head is above its bound.
@@ -69,7 +75,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::BadRequest,
         Self::BadBody,
         Self::BadItems,
@@ -80,6 +86,9 @@ impl Code {
         Self::BodyTooLarge,
         Self::MessageTooLarge,
         Self::ExpectationFailed,
+        Self::IdConflict,
+        Self::Finished,
+        Self::TooManyPushes,
         Self::BadConfig,
         Self::QueueFull,
         Self::HeadTooLarge,
@@ -105,7 +114,10 @@ impl Code {
             Self::BodyTooLarge => (413, "body_too_large"),
             Self::MessageTooLarge => (413, "message_too_large"),
             Self::ExpectationFailed => (417, "expectation_failed"),
+            Self::IdConflict => (409, "id_conflict"),
+            Self::Finished => (409, "finished"),
             Self::BadConfig => (422, "bad_config"),
+            Self::TooManyPushes => (429, "too_many_pushes"),
             Self::QueueFull => (429, "queue_full"),
             Self::HeadTooLarge => (431, "head_too_large"),
             Self::NotImplemented => (501, "not_implemented"),
@@ -133,6 +145,7 @@ impl Code {
         matches!(
             self,
             Self::QueueFull
+                | Self::TooManyPushes
                 | Self::RedisUnavailable
                 | Self::NoAnswer
                 | Self::NotReady
@@ -144,7 +157,7 @@ impl Code {
     pub const fn counter(self) -> PublishRefused {
         match self {
             Self::BodyTooLarge | Self::MessageTooLarge => PublishRefused::TooLarge,
-            Self::QueueFull => PublishRefused::QueueFull,
+            Self::QueueFull | Self::TooManyPushes => PublishRefused::QueueFull,
             Self::RedisUnavailable => PublishRefused::RedisUnavailable,
             Self::ShuttingDown => PublishRefused::ShuttingDown,
             _ => PublishRefused::Bad,

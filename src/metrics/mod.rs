@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::connection::reason::CloseReason;
 use crate::formats::FORMATS;
+use crate::push::registry::State;
+use crate::push::share::Failed;
 
 /// A value with one writer and any number of readers.
 #[derive(Debug, Default)]
@@ -166,11 +168,17 @@ pub struct IngestBlock {
     /// Messages refused, by [`Refused`].
     pub messages_refused: [Value; Refused::ALL.len()],
     /// Batches sealed, by [`crate::batch::merger::SealReason`].
-    pub batches_sealed: [Value; 5],
+    pub batches_sealed: [Value; crate::batch::merger::SealReason::ALL.len()],
     /// Messages in open batches now.
     pub open_messages: Value,
     /// Topics with state now.
     pub topics: Value,
+    /// Pushes made.
+    pub pushes_begun: Value,
+    /// Pushes whose name had been there before.
+    pub pushes_repeated: Value,
+    /// Turns in which nothing was taken because too many pushes run.
+    pub push_stalls: Value,
     /// 1 while the subscription stands.
     pub redis_subscribed: Value,
     /// 1 while the publishing session stands.
@@ -199,11 +207,13 @@ pub enum Refused {
     TooBig,
     /// A uid, which this version does not deliver to.
     Uid,
+    /// Options of a push that are not right.
+    BadPush,
 }
 
 impl Refused {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 4] = [Self::UnknownChannel, Self::BadTopic, Self::TooBig, Self::Uid];
+    pub const ALL: [Self; 5] = [Self::UnknownChannel, Self::BadTopic, Self::TooBig, Self::Uid, Self::BadPush];
 
     /// Label in `messages_refused_total{reason}`.
     pub const fn label(self) -> &'static str {
@@ -212,6 +222,7 @@ impl Refused {
             Self::BadTopic => "bad_topic",
             Self::TooBig => "too_big",
             Self::Uid => "uid",
+            Self::BadPush => "bad_push",
         }
     }
 }
@@ -290,6 +301,18 @@ pub struct ControlBlock {
     pub connections: Value,
     /// API connections that ended in a caught panic.
     pub panics: Value,
+    /// Pushes that the ingest core made and that are over, since the start.
+    pub pushes_over: Value,
+    /// Pushes that are over, by [`State::OVER`](crate::push::registry::State::OVER).
+    pub pushes_finished: [Value; State::OVER.len()],
+    /// Pushes that wait or run now.
+    pub pushes_running: Value,
+    /// Pushes that stand still now.
+    pub pushes_paused: Value,
+    /// Devices that pushes reached.
+    pub push_devices_sent: Value,
+    /// Devices that pushes did not reach, by [`Failed`].
+    pub push_devices_failed: [Value; Failed::ALL.len()],
 }
 
 /// What made the main thread look at the configuration.

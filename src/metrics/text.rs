@@ -26,7 +26,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 const PREFIX: &str = "fanfare";
 
 /// Why a batch closed, in the order of [`super::IngestBlock::batches_sealed`].
-pub const SEAL_REASONS: [&str; 5] = ["messages", "bytes", "delay", "idle", "drain"];
+pub const SEAL_REASONS: [&str; 6] = ["messages", "bytes", "delay", "idle", "drain", "push"];
 
 /// What an outbox policy dropped by, in the order of [`super::ShardBlock::outbox_dropped`].
 const DROP_POLICIES: [&str; 2] = ["drop_oldest", "latest_only"];

@@ -8,7 +8,11 @@
 pub mod accept;
 mod fanout;
 mod input;
+mod line;
 mod members;
+mod pace;
+mod pushes;
+mod round;
 pub mod run;
 mod sweep;
 mod table;
@@ -27,9 +31,11 @@ use crate::downlink::Downlink;
 use crate::formats::FormatId;
 use crate::limits;
 use crate::metrics::{Blocks, ShardBlock};
+use crate::push::share::Failed;
 use fanout::Agenda;
 use input::Until;
 use members::{ALL, Members};
+use pushes::Pushes;
 use sweep::{Drain, SHUTTING_DOWN, Sweep};
 use table::Table;
 
@@ -60,6 +66,7 @@ pub struct Shard<P: Plane> {
     table: Table,
     members: Members,
     agenda: Agenda,
+    pushes: Pushes,
     /// Payload bytes of batches taken from the ring and not finished.
     backlog_bytes: usize,
     sweep: Sweep,
@@ -86,6 +93,7 @@ impl<P: Plane> Shard<P> {
             table: Table::default(),
             members: Members::default(),
             agenda: Agenda::default(),
+            pushes: Pushes::default(),
             backlog_bytes: 0,
             sweep: Sweep::default(),
             drain: None,
@@ -114,7 +122,8 @@ impl<P: Plane> Shard<P> {
 
     /// Whether the next downlink may be taken from the ring.
     pub fn has_room(&self) -> bool {
-        self.backlog_bytes < limits::BACKLOG_BYTES_MAX
+        let max = if self.pushes.is_empty() { limits::BACKLOG_BYTES_MAX } else { limits::HELD_BYTES_MAX };
+        self.backlog_bytes < max
     }
 
     /// Whether the next turn has something to do without news from outside.
@@ -143,6 +152,7 @@ impl<P: Plane> Shard<P> {
         self.block().downlink_bytes_released.add(downlink.weight() as u64);
         match downlink {
             Downlink::Batch(batch) => self.enqueue(batch),
+            Downlink::Push(push, batches) => self.take_push(push, &batches),
             Downlink::Census(census) => {
                 let members = self
                     .members
@@ -163,6 +173,7 @@ impl<P: Plane> Shard<P> {
     /// One turn: input that was left, a share of the fanout, a share of the sweep.
     pub fn turn(&mut self) {
         self.read_on();
+        self.pace();
         self.fan_out();
         self.sweep_on();
         self.block().backlog_bytes.set(self.backlog_bytes as u64);
@@ -247,7 +258,8 @@ impl<P: Plane> Shard<P> {
     /// Gives up a place in a topic that the connection itself has forgotten already.
     fn vacate(&mut self, place: Membership) {
         let Membership { topic, position } = place;
-        if let Some(moved) = self.members.leave(topic, position)
+        let Some((gone, moved)) = self.members.leave(topic, position) else { return };
+        if let Some(moved) = moved
             && let Some((_, connection)) = self.table.at(moved)
         {
             if topic == ALL {
@@ -256,6 +268,7 @@ impl<P: Plane> Shard<P> {
                 connection.subscriptions.moved(topic, position);
             }
         }
+        self.note_leave(topic, gone.delivered);
         self.forget_if_empty(topic);
         if topic != ALL {
             self.count_memberships(-1);
@@ -278,6 +291,8 @@ impl<P: Plane> Shard<P> {
             self.block().outboxes.sub(1);
             self.block().outbox_bytes.sub(outbox.bytes() as u64);
             self.block().deliveries_failed.add(u64::from(outbox.abandon()));
+            let why = Failed::of_close(connection.reason().unwrap_or(reason));
+            self.settle_pushes(outbox.take_settled(), why);
         }
         self.plane.close(token, connection.fd, how);
         self.vacate_all(connection.take_places());
@@ -298,6 +313,7 @@ impl<P: Plane> Shard<P> {
     fn begin_drain(&mut self, over: Duration) {
         if self.drain.is_none() {
             self.drain = Some(Drain::new(self.now, over));
+            self.cut_paced();
         }
     }
 
