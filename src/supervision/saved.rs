@@ -151,6 +151,7 @@ mod tests {
         let mount = at("mount.toml");
         symlink("..data/fanfare.toml", &mount).expect("a link");
         desk.saved = Saved::new(Some(&mount)).expect("a file behind links");
+        desk.now = desk.saved.looked;
         symlink("v2", at("..data_tmp")).expect("a link");
         fs::rename(at("..data_tmp"), at("..data")).expect("one directory");
         assert!(!desk.look());
