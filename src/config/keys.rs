@@ -231,7 +231,7 @@ pub(super) static KEYS: [Key; 31] = [
         get: |d| d.config.etcd.prefix.clone(),
     }),
     at_start("etcd", "user", Kind::Text {
-        set: |d, text| { d.config.etcd.user = text.to_owned(); Ok(()) },
+        set: |d, text| { text.clone_into(&mut d.config.etcd.user); Ok(()) },
         get: |d| d.config.etcd.user.clone(),
     }),
     at_start("etcd", "password", Kind::Secret {
@@ -381,9 +381,8 @@ impl Kind {
             Self::AutoOr { .. } => "\"auto\" or a whole number",
             Self::Switch { .. } => "true or false",
             Self::Choice { .. } => "a word that is known here",
-            Self::Text { .. } => "text",
+            Self::Text { .. } | Self::Secret { .. } => "text",
             Self::List { .. } => "a list of texts",
-            Self::Secret { .. } => "text",
             Self::Rate { .. } => "a rate",
             Self::Paces { .. } => "a list of rules",
         }

@@ -69,9 +69,9 @@ fn pace_of(pattern: Option<&str>, rate: Option<&Given>, weight: &Given) -> Resul
     let rate = rate.ok_or("rate is missing")?;
     let number = rate.number().ok_or_else(|| format!("rate = {rate} is not a number"))?;
     let rate = Rate::per_second(number).map_err(|bad| format!("rate = {rate}: {bad}"))?;
-    let weights = 1..=i128::from(PUSH_WEIGHT_MAX);
-    match weight.whole().filter(|weight| weights.contains(weight)) {
-        Some(weight) => Ok(TopicPace { pattern: pattern.to_owned(), rate, weight: weight as u32 }),
+    let whole = weight.whole().and_then(|weight| u32::try_from(weight).ok());
+    match whole.filter(|weight| (1..=PUSH_WEIGHT_MAX).contains(weight)) {
+        Some(weight) => Ok(TopicPace { pattern: pattern.to_owned(), rate, weight }),
         None => Err(format!("weight = {weight} is not a whole number from 1 to {PUSH_WEIGHT_MAX}")),
     }
 }

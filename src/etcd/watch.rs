@@ -68,7 +68,8 @@ async fn keep_up(seat: &Seat) -> Result<(), String> {
     let mut told: Option<Instant> = None;
     loop {
         let mut stood = None;
-        let end = session(seat, &mut mirror, &mut stood).await;
+        // The client's futures are large; the thread's stack need not hold them.
+        let end = Box::pin(converse(seat, &mut mirror, &mut stood)).await.unwrap_or_else(|end| end);
         seat.blocks.etcd.connected.set(0);
         let pace = match end {
             End::Read(why) => {
@@ -105,20 +106,15 @@ async fn keep_up(seat: &Seat) -> Result<(), String> {
 }
 
 /// One connection, from its begin to its end. `stood` is when the watch began to stand.
-async fn session(seat: &Seat, mirror: &mut Mirror, stood: &mut Option<Instant>) -> End {
-    match converse(seat, mirror, stood).await {
-        Ok(end) | Err(end) => end,
-    }
-}
-
 async fn converse(seat: &Seat, mirror: &mut Mirror, stood: &mut Option<Instant>) -> Result<End, End> {
-    let mut client = in_time(Client::connect(&seat.etcd.endpoints, Some(options(&seat.etcd)))).await?;
+    let mut client =
+        in_time(Box::pin(Client::connect(&seat.etcd.endpoints, Some(options(&seat.etcd))))).await?;
     let known = match mirror.known() {
         Some(known) => known.revision,
-        None => read(seat, mirror, &mut client).await?,
+        None => Box::pin(read(seat, mirror, &mut client)).await?,
     };
     let options = WatchOptions::new().with_prefix().with_start_revision(known + 1).with_progress_notify();
-    let mut stream = in_time(client.watch(seat.etcd.prefix.as_str(), Some(options))).await?;
+    let mut stream = in_time(Box::pin(client.watch(seat.etcd.prefix.as_str(), Some(options)))).await?;
     loop {
         // The transport's own pings end a stream whose other end is gone.
         let Some(response) = stream.message().await? else {
@@ -144,8 +140,8 @@ async fn converse(seat: &Seat, mirror: &mut Mirror, stood: &mut Option<Instant>)
 /// Reads everything; the revision of it.
 async fn read(seat: &Seat, mirror: &mut Mirror, client: &mut Client) -> Result<i64, End> {
     // One more than there may be tells that there are too many.
-    let options = GetOptions::new().with_prefix().with_limit(ETCD_KEYS_MAX as i64 + 1);
-    let mut answer = in_time(client.get(seat.etcd.prefix.as_str(), Some(options))).await?;
+    let options = GetOptions::new().with_prefix().with_limit((ETCD_KEYS_MAX + 1).cast_signed() as i64);
+    let mut answer = in_time(Box::pin(client.get(seat.etcd.prefix.as_str(), Some(options)))).await?;
     let header = answer.take_header().ok_or_else(|| End::Gone("an answer without a header".into()))?;
     let entries = answer.take_kvs().into_iter().map(etcd_client::KeyValue::into_key_value);
     mirror.read(header.cluster_id(), header.revision(), entries);
