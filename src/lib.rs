@@ -45,6 +45,8 @@ pub mod client;
 
 pub mod config;
 
+pub mod etcd;
+
 pub mod topology;
 
 pub mod server;

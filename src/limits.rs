@@ -246,6 +246,29 @@ pub const EVENTS_STREAM_DEFAULT: u64 = 1_000_000;
 pub const EVENTS_WEBHOOK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// Bytes of the webhook's answer that are read, so that the connection can be used again.
 pub const EVENTS_ANSWER_BYTES_MAX: u64 = 16 * 1024;
+/// Rules of `[[pacing.topic]]`. Each topic that gets its state is held against all of them.
+pub const PACING_TOPICS_MAX: usize = 100;
+
+/// How often the configuration file is looked at. It is read when two looks have found the same: who saves it in pieces
+/// is done by then. A saved file is in force within two of these.
+pub const CONFIG_LOOK_EVERY: Duration = Duration::from_millis(400);
+/// Body of a `PATCH /v1/config`: every key there is fits many times.
+pub const CONFIG_PATCH_BYTES_MAX: usize = 64 * 1024;
+/// Questions about the configuration that wait for the main thread; one more is answered 429.
+pub const CONFIG_PROPOSALS_MAX: usize = 16;
+/// Time for a changed configuration to reach every shard. A shard's turn takes milliseconds.
+pub const CONFIG_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Servers of one etcd cluster.
+pub const ETCD_ENDPOINTS_MAX: usize = 16;
+/// Prefix of etcd's keys, bytes.
+pub const ETCD_PREFIX_BYTES_MAX: usize = 128;
+/// Keys below etcd's prefix. There are fewer keys than this; with more the prefix is somebody else's too.
+pub const ETCD_KEYS_MAX: usize = 256;
+/// Time for etcd to answer.
+pub const ETCD_DEADLINE: Duration = Duration::from_secs(5);
+/// Silence of etcd after which it is asked whether it is there; its servers refuse to be asked more often than each 5 s.
+pub const ETCD_PING_AFTER: Duration = Duration::from_secs(10);
 
 /// Bytes that `fanfare doctor` reads of one file. The largest, a process's status, has a few kilobytes on a large machine.
 pub const HOST_FILE_BYTES_MAX: u64 = 64 * 1024;

@@ -13,7 +13,7 @@ use fanfare::doctor;
 use fanfare::server::error::StartError;
 use fanfare::server::sockets::Sockets;
 use fanfare::server::{self, Outcome};
-use fanfare::supervision::{self, Reporter};
+use fanfare::supervision::{self, Origins, Reporter, Saved};
 use fanfare::sys::signals::Signals;
 use fanfare::sys::{activation, affinity, files, probe};
 use fanfare::{log, topology};
@@ -57,6 +57,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if let Some(command) = &arguments.command {
         return answer(command, flags);
     }
+    // Looked at before it is read: what is saved while the gateway starts is noticed later.
+    let saved = Saved::new(flags.config.as_ref());
     let loaded = raw::load(flags, std::env::vars_os()).map_err(for_operator)?;
     // Before any thread is pinned: afterwards the answer is the pinned core.
     let cores = affinity::allowed();
@@ -64,7 +66,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         say(&print::to_toml(&loaded));
         return Ok(ExitCode::SUCCESS);
     }
-    let config = loaded.config;
+    let config = loaded.config.clone();
     if flags.check {
         say(&format!("configuration ok\n{}\n{}\n", print::Summary(&config), threads(&config, &cores)));
         return Ok(ExitCode::SUCCESS);
@@ -85,7 +87,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let running = server::start(config, sockets, &cores, &signals.waker())?;
     tracing::info!("devices connect to {}, the API is at http://{}", running.devices(), running.api());
     let reporter = Reporter::from_environment(std::env::vars_os());
-    match supervision::supervise(running, &mut signals, reporter, flags, level) {
+    let origins = Origins { flags, loaded, saved, level };
+    match supervision::supervise(running, &mut signals, reporter, origins) {
         Outcome::Drained => {
             tracing::info!("drained");
             Ok(ExitCode::SUCCESS)

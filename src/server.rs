@@ -5,6 +5,7 @@
 
 pub mod error;
 mod events;
+mod live;
 mod shard;
 pub mod sockets;
 
@@ -21,9 +22,11 @@ use std::thread;
 use monoio::{IoUringDriver, RuntimeBuilder};
 
 use crate::api::orders::{self, Order, Orders};
+use crate::api::proposals::Proposal;
 use crate::api::{self, Control};
 use crate::config::Config;
 use crate::config::live::Edition;
+use crate::config::snapshot::Snapshot;
 use crate::ingest;
 use crate::ingest::publisher::Publisher;
 use crate::ingest::pushes::{self, Births};
@@ -40,6 +43,7 @@ use crate::sys::sockopt;
 use crate::topology::{self, Plan};
 use error::StartError;
 use events::Journals;
+use live::Inlets;
 use shard::Listen;
 use sockets::Sockets;
 
@@ -61,6 +65,8 @@ pub enum Part {
     Webhook,
     /// Resolves Redis' host name, and ends with the session that it resolves for; that session's thread tells why.
     Resolver,
+    /// Keeps up with etcd.
+    Etcd,
 }
 
 impl fmt::Display for Part {
@@ -72,6 +78,7 @@ impl fmt::Display for Part {
             Self::Events => f.write_str("events"),
             Self::Webhook => f.write_str("webhook"),
             Self::Resolver => f.write_str("resolver"),
+            Self::Etcd => f.write_str("etcd"),
         }
     }
 }
@@ -84,6 +91,7 @@ pub struct Running {
     blocks: Arc<Blocks>,
     edition: Arc<Edition>,
     orders: Orders,
+    inlets: Inlets,
     notices: mpsc::Receiver<Notice>,
     is_draining: bool,
     /// Threads that work: the shards, the ingest core, the control thread. A drain ends all but the last.
@@ -168,12 +176,14 @@ pub fn start(
     let (births, born) = pushes::births();
     let publisher = start_ingest(&threads, &plan, &edition, &blocks, (senders, clock, births))?;
     let (orders, inbox) = orders::orders().map_err(no_eventfd)?;
+    let (proposals, inlets) = live::open(&threads, &config.etcd, &blocks)?;
     let control = Control {
         edition: Arc::clone(&edition),
         publisher,
         blocks: Arc::clone(&blocks),
         listener: api_listener,
         orders: inbox,
+        proposals,
         clock,
         births: born,
     };
@@ -185,7 +195,7 @@ pub fn start(
     })?;
     let shards = (0..plan.shards.len()).map(Part::Shard);
     let working = shards.chain([Part::Ingest, Part::Control]).chain(events).collect();
-    Ok(Running { devices, api, plan, blocks, edition, orders, notices, is_draining: false, working })
+    Ok(Running { devices, api, plan, blocks, edition, orders, inlets, notices, is_draining: false, working })
 }
 
 /// Starts the ingest core; what it returns goes to the control thread.
@@ -280,6 +290,16 @@ impl Running {
         self.blocks.shards.iter().all(|shard| shard.edition.get() == self.edition.number)
     }
 
+    /// What the API wants of the configuration.
+    pub fn proposal(&self) -> Option<Proposal> {
+        self.inlets.proposal()
+    }
+
+    /// What etcd has said since the last look.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.inlets.snapshot()
+    }
+
     fn order(&self, order: Order) {
         if !self.orders.give(order) {
             tracing::error!("the control thread takes no orders");
@@ -307,7 +327,7 @@ impl Running {
                 Part::Shard(number) => &self.blocks.shards[number].turns,
                 Part::Ingest => &self.blocks.ingest.turns,
                 Part::Events => &self.blocks.events.turns,
-                Part::Control | Part::Resolver | Part::Webhook => &self.blocks.control.turns,
+                Part::Control | Part::Resolver | Part::Webhook | Part::Etcd => &self.blocks.control.turns,
             };
             (part, turns.get())
         })
@@ -428,18 +448,21 @@ mod tests {
         let (sender, notices) = mpsc::channel();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let (orders, _) = orders::orders().expect("an eventfd");
+        let threads = Threads { notices: sender, waker: signals.waker() };
+        let blocks = Arc::new(Blocks::new(2));
+        let (_, inlets) = live::open(&threads, &Config::default().etcd, &blocks).expect("no etcd, no thread");
         let running = Running {
             devices: address,
             api: address,
             plan: topology::plan(&[], &Config::default().server),
-            blocks: Arc::new(Blocks::new(2)),
+            blocks,
             edition: Arc::new(Edition::first(Config::default())),
             orders,
+            inlets,
             notices,
             is_draining: false,
             working: vec![Part::Shard(0), Part::Shard(1), Part::Ingest, Part::Control],
         };
-        let threads = Threads { notices: sender, waker: signals.waker() };
         (running, threads, signals)
     }
 

@@ -1,7 +1,8 @@
 //! The configuration that the program runs with: typed, complete, checked.
 //!
-//! [`raw::load`] reads file, environment and flags; [`Config`] is what every other module sees. No field here is an
-//! option that means a default. *Not here*: parsing and precedence (`raw`), ranges (`keys`), messages about mistakes
+//! [`raw::load`] reads file, environment and flags; what changes while the process runs comes through [`settings`];
+//! [`Config`] is what every other module sees. No field here is an option that means a default. *Not here*: precedence
+//! (`layers`), parsing (`file`, `environment`, `flags`, `snapshot`, `patch`), ranges (`keys`), messages about mistakes
 //! (`problem`).
 
 mod environment;
@@ -10,12 +11,18 @@ mod file;
 pub mod flags;
 mod given;
 mod keys;
+pub mod layers;
 pub mod live;
+mod pace;
+pub mod patch;
 pub mod print;
 pub mod problem;
 pub mod raw;
 pub mod redis_url;
+pub mod settings;
+pub mod snapshot;
 pub mod template;
+mod values;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -33,6 +40,8 @@ pub const REDIS_PREFIX_DEFAULT: &str = "fanfare:";
 
 /// Channel or stream of events unless told otherwise. Not under [`REDIS_PREFIX_DEFAULT`], where every gateway listens.
 pub const EVENTS_NAME_DEFAULT: &str = "fanfare-events";
+/// Prefix of etcd's keys unless told otherwise.
+pub const ETCD_PREFIX_DEFAULT: &str = "/fanfare/";
 
 /// Everything the operator decides.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +64,8 @@ pub struct Config {
     pub events: Events,
     /// `[log]`
     pub log: Log,
+    /// `[etcd]`
+    pub etcd: Etcd,
 }
 
 /// The device side of the process.
@@ -296,6 +307,19 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+/// Where live configuration is looked for besides the file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Etcd {
+    /// Servers of one cluster, `http://host:port` or all with `https`; none: etcd is not asked.
+    pub endpoints: Vec<String>,
+    /// What the names of its keys begin with, default [`ETCD_PREFIX_DEFAULT`].
+    pub prefix: String,
+    /// As whom; empty: nobody.
+    pub user: String,
+    /// That user's password.
+    pub password: Option<String>,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -310,6 +334,18 @@ impl std::fmt::Debug for RedisUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisUrl")
             .field("endpoint", &self.endpoint)
+            .field("user", &self.user)
+            .field("password", &self.password.as_ref().map(|_| "***"))
+            .finish()
+    }
+}
+
+impl std::fmt::Debug for Etcd {
+    /// The password never reaches a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Etcd")
+            .field("endpoints", &self.endpoints)
+            .field("prefix", &self.prefix)
             .field("user", &self.user)
             .field("password", &self.password.as_ref().map(|_| "***"))
             .finish()
@@ -366,6 +402,12 @@ impl Default for Config {
                 queue_bytes_max: limits::EVENTS_QUEUE_BYTES_DEFAULT,
             },
             log: Log { level: "info".into(), format: LogFormat::Text },
+            etcd: Etcd {
+                endpoints: Vec::new(),
+                prefix: ETCD_PREFIX_DEFAULT.into(),
+                user: String::new(),
+                password: None,
+            },
         }
     }
 }

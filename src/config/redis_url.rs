@@ -15,10 +15,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::values::HIDDEN;
 use super::{RedisEndpoint, RedisUrl};
-
-/// What stands for a password wherever a URL is printed.
-const HIDDEN: &str = "***";
 
 /// Where Redis listens unless told otherwise.
 const PORT_DEFAULT: u16 = 6379;

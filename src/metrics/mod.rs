@@ -373,6 +373,83 @@ pub struct EventsBlock {
     pub sinks: [EventSinkBlock; EventSink::ALL.len()],
 }
 
+/// What made the main thread look at the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ConfigCause {
+    /// SIGHUP.
+    Signal,
+    /// The file was saved.
+    Save,
+    /// etcd's keys have changed.
+    Etcd,
+    /// `PATCH /v1/config`.
+    Api,
+}
+
+impl ConfigCause {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 4] = [Self::Signal, Self::Save, Self::Etcd, Self::Api];
+
+    /// Label in `config_reloads_total{source}`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::Save => "save",
+            Self::Etcd => "etcd",
+            Self::Api => "api",
+        }
+    }
+}
+
+/// What came of a look at the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ConfigOutcome {
+    /// Something took effect.
+    Applied,
+    /// Nothing that is live has changed.
+    Unchanged,
+    /// Something was wrong; the old one stays.
+    Refused,
+}
+
+impl ConfigOutcome {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 3] = [Self::Applied, Self::Unchanged, Self::Refused];
+
+    /// Label in `config_reloads_total{outcome}`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What the main thread counts.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct MainBlock {
+    /// Looks at the configuration, by [`ConfigCause`] and [`ConfigOutcome`].
+    pub config_reloads: [[Value; ConfigOutcome::ALL.len()]; ConfigCause::ALL.len()],
+}
+
+/// What the etcd thread counts.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct EtcdBlock {
+    /// 1 while the watch stands.
+    pub connected: Value,
+    /// The revision that is known.
+    pub revision: Value,
+    /// Attempts that failed, and connections that broke.
+    pub connect_errors: Value,
+    /// Times that everything was read: at first, and when what had changed was compacted.
+    pub reads: Value,
+}
+
 /// Every block of the process; shared by reference count, written by their owners.
 #[derive(Debug)]
 pub struct Blocks {
@@ -384,6 +461,10 @@ pub struct Blocks {
     pub control: ControlBlock,
     /// The events thread's, and its receivers'.
     pub events: EventsBlock,
+    /// The main thread's.
+    pub main: MainBlock,
+    /// The etcd thread's.
+    pub etcd: EtcdBlock,
     /// One ring's depth per shard, written by ingest: bytes pushed so far.
     pub ring_bytes_pushed: Box<[Value]>,
     /// Times that ingest had to wait for a shard's ring; written by ingest.
@@ -403,6 +484,8 @@ impl Blocks {
             ingest: IngestBlock::default(),
             control: ControlBlock::default(),
             events: EventsBlock::default(),
+            main: MainBlock::default(),
+            etcd: EtcdBlock::default(),
             ring_bytes_pushed: (0..shards).map(|_| Value::default()).collect(),
             ring_stalls: (0..shards).map(|_| Value::default()).collect(),
         }

@@ -13,7 +13,10 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
-use super::{Audience, Blocks, EventSink, HandshakeFailure, PublishRefused, Refused, process};
+use super::{
+    Audience, Blocks, ConfigCause, ConfigOutcome, EventSink, HandshakeFailure, PublishRefused, Refused,
+    process,
+};
 use crate::connection::reason::CloseReason;
 use crate::formats::FORMATS;
 use crate::push::registry::State;
@@ -100,7 +103,7 @@ struct Family {
     kind: Kind,
     per_shard: bool,
     key: Option<Key>,
-    /// A second one: the index is then the first's times its number of values, plus its own.
+    /// A second key; its values go round within each of the first's, and `read` takes the index of the pair.
     second: Option<Key>,
     read: fn(&Source, usize, usize) -> u64,
 }
@@ -123,6 +126,10 @@ const AUDIENCE: Key =
 const CLASS: Key = Key { name: "class", values: 5, value: |i| ["1xx", "2xx", "3xx", "4xx", "5xx"][i] };
 const SINK: Key = Key { name: "sink", values: EventSink::ALL.len(), value: |i| EventSink::ALL[i].label() };
 const DROP: Key = Key { name: "reason", values: 3, value: |i| ["queue_full", "refused", "shutdown"][i] };
+const CAUSE: Key =
+    Key { name: "source", values: ConfigCause::ALL.len(), value: |i| ConfigCause::ALL[i].label() };
+const OUTCOME: Key =
+    Key { name: "outcome", values: ConfigOutcome::ALL.len(), value: |i| ConfigOutcome::ALL[i].label() };
 const SOURCE: Key = Key { name: "source", values: 2, value: |i| ["redis", "http"][i] };
 
 type Read = fn(&Source, usize, usize) -> u64;
@@ -344,6 +351,27 @@ static FAMILIES: &[Family] = &[
         s.blocks.events.sinks[k].queue_bytes.get()
     })
     .by(SINK),
+    // The configuration.
+    counter(
+        "config_reloads",
+        "Looks at the configuration, by what asked for them and what came of it",
+        |s, _, k| {
+            let (cause, outcome) = (k / ConfigOutcome::ALL.len(), k % ConfigOutcome::ALL.len());
+            s.blocks.main.config_reloads[cause][outcome].get()
+        },
+    )
+    .by(CAUSE)
+    .and(OUTCOME),
+    gauge("etcd_connected", "1 while the watch of etcd's keys stands", |s, _, _| {
+        s.blocks.etcd.connected.get()
+    }),
+    gauge("etcd_revision", "Revision of etcd that is known", |s, _, _| s.blocks.etcd.revision.get()),
+    counter(
+        "etcd_connect_errors",
+        "Attempts to reach etcd that failed, and connections that broke",
+        |s, _, _| s.blocks.etcd.connect_errors.get(),
+    ),
+    counter("etcd_reads", "Times that all of etcd's keys were read", |s, _, _| s.blocks.etcd.reads.get()),
     // The process.
     gauge("process_resident_memory_bytes", "Resident memory of the process", |_, _, _| {
         process::resident_bytes()
