@@ -31,13 +31,21 @@ pub mod connection;
 
 pub mod wire;
 
+pub mod events;
+
+pub mod redis;
+
 pub mod api;
 
 pub mod metrics;
 
 pub mod cli;
 
+pub mod client;
+
 pub mod config;
+
+pub mod etcd;
 
 pub mod topology;
 

@@ -5,12 +5,15 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use fanfare::cli::{Arguments, Command};
+use fanfare::client::http::Gateway;
+use fanfare::client::{self, Exit};
+use fanfare::config::flags::Flags;
 use fanfare::config::{Config, print, raw};
 use fanfare::doctor;
 use fanfare::server::error::StartError;
 use fanfare::server::sockets::Sockets;
 use fanfare::server::{self, Outcome};
-use fanfare::supervision::{self, Reporter};
+use fanfare::supervision::{self, Origins, Reporter, Saved};
 use fanfare::sys::signals::Signals;
 use fanfare::sys::{activation, affinity, files, probe};
 use fanfare::{log, topology};
@@ -51,18 +54,19 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let flags = &arguments.flags;
-    let loaded = raw::load(flags, std::env::vars_os()).map_err(for_operator)?;
-    match &arguments.command {
-        None => {}
-        Some(Command::Doctor(asked)) => return Ok(answer_doctor(asked, loaded.config)),
+    if let Some(command) = &arguments.command {
+        return answer(command, flags);
     }
+    // Looked at before it is read: what is saved while the gateway starts is noticed later.
+    let saved = Saved::new(flags.config.as_ref());
+    let loaded = raw::load(flags, std::env::vars_os()).map_err(for_operator)?;
     // Before any thread is pinned: afterwards the answer is the pinned core.
     let cores = affinity::allowed();
     if flags.print_config {
         say(&print::to_toml(&loaded));
         return Ok(ExitCode::SUCCESS);
     }
-    let config = loaded.config;
+    let config = loaded.config.clone();
     if flags.check {
         say(&format!("configuration ok\n{}\n{}\n", print::Summary(&config), threads(&config, &cores)));
         return Ok(ExitCode::SUCCESS);
@@ -83,7 +87,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let running = server::start(config, sockets, &cores, &signals.waker())?;
     tracing::info!("devices connect to {}, the API is at http://{}", running.devices(), running.api());
     let reporter = Reporter::from_environment(std::env::vars_os());
-    match supervision::supervise(running, &mut signals, reporter, flags, level) {
+    let origins = Origins { flags, loaded, saved, level };
+    match supervision::supervise(running, &mut signals, reporter, origins) {
         Outcome::Drained => {
             tracing::info!("drained");
             Ok(ExitCode::SUCCESS)
@@ -96,6 +101,21 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
 }
 
+/// What is not serving.
+fn answer(command: &Command, flags: &Flags) -> Result<ExitCode, Failure> {
+    let gateway = || Gateway::find(flags, std::env::vars_os());
+    let exit: Exit = match command {
+        Command::Doctor(asked) => {
+            let loaded = raw::load(flags, std::env::vars_os()).map_err(for_operator)?;
+            return Ok(answer_doctor(asked, loaded.config));
+        }
+        Command::Push(asked) => asked.run(&gateway()?)?,
+        Command::Pushes(asked) => asked.run(&gateway()?)?,
+        Command::Top(asked) => asked.run(&gateway()?)?,
+    };
+    Ok(ExitCode::from(exit.code()))
+}
+
 fn answer_doctor(asked: &doctor::Arguments, config: Config) -> ExitCode {
     let diagnosis = doctor::diagnose(asked, config);
     say(&if asked.json { diagnosis.to_json() + "\n" } else { diagnosis.to_string() });
@@ -104,6 +124,12 @@ fn answer_doctor(asked: &doctor::Arguments, config: Config) -> ExitCode {
 
 fn for_operator(problem: impl Display) -> Failure {
     Failure { sentence: problem.to_string(), code: EXIT_OPERATOR }
+}
+
+impl From<client::Failure> for Failure {
+    fn from(failure: client::Failure) -> Self {
+        Self { sentence: failure.sentence, code: failure.exit.code() }
+    }
 }
 
 impl From<StartError> for Failure {

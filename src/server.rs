@@ -4,6 +4,8 @@
 //! messages in silence. *Not here*: what the threads do, and when the main thread looks at them (`supervision`).
 
 pub mod error;
+mod events;
+mod live;
 mod shard;
 pub mod sockets;
 
@@ -20,14 +22,16 @@ use std::thread;
 use monoio::{IoUringDriver, RuntimeBuilder};
 
 use crate::api::orders::{self, Order, Orders};
+use crate::api::proposals::Proposal;
 use crate::api::{self, Control};
 use crate::config::Config;
 use crate::config::live::Edition;
+use crate::config::snapshot::Snapshot;
 use crate::ingest;
 use crate::ingest::publisher::Publisher;
 use crate::ingest::pushes::{self, Births};
-use crate::ingest::redis::Lookup;
 use crate::metrics::Blocks;
+use crate::redis::Lookup;
 use crate::ring;
 use crate::ring::broadcast::Broadcast;
 use crate::ring::doorbell::Doorbell;
@@ -38,6 +42,8 @@ use crate::sys::signals::{Stop, Waker};
 use crate::sys::sockopt;
 use crate::topology::{self, Plan};
 use error::StartError;
+use events::Journals;
+use live::Inlets;
 use shard::Listen;
 use sockets::Sockets;
 
@@ -53,8 +59,14 @@ pub enum Part {
     Ingest,
     /// The control thread.
     Control,
+    /// Collects events of connections' lives and speaks to Redis about them; ends in a drain when the shards have.
+    Events,
+    /// Posts such events; ends in a drain, and nobody waits for it.
+    Webhook,
     /// Resolves Redis' host name, and ends with the session that it resolves for; that session's thread tells why.
     Resolver,
+    /// Keeps up with etcd.
+    Etcd,
 }
 
 impl fmt::Display for Part {
@@ -63,7 +75,10 @@ impl fmt::Display for Part {
             Self::Shard(number) => write!(f, "shard-{number}"),
             Self::Ingest => f.write_str("ingest"),
             Self::Control => f.write_str("control"),
+            Self::Events => f.write_str("events"),
+            Self::Webhook => f.write_str("webhook"),
             Self::Resolver => f.write_str("resolver"),
+            Self::Etcd => f.write_str("etcd"),
         }
     }
 }
@@ -76,6 +91,7 @@ pub struct Running {
     blocks: Arc<Blocks>,
     edition: Arc<Edition>,
     orders: Orders,
+    inlets: Inlets,
     notices: mpsc::Receiver<Notice>,
     is_draining: bool,
     /// Threads that work: the shards, the ingest core, the control thread. A drain ends all but the last.
@@ -125,6 +141,7 @@ pub fn start(
     let threads = Threads { notices: notices_sender, waker: waker.clone() };
 
     let mut senders = Vec::with_capacity(plan.shards.len());
+    let mut journals = Journals::new(config);
     let mut devices = config.server.listen;
     for (number, shard) in plan.shards.iter().enumerate() {
         let doorbell = doorbell()?;
@@ -138,6 +155,7 @@ pub fn start(
             blocks: Arc::clone(&blocks),
             doorbell,
             receiver,
+            journal: journals.add(number, config, &blocks),
             clock,
         };
         let to_main = threads.notices.clone();
@@ -154,15 +172,18 @@ pub fn start(
     // The shards have their own descriptors for them by now.
     drop(sockets.devices);
 
+    let events = journals.start(&threads, config, &blocks)?;
     let (births, born) = pushes::births();
     let publisher = start_ingest(&threads, &plan, &edition, &blocks, (senders, clock, births))?;
     let (orders, inbox) = orders::orders().map_err(no_eventfd)?;
+    let (proposals, inlets) = live::open(&threads, &config.etcd, &blocks)?;
     let control = Control {
         edition: Arc::clone(&edition),
         publisher,
         blocks: Arc::clone(&blocks),
         listener: api_listener,
         orders: inbox,
+        proposals,
         clock,
         births: born,
     };
@@ -173,8 +194,8 @@ pub fn start(
         })
     })?;
     let shards = (0..plan.shards.len()).map(Part::Shard);
-    let working = shards.chain([Part::Ingest, Part::Control]).collect();
-    Ok(Running { devices, api, plan, blocks, edition, orders, notices, is_draining: false, working })
+    let working = shards.chain([Part::Ingest, Part::Control]).chain(events).collect();
+    Ok(Running { devices, api, plan, blocks, edition, orders, inlets, notices, is_draining: false, working })
 }
 
 /// Starts the ingest core; what it returns goes to the control thread.
@@ -269,6 +290,16 @@ impl Running {
         self.blocks.shards.iter().all(|shard| shard.edition.get() == self.edition.number)
     }
 
+    /// What the API wants of the configuration.
+    pub fn proposal(&self) -> Option<Proposal> {
+        self.inlets.proposal()
+    }
+
+    /// What etcd has said since the last look.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.inlets.snapshot()
+    }
+
     fn order(&self, order: Order) {
         if !self.orders.give(order) {
             tracing::error!("the control thread takes no orders");
@@ -280,7 +311,7 @@ impl Running {
         while let Ok(notice) = self.notices.try_recv() {
             let Notice::Ended { part, cause } = notice else { continue };
             match cause {
-                Ok(()) if part == Part::Resolver => {}
+                Ok(()) if part == Part::Resolver || (part == Part::Webhook && self.is_draining) => {}
                 Ok(()) if self.is_draining => self.working.retain(|working| *working != part),
                 Ok(()) => return Some(Outcome::Died(format!("the thread {part} ended"))),
                 Err(cause) => return Some(Outcome::Died(format!("the thread {part} failed: {cause}"))),
@@ -295,7 +326,8 @@ impl Running {
             let turns = match part {
                 Part::Shard(number) => &self.blocks.shards[number].turns,
                 Part::Ingest => &self.blocks.ingest.turns,
-                Part::Control | Part::Resolver => &self.blocks.control.turns,
+                Part::Events => &self.blocks.events.turns,
+                Part::Control | Part::Resolver | Part::Webhook | Part::Etcd => &self.blocks.control.turns,
             };
             (part, turns.get())
         })
@@ -416,18 +448,21 @@ mod tests {
         let (sender, notices) = mpsc::channel();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let (orders, _) = orders::orders().expect("an eventfd");
+        let threads = Threads { notices: sender, waker: signals.waker() };
+        let blocks = Arc::new(Blocks::new(2));
+        let (_, inlets) = live::open(&threads, &Config::default().etcd, &blocks).expect("no etcd, no thread");
         let running = Running {
             devices: address,
             api: address,
             plan: topology::plan(&[], &Config::default().server),
-            blocks: Arc::new(Blocks::new(2)),
+            blocks,
             edition: Arc::new(Edition::first(Config::default())),
             orders,
+            inlets,
             notices,
             is_draining: false,
             working: vec![Part::Shard(0), Part::Shard(1), Part::Ingest, Part::Control],
         };
-        let threads = Threads { notices: sender, waker: signals.waker() };
         (running, threads, signals)
     }
 

@@ -10,9 +10,13 @@ use std::time::{Duration, Instant};
 
 use fanfare::api::Deadlines;
 use fanfare::api::orders::Order;
+use fanfare::api::proposals;
 use fanfare::api::refusal::Code;
 use fanfare::batch::{Address, PayloadKind};
-use fanfare::config::Config;
+use fanfare::config::flags::Flags;
+use fanfare::config::patch::Patch;
+use fanfare::config::settings::{Change, Settings};
+use fanfare::config::{Config, raw};
 use fanfare::ingest::publisher::Request;
 use fanfare::limits;
 use fanfare::metrics::PublishRefused;
@@ -283,6 +287,90 @@ fn what_a_view_shows_is_what_the_description_says_it_must() {
     let shards = gateway.get("/v1/shards").json();
     assert_eq!(keys(&shards), required("Shards"));
     assert_eq!(keys(&shards["shards"][0]), required("Shard"));
+}
+
+/// Answers one question about the configuration as the main thread would; the patch that was asked for.
+fn answer_one(gateway: &Gateway, answer: impl FnOnce() -> proposals::Answer) -> Option<Patch> {
+    let mut asked = None;
+    eventually("a question", || {
+        asked = gateway.asked.next();
+        asked.is_some()
+    });
+    let asked = asked.expect("it came");
+    let patch = asked.patch.clone();
+    asked.answer(answer());
+    patch
+}
+
+/// The settings of a process that was started with nothing.
+fn settings() -> Settings {
+    Settings::new(raw::load(&Flags::default(), []).expect("the defaults are good"))
+}
+
+#[test]
+fn the_configuration_is_asked_of_its_owner_and_shown_as_described() {
+    let gateway = Gateway::start();
+    let mut client = gateway.client();
+    let answer = std::thread::scope(|scope| {
+        let answer = scope.spawn(|| client.exchange("GET", "/v1/config", "", b""));
+        let view = || proposals::Answer::Shown(Box::new(settings().view(3, &Config::default())));
+        assert_eq!(answer_one(&gateway, view), None);
+        answer.join().expect("an answer")
+    });
+    assert_eq!(answer.status, 200);
+    let shown = answer.json();
+    assert_eq!((&shown["edition"], &shown["problems"]), (&3.into(), &serde_json::json!([])));
+    let delay = serde_json::json!({"value": 10, "source": "default", "origin": "default", "live": true});
+    assert_eq!(shown["values"]["merge.delay_ms"], delay);
+}
+
+#[test]
+fn a_refused_change_is_422_with_every_problem() {
+    let gateway = Gateway::start();
+    let mut client = gateway.client();
+    let body = br#"{"log.level": "loud", "server.shards": 3}"#;
+    let answer = std::thread::scope(|scope| {
+        let answer = scope.spawn(|| client.exchange("PATCH", "/v1/config", "", body));
+        let refused = || {
+            let patch = Patch::parse(body).expect("an object");
+            let problems =
+                settings().offer(&Config::default(), Change::Api(&patch)).expect_err("two problems");
+            proposals::Answer::Refused(problems)
+        };
+        assert_eq!(answer_one(&gateway, refused), Patch::parse(body).ok());
+        answer.join().expect("an answer")
+    });
+    assert_eq!(answer.error(), (422, "bad_config".into()));
+    let keys: Vec<_> = answer.json()["error"]["problems"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|problem| problem["key"].as_str().expect("a key").to_owned())
+        .collect();
+    assert_eq!(keys, ["server.shards", "log.level"]);
+}
+
+#[test]
+fn a_change_that_is_no_object_or_too_long_asks_nobody() {
+    let gateway = Gateway::start();
+    let patch = |body: &[u8]| gateway.client().exchange("PATCH", "/v1/config", "", body).error();
+    assert_eq!(patch(b"[1]"), (400, "bad_body".into()));
+    assert_eq!(patch(&vec![b' '; limits::CONFIG_PATCH_BYTES_MAX + 1]), (413, "body_too_large".into()));
+    assert!(gateway.asked.next().is_none());
+    let refused = gateway.post("/v1/config", "{}");
+    assert_eq!((refused.status, refused.field("Allow")), (405, Some("GET, HEAD, PATCH")));
+}
+
+#[test]
+fn a_main_thread_that_does_not_answer_is_not_waited_for() {
+    let config = Duration::from_millis(50);
+    let gateway = Gateway::start_with(Config::default(), Deadlines { config, ..Deadlines::default() });
+    assert_eq!(gateway.get("/v1/config").error(), (503, "no_answer".into()));
+    // The question above waits still.
+    for _ in 1..limits::CONFIG_PROPOSALS_MAX {
+        assert_eq!(gateway.get("/v1/config").error(), (503, "no_answer".into()));
+    }
+    assert_eq!(gateway.get("/v1/config").error(), (429, "queue_full".into()));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //!  accept ─► connection: read ─► inbound (head, body) ─► routes ─┬─ publish ──► Publisher ─► ingest core
 //!               ▲  deadlines, panics stay inside                 ├─ census ───► ingest core ─► shards ─► answer
+//!               │                                                ├─ settings ─► main thread ─► answer
 //!               └──────────────── response ◄─────────────────────┴─ views, metrics ◄── blocks
 //! ```
 //! [`Api`] is owned by the one thread that runs [`serve`]; its cells need no lock. The HTTP is httparse for the head and
@@ -16,11 +17,13 @@ pub mod connection;
 pub mod head;
 pub mod inbound;
 pub mod orders;
+pub mod proposals;
 pub mod publish;
 pub mod pushes;
 pub mod refusal;
 pub mod response;
 pub mod routes;
+pub mod settings;
 pub mod views;
 
 use std::cell::{Cell, Ref, RefCell};
@@ -33,6 +36,7 @@ use monoio::time::sleep;
 
 use crate::api::connection::Contained;
 use crate::api::orders::{Inbox, Order};
+use crate::api::proposals::Proposals;
 use crate::api::refusal::Refusal;
 use crate::config::Config;
 use crate::config::live::Edition;
@@ -61,6 +65,8 @@ pub struct Control {
     pub listener: std::net::TcpListener,
     /// What the main thread orders.
     pub orders: Inbox,
+    /// What it is asked.
+    pub proposals: Proposals,
     /// The process's clock.
     pub clock: Clock,
     /// Pushes that the ingest core has made.
@@ -78,6 +84,8 @@ pub struct Deadlines {
     pub linger: Duration,
     /// Ingest and every shard to answer a census.
     pub census: Duration,
+    /// A configuration to reach every shard.
+    pub config: Duration,
 }
 
 impl Default for Deadlines {
@@ -87,6 +95,7 @@ impl Default for Deadlines {
             idle: limits::API_IDLE_DEADLINE,
             linger: limits::API_LINGER,
             census: limits::API_CENSUS_DEADLINE,
+            config: limits::CONFIG_DEADLINE,
         }
     }
 }
@@ -99,7 +108,7 @@ pub async fn serve(control: Control) {
 
 /// [`serve`] with other deadlines.
 pub async fn serve_within(control: Control, deadlines: Deadlines) {
-    let Control { edition, publisher, blocks, listener, orders, clock, births } = control;
+    let Control { edition, publisher, blocks, listener, orders, proposals, clock, births } = control;
     let started = SystemTime::now();
     let shards = blocks.shards.len();
     let api = Rc::new(Api {
@@ -111,6 +120,7 @@ pub async fn serve_within(control: Control, deadlines: Deadlines) {
         births: RefCell::new(births),
         clock,
         deadlines,
+        proposals,
         started,
         ids: Cell::new(0),
         draining: Cell::new(false),
@@ -143,6 +153,8 @@ pub struct Api {
     pub exposition: Exposition,
     /// How long things may take.
     pub deadlines: Deadlines,
+    /// The way to the configuration's owner.
+    pub proposals: Proposals,
     /// When the thread began, which is when the process did.
     pub started: SystemTime,
     ids: Cell<u64>,

@@ -45,13 +45,15 @@ pub enum Code {
     MessageTooLarge,
     /// An `Expect` other than `100-continue`.
     ExpectationFailed,
+    /// A change of the configuration that cannot be made.
+    BadConfig,
     /// The id of a push that asked for something else.
     IdConflict,
     /// The push is over.
     Finished,
     /// As many pushes as may run.
     TooManyPushes,
-    /// The queue to the ingest core is full.
+    /// The queue to the ingest core, or to the main thread, is full.
     QueueFull,
     /// The request's head is above its bound.
     HeadTooLarge,
@@ -73,7 +75,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::BadRequest,
         Self::BadBody,
         Self::BadItems,
@@ -87,6 +89,7 @@ impl Code {
         Self::IdConflict,
         Self::Finished,
         Self::TooManyPushes,
+        Self::BadConfig,
         Self::QueueFull,
         Self::HeadTooLarge,
         Self::NotImplemented,
@@ -113,6 +116,7 @@ impl Code {
             Self::ExpectationFailed => (417, "expectation_failed"),
             Self::IdConflict => (409, "id_conflict"),
             Self::Finished => (409, "finished"),
+            Self::BadConfig => (422, "bad_config"),
             Self::TooManyPushes => (429, "too_many_pushes"),
             Self::QueueFull => (429, "queue_full"),
             Self::HeadTooLarge => (431, "head_too_large"),

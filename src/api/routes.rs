@@ -9,7 +9,7 @@ use crate::api::inbound::Request;
 use crate::api::publish::{self, Publish};
 use crate::api::refusal::{Code, Refusal};
 use crate::api::response::Response;
-use crate::api::{Api, census, pushes, views};
+use crate::api::{Api, census, pushes, settings, views};
 use crate::batch::Address;
 use crate::ingest::publisher::{NewPush, NotTaken, Request as ToIngest};
 use crate::metrics::{Audience, text};
@@ -42,6 +42,10 @@ pub enum Endpoint {
     Topic,
     /// Every shard.
     Shards,
+    /// The running configuration.
+    Config,
+    /// A change of it.
+    ConfigChange,
     /// The process lives.
     Health,
     /// The process can serve.
@@ -65,7 +69,7 @@ pub struct Route {
 }
 
 /// Every route. A test holds the description against it.
-pub static ROUTES: [Route; 15] = [
+pub static ROUTES: [Route; 17] = [
     Route { path: "/push/all", method: Method::Post, endpoint: Endpoint::PushAll },
     Route { path: "/push/room", method: Method::Post, endpoint: Endpoint::PushRoom },
     Route { path: "/stats", method: Method::Get, endpoint: Endpoint::Stats },
@@ -77,6 +81,8 @@ pub static ROUTES: [Route; 15] = [
     Route { path: "/v1/pushes/{id}", method: Method::Delete, endpoint: Endpoint::PushCancel },
     Route { path: "/v1/topics/{topic}", method: Method::Get, endpoint: Endpoint::Topic },
     Route { path: "/v1/shards", method: Method::Get, endpoint: Endpoint::Shards },
+    Route { path: "/v1/config", method: Method::Get, endpoint: Endpoint::Config },
+    Route { path: "/v1/config", method: Method::Patch, endpoint: Endpoint::ConfigChange },
     Route { path: "/healthz", method: Method::Get, endpoint: Endpoint::Health },
     Route { path: "/readyz", method: Method::Get, endpoint: Endpoint::Ready },
     Route { path: "/metrics", method: Method::Get, endpoint: Endpoint::Metrics },
@@ -139,6 +145,8 @@ async fn whole(api: &Api, route: &Route, rest: &str, request: &Request) -> Respo
         Endpoint::Topic => topic(api, rest).await,
         Endpoint::Stats => Ok(Response::json(200, &views::stats(&api.blocks, api.started))),
         Endpoint::Shards => Ok(Response::json(200, &views::shards(&api.blocks))),
+        Endpoint::Config => settings::show(api).await,
+        Endpoint::ConfigChange => settings::change(api, &request.body).await,
         Endpoint::Health => Ok(Response::text("text/plain; charset=utf-8", "ok\n")),
         Endpoint::Ready => Ok(ready(api)),
         Endpoint::Metrics => Ok(Response::text(text::CONTENT_TYPE, api.exposition.text())),
@@ -259,7 +267,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_has_at_most_one_route() {
+    fn a_path_has_at_most_one_route_a_method() {
+        for (n, route) in ROUTES.iter().enumerate() {
+            assert!(ROUTES[..n].iter().all(|other| (other.path, other.method) != (route.path, route.method)));
+        }
         for path in ["/push/all", "/v1/topics/a", "/v1/topics/a/b", "/v1/topics/", "/metrics"] {
             assert_eq!(ROUTES.iter().filter(|route| route.matches(path).is_some()).count(), 1, "{path}");
         }

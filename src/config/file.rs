@@ -50,7 +50,7 @@ fn line(text: &str, offset: usize) -> usize {
     1 + text.char_indices().take_while(|(at, _)| *at < offset).filter(|(_, c)| *c == '\n').count()
 }
 
-fn from_toml(value: &DeValue<'_>) -> Given {
+pub(super) fn from_toml(value: &DeValue<'_>) -> Given {
     match value {
         DeValue::String(text) => Given::Text(text.to_string()),
         DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix())
@@ -59,13 +59,21 @@ fn from_toml(value: &DeValue<'_>) -> Given {
         DeValue::Array(values) => {
             Given::List(values.iter().map(|value| from_toml(value.get_ref())).collect())
         }
-        DeValue::Float(_) => Given::Other("a number with a fraction"),
+        DeValue::Float(number) => {
+            number.as_str().parse().map_or(Given::Other("a number with a fraction"), Given::Fraction)
+        }
         DeValue::Datetime(_) => Given::Other("a date"),
-        DeValue::Table(_) => Given::Other("a table"),
+        DeValue::Table(entries) => Given::Table(
+            entries
+                .iter()
+                .map(|(name, value)| (name.get_ref().to_string(), from_toml(value.get_ref())))
+                .collect(),
+        ),
     }
 }
 
-fn unknown_key(section: &str, name: &str, origin: Origin) -> Problem {
+/// The problem of a name that is no key's, with what was meant by it.
+pub(super) fn unknown_key(section: &str, name: &str, origin: Origin) -> Problem {
     let in_section = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
     let meant =
         closest(name, in_section).map(|meant| format!("{section}.{meant}")).or_else(|| elsewhere(name));
@@ -130,6 +138,24 @@ mod tests {
             ]
         );
         assert_eq!(problems, []);
+    }
+
+    #[test]
+    fn repeated_tables_and_an_array_of_inline_tables_are_the_same() {
+        let rules = |text: &str| {
+            let mut problems = Vec::new();
+            let given = read(Path::new("f.toml"), text, &mut problems);
+            assert_eq!(problems, []);
+            given.into_iter().map(|(key, given, _)| (KEYS[key].path(), given)).collect::<Vec<_>>()
+        };
+        let tables = rules(
+            "[pacing]\nrate = 1.5\n[[pacing.topic]]\nmatch = \"a\"\nrate = 1\n[[pacing.topic]]\nrate = 2\n",
+        );
+        assert_eq!(
+            tables,
+            rules("[pacing]\nrate = 1.5\ntopic = [{ match = \"a\", rate = 1 }, { rate = 2 }]\n")
+        );
+        assert_eq!(tables[0], ("pacing.rate".into(), Given::Fraction(1.5)));
     }
 
     #[test]

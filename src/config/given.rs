@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A value of a file, or the bare text of a variable or a flag.
+/// A value of a file, of etcd or of the API, or the bare text of a variable or a flag.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Given {
     /// From the environment or a flag: text, number, switch or comma-separated list, as its key wants it.
@@ -11,10 +11,14 @@ pub(super) enum Given {
     Text(String),
     /// A TOML integer.
     Whole(i128),
+    /// A TOML float.
+    Fraction(f64),
     /// A TOML boolean.
     Switch(bool),
     /// A TOML array.
     List(Vec<Given>),
+    /// A TOML table: names and values.
+    Table(Vec<(String, Given)>),
     /// Something that no key takes, by its TOML name.
     Other(&'static str),
 }
@@ -43,6 +47,15 @@ impl Given {
         }
     }
 
+    pub(super) fn number(&self) -> Option<f64> {
+        match self {
+            Self::Plain(text) => text.parse().ok(),
+            Self::Whole(number) => Some(*number as f64),
+            Self::Fraction(number) => Some(*number),
+            _ => None,
+        }
+    }
+
     /// The texts of a list; of a bare text, what commas separate, without the spaces around it.
     pub(super) fn list(&self) -> Option<Vec<&str>> {
         match self {
@@ -60,8 +73,10 @@ impl fmt::Display for Given {
         match self {
             Self::Plain(text) | Self::Text(text) => write!(f, "{text:?}"),
             Self::Whole(number) => write!(f, "{number}"),
+            Self::Fraction(number) => write!(f, "{number}"),
             Self::Switch(on) => write!(f, "{on}"),
             Self::List(_) => f.write_str("such an array"),
+            Self::Table(_) => f.write_str("a table"),
             Self::Other(name) => f.write_str(name),
         }
     }
@@ -80,6 +95,9 @@ mod tests {
         assert_eq!(Given::Text("true".into()).switch(), None);
         assert_eq!(Given::Text("a,b".into()).list(), None);
         assert_eq!(Given::Whole(7).text(), None);
+        assert_eq!(Given::Whole(7).number(), Some(7.0));
+        assert_eq!(Given::Plain("7.5".into()).number(), Some(7.5));
+        assert_eq!(Given::Fraction(7.5).whole(), None);
     }
 
     #[test]

@@ -3,15 +3,17 @@
 //! File, environment, flags, `--print-config` and the tests of `fanfare.toml` all read this table: a new key is a field
 //! of [`Config`], a row here and a commented line in `fanfare.toml`.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use super::events;
 use super::given::Given;
+use super::values::{HIDDEN, address, endpoints, etcd_prefix, log_filter, prefix, redis, templates};
 use super::{
-    Config, LivenessCounts, LogFormat, OutboxPolicy, REDIS_PREFIX_DEFAULT, Redis, RedisUrl, TopicTemplate,
+    Config, EventsRedis, LivenessCounts, LogFormat, OutboxPolicy, REDIS_PREFIX_DEFAULT, TopicPace, pace,
 };
 use crate::limits;
+use crate::push::rate::Rate;
 
 /// One key.
 pub(super) struct Key {
@@ -44,6 +46,12 @@ pub(super) enum Kind {
     Text { set: fn(&mut Draft, &str) -> Result<(), Wrong>, get: fn(&Draft) -> String },
     /// Several texts.
     List { set: fn(&mut Draft, &[&str]) -> Result<(), Wrong>, get: fn(&Draft) -> Vec<String> },
+    /// Text that is never shown; the empty one is none.
+    Secret { set: fn(&mut Draft, Option<String>), get: fn(&Draft) -> Option<String> },
+    /// Devices per second; 0 is no bound.
+    Rate { set: fn(&mut Draft, Option<Rate>), get: fn(&Draft) -> Option<Rate> },
+    /// Rules that give topics their pace.
+    Paces { set: fn(&mut Draft, Vec<TopicPace>), get: fn(&Draft) -> &[TopicPace] },
 }
 
 /// Why a value is refused.
@@ -77,6 +85,7 @@ impl Draft {
 
 const POLICIES: [OutboxPolicy; 3] = [OutboxPolicy::Close, OutboxPolicy::DropOldest, OutboxPolicy::LatestOnly];
 const LIVENESS: [LivenessCounts; 2] = [LivenessCounts::AnyFrame, LivenessCounts::PingOnly];
+const EVENTS_REDIS: [EventsRedis; 3] = [EventsRedis::Off, EventsRedis::Channel, EventsRedis::Stream];
 const FORMATS: [LogFormat; 2] = [LogFormat::Text, LogFormat::Json];
 
 /// A row of [`KEYS`] that a reload applies.
@@ -91,7 +100,7 @@ const fn at_start(section: &'static str, name: &'static str, kind: Kind) -> Key 
 
 /// The rows, in the order of `fanfare.toml`.
 #[rustfmt::skip]
-pub(super) static KEYS: [Key; 25] = [
+pub(super) static KEYS: [Key; 42] = [
     at_start("server", "listen", Kind::Text {
         set: |d, text| address(text).map(|it| d.config.server.listen = it),
         get: |d| d.config.server.listen.to_string(),
@@ -185,6 +194,11 @@ pub(super) static KEYS: [Key; 25] = [
         set: |d, on| d.config.clients.server_ping = on,
         get: |d| d.config.clients.server_ping,
     }),
+    at_once("clients", "idle_after_s", Kind::Whole {
+        min: 0, max: 604_800,
+        set: |d, n| d.config.clients.idle_after = (n > 0).then(|| Duration::from_secs(n)),
+        get: |d| d.config.clients.idle_after.map_or(0, |after| after.as_secs()),
+    }),
     at_once("outbox", "bytes_max", Kind::Whole {
         min: limits::ROUND_BYTES_MAX as u64 + 1, max: 64 * 1024 * 1024,
         set: |d, n| d.config.outbox.bytes_max = n as usize,
@@ -200,6 +214,61 @@ pub(super) static KEYS: [Key; 25] = [
         set: |d, n| d.config.outbox.policy = POLICIES[n],
         get: |d| d.config.outbox.policy as usize,
     }),
+    at_start("events", "redis", Kind::Choice {
+        words: &["off", "channel", "stream"],
+        set: |d, n| d.config.events.redis = EVENTS_REDIS[n],
+        get: |d| d.config.events.redis as usize,
+    }),
+    at_start("events", "name", Kind::Text {
+        set: |d, text| events::name(text).map(|it| d.config.events.name = it),
+        get: |d| d.config.events.name.clone(),
+    }),
+    at_start("events", "stream_length_max", Kind::Whole {
+        min: 1, max: 100_000_000,
+        set: |d, n| d.config.events.stream_length_max = n,
+        get: |d| d.config.events.stream_length_max,
+    }),
+    at_start("events", "webhook", Kind::Text {
+        set: |d, text| events::webhook(text).map(|it| d.config.events.webhook = it),
+        get: |d| d.config.events.webhook.clone().unwrap_or_default(),
+    }),
+    at_start("events", "webhook_timeout_s", Kind::Whole {
+        min: 1, max: 60,
+        set: |d, n| d.config.events.webhook_timeout = Duration::from_secs(n),
+        get: |d| d.config.events.webhook_timeout.as_secs(),
+    }),
+    at_once("events", "kinds", Kind::List {
+        set: |d, texts| events::kinds(texts).map(|it| d.config.events.kinds = it),
+        get: |d| events::words(d.config.events.kinds),
+    }),
+    at_start("events", "batch_events_max", Kind::Whole {
+        min: 1, max: 10_000,
+        set: |d, n| d.config.events.batch_events_max = n as usize,
+        get: |d| d.config.events.batch_events_max as u64,
+    }),
+    at_start("events", "batch_bytes_max", Kind::Whole {
+        min: 1_024, max: 16 * 1024 * 1024,
+        set: |d, n| d.config.events.batch_bytes_max = n as usize,
+        get: |d| d.config.events.batch_bytes_max as u64,
+    }),
+    at_start("events", "delay_ms", Kind::Whole {
+        min: 0, max: 10_000,
+        set: |d, n| d.config.events.delay = Duration::from_millis(n),
+        get: |d| d.config.events.delay.as_millis() as u64,
+    }),
+    at_start("events", "queue_bytes_max", Kind::Whole {
+        min: 65_536, max: 1024 * 1024 * 1024,
+        set: |d, n| d.config.events.queue_bytes_max = n as usize,
+        get: |d| d.config.events.queue_bytes_max as u64,
+    }),
+    at_once("pacing", "rate", Kind::Rate {
+        set: |d, rate| d.config.pacing.rate = rate,
+        get: |d| d.config.pacing.rate,
+    }),
+    at_once("pacing", "topic", Kind::Paces {
+        set: |d, paces| d.config.pacing.topics = paces,
+        get: |d| &d.config.pacing.topics,
+    }),
     at_once("log", "level", Kind::Text {
         set: |d, text| log_filter(text).map(|it| d.config.log.level = it),
         get: |d| d.config.log.level.clone(),
@@ -208,6 +277,22 @@ pub(super) static KEYS: [Key; 25] = [
         words: &["text", "json"],
         set: |d, n| d.config.log.format = FORMATS[n],
         get: |d| d.config.log.format as usize,
+    }),
+    at_start("etcd", "endpoints", Kind::List {
+        set: |d, texts| endpoints(texts).map(|it| d.config.etcd.endpoints = it),
+        get: |d| d.config.etcd.endpoints.clone(),
+    }),
+    at_start("etcd", "prefix", Kind::Text {
+        set: |d, text| etcd_prefix(text).map(|it| d.config.etcd.prefix = it),
+        get: |d| d.config.etcd.prefix.clone(),
+    }),
+    at_start("etcd", "user", Kind::Text {
+        set: |d, text| { text.clone_into(&mut d.config.etcd.user); Ok(()) },
+        get: |d| d.config.etcd.user.clone(),
+    }),
+    at_start("etcd", "password", Kind::Secret {
+        set: |d, text| d.config.etcd.password = text,
+        get: |d| d.config.etcd.password.clone(),
     }),
 ];
 
@@ -255,8 +340,27 @@ impl Key {
             }
             Kind::Text { set, .. } => set(draft, given.text().ok_or_else(wrong)?)?,
             Kind::List { set, .. } => set(draft, &given.list().ok_or_else(wrong)?)?,
+            Kind::Secret { set, .. } => set(draft, self.secret(given)?),
+            Kind::Rate { set, .. } => match given.number().ok_or_else(wrong)? {
+                0.0 => set(draft, None),
+                devices => set(draft, Some(Rate::per_second(devices).map_err(|_| wrong())?)),
+            },
+            Kind::Paces { set, .. } => set(draft, pace::read(given)?),
         }
         Ok(())
+    }
+
+    /// A password. No sentence quotes what was given.
+    fn secret(&self, given: &Given) -> Result<Option<String>, Wrong> {
+        let wrong = |what: &str, remedy| Wrong { what: what.into(), remedy };
+        match given.text() {
+            None => Err(wrong("the value is not text", self.kind.remedy())),
+            Some(HIDDEN) => {
+                let remedy = format!("put the real one there, or give it in {}", self.variable());
+                Err(wrong("the value is the *** of a printed configuration", remedy))
+            }
+            Some(text) => Ok((!text.is_empty()).then(|| text.to_owned())),
+        }
     }
 
     /// Whether both drafts have the same value.
@@ -265,6 +369,9 @@ impl Key {
             // What is shown of it lacks the password.
             let url = |draft: &Draft| draft.config.redis.as_ref().map(|redis| redis.url.clone());
             return url(a) == url(b);
+        }
+        if let Kind::Secret { get, .. } = &self.kind {
+            return get(a) == get(b);
         }
         self.show(a) == self.show(b)
     }
@@ -278,6 +385,9 @@ impl Key {
             Kind::Switch { set, get } => set(to, get(from)),
             Kind::Choice { set, get, .. } => set(to, get(from)),
             Kind::Text { set, get } => set(to, &get(from)).expect(known),
+            Kind::Secret { set, get } => set(to, get(from)),
+            Kind::Rate { set, get } => set(to, get(from)),
+            Kind::Paces { set, get } => set(to, get(from).to_vec()),
             Kind::List { set, get } => {
                 let texts = get(from);
                 set(to, &texts.iter().map(String::as_str).collect::<Vec<_>>()).expect(known);
@@ -297,6 +407,24 @@ impl Key {
             Kind::List { get, .. } => {
                 format!("[{}]", get(draft).into_iter().map(quoted).collect::<Vec<_>>().join(", "))
             }
+            Kind::Secret { get, .. } => quoted(get(draft).map_or("", |_| HIDDEN).into()),
+            Kind::Rate { get, .. } => get(draft).map_or_else(|| "0".into(), |rate| rate.to_string()),
+            Kind::Paces { get, .. } => pace::to_toml(get(draft)),
+        }
+    }
+
+    /// The draft's value as JSON. A password in it is hidden.
+    pub(super) fn json(&self, draft: &Draft) -> serde_json::Value {
+        match &self.kind {
+            Kind::Whole { get, .. } => get(draft).into(),
+            Kind::AutoOr { get, .. } => get(draft).map_or_else(|| "auto".into(), |n| n.get().into()),
+            Kind::Switch { get, .. } => get(draft).into(),
+            Kind::Choice { words, get, .. } => words[get(draft)].into(),
+            Kind::Text { get, .. } => get(draft).into(),
+            Kind::List { get, .. } => get(draft).into(),
+            Kind::Secret { get, .. } => get(draft).map_or("", |_| HIDDEN).into(),
+            Kind::Rate { get, .. } => get(draft).map_or_else(|| 0.into(), pace::json_of_rate),
+            Kind::Paces { get, .. } => get(draft).iter().map(pace::to_json).collect(),
         }
     }
 }
@@ -309,8 +437,10 @@ impl Kind {
             Self::AutoOr { .. } => "\"auto\" or a whole number",
             Self::Switch { .. } => "true or false",
             Self::Choice { .. } => "a word that is known here",
-            Self::Text { .. } => "text",
+            Self::Text { .. } | Self::Secret { .. } => "text",
             Self::List { .. } => "a list of texts",
+            Self::Rate { .. } => "a rate",
+            Self::Paces { .. } => "a list of rules",
         }
     }
 
@@ -321,7 +451,11 @@ impl Kind {
             Self::AutoOr { max, .. } => format!("give \"auto\" or a whole number from 1 to {max}"),
             Self::Switch { .. } => "give true or false".into(),
             Self::Choice { words, .. } => format!("give \"{}\"", words.join("\" or \"")),
-            Self::Text { .. } => "put it in quotes".into(),
+            Self::Text { .. } | Self::Secret { .. } => "put it in quotes".into(),
+            Self::Rate { .. } => {
+                format!("give 0 for no cap, or devices per second from {} to {}", Rate::MIN, Rate::MAX)
+            }
+            Self::Paces { .. } => pace::REMEDY.into(),
             Self::List { .. } => "give texts in quotes, such as [\"a\", \"b\"]".into(),
         }
     }
@@ -332,71 +466,6 @@ fn in_range(number: i128, min: u64, max: u64) -> Result<u64, String> {
         Ok(number) if (min..=max).contains(&number) => Ok(number),
         _ if number < i128::from(min) => Err(format!("{number} is less than {min}")),
         _ => Err(format!("{number} is more than {max}")),
-    }
-}
-
-fn address(text: &str) -> Result<SocketAddr, Wrong> {
-    text.parse().map_err(|_| Wrong {
-        what: format!("{text:?} is not an IP address with a port"),
-        remedy: "give one such as 0.0.0.0:7777 or [::]:7777".into(),
-    })
-}
-
-fn redis(text: &str) -> Result<Option<Redis>, Wrong> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    match text.parse::<RedisUrl>() {
-        Ok(url) => Ok(Some(Redis { url, prefix: REDIS_PREFIX_DEFAULT.into() })),
-        Err(bad) => Err(Wrong { what: bad.to_string(), remedy: bad.remedy().into() }),
-    }
-}
-
-fn prefix(text: &str) -> Result<String, Wrong> {
-    let what = if text.is_empty() {
-        "the prefix is empty, so every channel of the server would be subscribed".into()
-    } else if text.len() > limits::REDIS_PREFIX_BYTES_MAX {
-        format!("the prefix is longer than {} bytes", limits::REDIS_PREFIX_BYTES_MAX)
-    } else if text.contains(|c: char| c.is_whitespace() || c.is_control() || "*?[]\\".contains(c)) {
-        "the prefix has a space or a character that PSUBSCRIBE reads as a pattern".into()
-    } else {
-        return Ok(text.to_owned());
-    };
-    let remedy = format!("give a prefix such as {REDIS_PREFIX_DEFAULT:?} without spaces and * ? [ ] \\");
-    Err(Wrong { what, remedy })
-}
-
-fn templates(texts: &[&str]) -> Result<Vec<TopicTemplate>, Wrong> {
-    let parse = |text: &&str| {
-        text.parse().map_err(|bad: super::template::BadTemplate| Wrong {
-            what: format!("{text:?} is no topic: {bad}"),
-            remedy: "write a topic with query parameters in braces, such as {product_id}:{alias_key}".into(),
-        })
-    };
-    texts.iter().map(parse).collect()
-}
-
-/// A filter takes any word as the name of a module, so that a misspelt level would silence the log without a word:
-/// a directive here is a level, or has a `=`. Filters with spans, whose fields have commas of their own, are only parsed.
-fn log_filter(text: &str) -> Result<String, Wrong> {
-    let wrong = |what: String| Wrong {
-        what,
-        remedy: "give off, error, warn, info, debug or trace, or a list such as warn,fanfare=debug".into(),
-    };
-    // An empty word parses as a level too.
-    let is_level = |word: &str| !word.is_empty() && word.parse::<tracing::metadata::LevelFilter>().is_ok();
-    let is_directive = |word: &str| word.contains('=') || is_level(word);
-    if text.is_empty() {
-        return Err(wrong("there is no log level".into()));
-    }
-    if !text.contains('[')
-        && let Some(word) = text.split(',').find(|word| !is_directive(word))
-    {
-        return Err(wrong(format!("{word:?} is no log level")));
-    }
-    match tracing_subscriber::EnvFilter::try_new(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(wrong(format!("{text:?} is no log filter ({error})"))),
     }
 }
 
@@ -418,7 +487,7 @@ mod tests {
         }
         assert_eq!(
             sections().collect::<Vec<_>>(),
-            ["server", "api", "redis", "merge", "clients", "outbox", "log"]
+            ["server", "api", "redis", "merge", "clients", "outbox", "events", "pacing", "log", "etcd"]
         );
     }
 
@@ -468,27 +537,6 @@ mod tests {
         assert!(shards(Given::Whole(0)).is_err());
         assert!(shards(Given::Whole(limits::SHARDS_MAX as i128 + 1)).is_err());
         assert!(shards(Given::Plain("many".into())).is_err());
-    }
-
-    #[test]
-    fn a_misspelt_log_level_is_not_taken_for_a_module() {
-        for good in
-            ["info", "INFO", "off", "warn,fanfare=debug", "fanfare::shard=trace", "[conn{id=3}]=debug"]
-        {
-            assert!(log_filter(good).is_ok(), "{good}");
-        }
-        for bad in ["", "inof", "warn,debgu", "fanfare=loud", "info,"] {
-            assert!(log_filter(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_prefix_that_psubscribe_would_expand_is_refused() {
-        for bad in ["", "a*", "a?", "[ab]", "a b", "a\\", "a\n"] {
-            assert!(prefix(bad).is_err(), "{bad:?}");
-        }
-        assert!(prefix(&"x".repeat(limits::REDIS_PREFIX_BYTES_MAX + 1)).is_err());
-        assert_eq!(prefix("shop:push:").expect("a prefix"), "shop:push:");
     }
 
     #[test]

@@ -74,6 +74,16 @@ mod tests {
             (Kind::AutoOr { .. }, _) => Given::Whole(1),
             (Kind::Switch { get, .. }, _) => Given::Switch(!get(&draft)),
             (Kind::Choice { words, .. }, _) => Given::Text(words[words.len() - 1].into()),
+            (Kind::List { .. }, "events.kinds") => Given::List(vec![Given::Text("close".into())]),
+            (Kind::Text { .. }, "events.name") => Given::Text("lives".into()),
+            (Kind::Text { .. }, "events.webhook") => Given::Text("http://127.0.0.1:9/".into()),
+            (Kind::List { .. }, "etcd.endpoints") => {
+                Given::List(vec![Given::Text("http://127.0.0.1:2379".into())])
+            }
+            (Kind::Rate { .. }, _) => Given::Fraction(12.5),
+            (Kind::Paces { .. }, _) => Given::Plain("speaker-*=500/3".into()),
+            (Kind::Secret { .. }, _) | (Kind::Text { .. }, "etcd.user") => Given::Text("hunter2".into()),
+            (Kind::Text { .. }, "etcd.prefix") => Given::Text("/shop/".into()),
             (Kind::List { .. }, _) => Given::List(vec![Given::Text("news".into())]),
             (Kind::Text { .. }, "server.listen" | "api.listen") => Given::Text("127.0.0.1:9".into()),
             (Kind::Text { .. }, "redis.url") => Given::Text("redis://cache".into()),

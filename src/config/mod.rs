@@ -1,26 +1,35 @@
 //! The configuration that the program runs with: typed, complete, checked.
 //!
-//! [`raw::load`] reads file, environment and flags; [`Config`] is what every other module sees. No field here is an
-//! option that means a default. *Not here*: parsing and precedence (`raw`), ranges (`keys`), messages about mistakes
+//! [`raw::load`] reads file, environment and flags; what changes while the process runs comes through [`settings`];
+//! [`Config`] is what every other module sees. No field here is an option that means a default. *Not here*: precedence
+//! (`layers`), parsing (`file`, `environment`, `flags`, `snapshot`, `patch`), ranges (`keys`), messages about mistakes
 //! (`problem`).
 
 mod environment;
+mod events;
 mod file;
 pub mod flags;
 mod given;
 mod keys;
+pub mod layers;
 pub mod live;
+mod pace;
+pub mod patch;
 pub mod print;
 pub mod problem;
 pub mod raw;
 pub mod redis_url;
+pub mod settings;
+pub mod snapshot;
 pub mod template;
+mod values;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::batch::Address;
+use crate::events::record::Kinds;
 use crate::limits;
 use crate::push::pattern;
 use crate::push::rate::Rate;
@@ -28,6 +37,11 @@ use crate::push::terms::Terms;
 
 /// Prefix of the Redis channels unless told otherwise.
 pub const REDIS_PREFIX_DEFAULT: &str = "fanfare:";
+
+/// Channel or stream of events unless told otherwise. Not under [`REDIS_PREFIX_DEFAULT`], where every gateway listens.
+pub const EVENTS_NAME_DEFAULT: &str = "fanfare-events";
+/// Prefix of etcd's keys unless told otherwise.
+pub const ETCD_PREFIX_DEFAULT: &str = "/fanfare/";
 
 /// Everything the operator decides.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,8 +60,12 @@ pub struct Config {
     pub outbox: Outbox,
     /// `[pacing]`
     pub pacing: Pacing,
+    /// `[events]`
+    pub events: Events,
     /// `[log]`
     pub log: Log,
+    /// `[etcd]`
+    pub etcd: Etcd,
 }
 
 /// The device side of the process.
@@ -145,6 +163,8 @@ pub struct Clients {
     pub liveness_counts: LivenessCounts,
     /// Send a WebSocket ping once at half of `liveness`.
     pub server_ping: bool,
+    /// Time without a business message after which a connection is closed; `None`: never for that.
+    pub idle_after: Option<Duration>,
 }
 
 /// A topic's name with parameters of the connect query in it.
@@ -235,6 +255,49 @@ pub struct TopicPace {
     pub weight: u32,
 }
 
+/// Who is told what happens to connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Events {
+    /// How Redis is told.
+    pub redis: EventsRedis,
+    /// The channel's or stream's name.
+    pub name: String,
+    /// Entries that the stream keeps, about.
+    pub stream_length_max: u64,
+    /// Where batches are posted, an `http` or `https` URL.
+    pub webhook: Option<String>,
+    /// Time for one request.
+    pub webhook_timeout: Duration,
+    /// What is told.
+    pub kinds: Kinds,
+    /// Events of a batch.
+    pub batch_events_max: usize,
+    /// Bytes of a batch.
+    pub batch_bytes_max: usize,
+    /// Age of the oldest event at which a batch leaves.
+    pub delay: Duration,
+    /// Bytes that wait for one receiver.
+    pub queue_bytes_max: usize,
+}
+
+impl Events {
+    /// Whether anybody is told anything.
+    pub fn is_on(&self) -> bool {
+        self.redis != EventsRedis::Off || self.webhook.is_some()
+    }
+}
+
+/// How Redis is told of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventsRedis {
+    /// Not at all.
+    Off,
+    /// `PUBLISH`: a batch is one message.
+    Channel,
+    /// `XADD`: an event is one entry.
+    Stream,
+}
+
 /// Logging.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -242,6 +305,19 @@ pub struct Log {
     pub level: String,
     /// Text for people or JSON for machines.
     pub format: LogFormat,
+}
+
+/// Where live configuration is looked for besides the file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Etcd {
+    /// Servers of one cluster, `http://host:port` or all with `https`; none: etcd is not asked.
+    pub endpoints: Vec<String>,
+    /// What the names of its keys begin with, default [`ETCD_PREFIX_DEFAULT`].
+    pub prefix: String,
+    /// As whom; empty: nobody.
+    pub user: String,
+    /// That user's password.
+    pub password: Option<String>,
 }
 
 /// How log lines look.
@@ -258,6 +334,18 @@ impl std::fmt::Debug for RedisUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisUrl")
             .field("endpoint", &self.endpoint)
+            .field("user", &self.user)
+            .field("password", &self.password.as_ref().map(|_| "***"))
+            .finish()
+    }
+}
+
+impl std::fmt::Debug for Etcd {
+    /// The password never reaches a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Etcd")
+            .field("endpoints", &self.endpoints)
+            .field("prefix", &self.prefix)
             .field("user", &self.user)
             .field("password", &self.password.as_ref().map(|_| "***"))
             .finish()
@@ -293,6 +381,7 @@ impl Default for Config {
                 liveness: limits::LIVENESS_DEFAULT,
                 liveness_counts: LivenessCounts::AnyFrame,
                 server_ping: true,
+                idle_after: None,
             },
             outbox: Outbox {
                 bytes_max: limits::OUTBOX_BYTES_DEFAULT,
@@ -300,7 +389,25 @@ impl Default for Config {
                 policy: OutboxPolicy::Close,
             },
             pacing: Pacing::default(),
+            events: Events {
+                redis: EventsRedis::Off,
+                name: EVENTS_NAME_DEFAULT.into(),
+                stream_length_max: limits::EVENTS_STREAM_DEFAULT,
+                webhook: None,
+                webhook_timeout: limits::EVENTS_WEBHOOK_TIMEOUT_DEFAULT,
+                kinds: Kinds::ALL,
+                batch_events_max: limits::EVENTS_BATCH_DEFAULT,
+                batch_bytes_max: limits::EVENTS_BATCH_BYTES_DEFAULT,
+                delay: limits::EVENTS_DELAY_DEFAULT,
+                queue_bytes_max: limits::EVENTS_QUEUE_BYTES_DEFAULT,
+            },
             log: Log { level: "info".into(), format: LogFormat::Text },
+            etcd: Etcd {
+                endpoints: Vec::new(),
+                prefix: ETCD_PREFIX_DEFAULT.into(),
+                user: String::new(),
+                password: None,
+            },
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::keys::{self, Draft, KEYS};
+use super::layers::Loaded;
 use super::problem::Origin;
-use super::raw::Loaded;
 use super::{Config, Redis};
 
 /// The commented file that documents every key; its values are the defaults.
@@ -64,6 +64,8 @@ mod tests {
     use super::super::keys::Kind;
     use super::super::raw::load;
     use super::*;
+    use crate::limits::PUSH_WEIGHT_MAX;
+    use crate::push::rate::Rate;
 
     fn load_text(text: &str, environment: &[(&str, &str)]) -> Loaded {
         let mut file = tempfile::NamedTempFile::new().expect("a temporary directory");
@@ -108,7 +110,13 @@ mod tests {
                     Kind::Whole { min, max, .. } => vec![format!("{min} to {max}")],
                     Kind::AutoOr { max, .. } => vec![format!("1 to {max}"), "auto".into()],
                     Kind::Choice { words, .. } => words.iter().map(|word| format!("\"{word}\"")).collect(),
-                    Kind::Switch { .. } | Kind::Text { .. } | Kind::List { .. } => Vec::new(),
+                    Kind::Rate { .. } => vec![format!("{} to {}", Rate::MIN, Rate::MAX)],
+                    Kind::Paces { .. } => {
+                        vec![format!("{} to {}", Rate::MIN, Rate::MAX), format!("1 to {PUSH_WEIGHT_MAX}")]
+                    }
+                    Kind::Switch { .. } | Kind::Text { .. } | Kind::List { .. } | Kind::Secret { .. } => {
+                        Vec::new()
+                    }
                 };
                 assert!(!comment.is_empty(), "{} has a comment", KEYS[key].path());
                 for fact in facts {
@@ -125,7 +133,7 @@ mod tests {
         let given = load_text(
             "[server]\nlisten = \"[::1]:80\"\nshards = 3\npin = false\n[redis]\nurl = \"unix:///run/a b%23.sock\"\n\
              prefix = \"\\\"x\\\":\"\n[clients]\nauto_join = [\"{a}:{b}\", 'say \"hi\"']\nliveness = \"ping-only\"\n\
-             [outbox]\npolicy = \"latest-only\"\n[log]\nformat = \"json\"\nlevel = \"warn,fanfare=debug\"\n",
+             [outbox]\npolicy = \"latest-only\"\n[pacing]\nrate = 12.5\n[[pacing.topic]]\nmatch = 'a\"*'\nrate = 500\n[log]\nformat = \"json\"\nlevel = \"warn,fanfare=debug\"\n",
             &[("FANFARE_MERGE_DELAY_MS", "7")],
         );
         let printed = to_toml(&given);
@@ -139,6 +147,8 @@ mod tests {
         let printed = to_toml(&given);
         assert!(printed.contains("\nurl = \"redis://dev:***@cache:6379\""), "{printed}");
         assert!(!printed.contains("hunter2"));
+        let etcd = load_text("[etcd]\nuser = \"dev\"\npassword = \"hunter2\"\n", &[]);
+        assert!(to_toml(&etcd).contains("\npassword = \"***\"") && !to_toml(&etcd).contains("hunter2"));
         assert_eq!(
             Summary(&given.config).to_string(),
             "devices on 0.0.0.0:7777, API on http://127.0.0.1:7799, messages from redis://dev:***@cache:6379 channels \

@@ -20,6 +20,24 @@ pub enum Origin {
     Environment(String),
     /// On the command line, after this flag.
     Flag(&'static str),
+    /// In etcd, under this key.
+    Etcd(String),
+    /// Given by `PATCH /v1/config`.
+    Api,
+}
+
+impl Origin {
+    /// The kind of place, in one word.
+    pub fn source(&self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::File { .. } => "file",
+            Self::Environment(_) => "environment",
+            Self::Flag(_) => "flag",
+            Self::Etcd(_) => "etcd",
+            Self::Api => "api",
+        }
+    }
 }
 
 impl fmt::Display for Origin {
@@ -30,6 +48,8 @@ impl fmt::Display for Origin {
             Self::File { path, line: Some(line) } => write!(f, "{}:{line}", path.display()),
             Self::Environment(name) => f.write_str(name),
             Self::Flag(flag) => f.write_str(flag),
+            Self::Etcd(key) => write!(f, "etcd {key}"),
+            Self::Api => f.write_str("PATCH /v1/config"),
         }
     }
 }

@@ -1,30 +1,16 @@
-//! From file, environment and flags to a [`Config`], or to everything that is wrong with them.
+//! What stands beside the process when it starts: file, environment and flags, read and checked as a whole.
 //!
-//! Of several values for a key the flag's wins, then the environment's, then the file's, then the default. The value
-//! that wins is checked; one that loses is not looked at, so that a file with a hidden password is completed by a
-//! variable. What is no key is a problem wherever it stands: a setting that silently does nothing is worse than a
-//! gateway that does not start. *Not here*: what a key takes (`keys`).
+//! What is no key is a problem wherever it stands: a setting that silently does nothing is worse than a gateway that does
+//! not start. *Not here*: which of several values wins (`layers`), what a key takes (`keys`).
 
 use std::ffi::OsString;
 use std::fs;
-use std::net::SocketAddr;
 
-use super::Config;
 use super::environment;
 use super::file;
 use super::flags::Flags;
-use super::given::Given;
-use super::keys::{self, Draft, KEYS};
+use super::layers::{Layer, Layers, Loaded};
 use super::problem::{Origin, Problem, Problems};
-
-/// A configuration, and where each of its values stands.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Loaded {
-    /// The configuration.
-    pub config: Config,
-    /// By position in [`KEYS`].
-    pub(super) origins: Vec<Origin>,
-}
 
 /// Reads everything and checks everything; blocks on the file that `flags` name.
 pub fn load(
@@ -32,10 +18,21 @@ pub fn load(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded, Problems> {
     let mut problems = Vec::new();
-    let mut given: Vec<(usize, Given, Origin)> = Vec::new();
+    let layers = read(flags, environment, &Layers::default(), &mut problems);
+    layers.check(problems)
+}
+
+/// Reads everything anew into layers whose others are those of `kept`; adds what cannot be read to `problems`.
+pub(super) fn read(
+    flags: &Flags,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    kept: &Layers,
+    problems: &mut Vec<Problem>,
+) -> Layers {
+    let mut from_file = Vec::new();
     if let Some(path) = &flags.config {
         match fs::read_to_string(path) {
-            Ok(text) => given.extend(file::read(path, &text, &mut problems)),
+            Ok(text) => from_file = file::read(path, &text, problems),
             Err(error) => problems.push(Problem {
                 key: None,
                 origin: Origin::File { path: path.clone(), line: None },
@@ -44,107 +41,9 @@ pub fn load(
             }),
         }
     }
-    given.extend(environment::read(environment, &mut problems));
-    given.extend(flags.given());
-
-    // In the order of precedence: a later value replaces an earlier one.
-    let mut winners: [Option<(Given, Origin)>; KEYS.len()] = [const { None }; KEYS.len()];
-    for (key, value, origin) in given {
-        winners[key] = Some((value, origin));
-    }
-    check(winners, problems)
-}
-
-/// Sets every key, then looks at the keys that must fit each other.
-fn check(
-    winners: [Option<(Given, Origin)>; KEYS.len()],
-    mut problems: Vec<Problem>,
-) -> Result<Loaded, Problems> {
-    let mut draft = Draft::from(Config::default());
-    let mut origins = Vec::with_capacity(KEYS.len());
-    let mut refused = Vec::new();
-    for (key, winner) in KEYS.iter().zip(winners) {
-        let (given, origin) = winner.map_or((None, Origin::Default), |(given, origin)| (Some(given), origin));
-        if let Some(Err(wrong)) = given.map(|given| key.set(&given, &mut draft)) {
-            refused.push(key.path());
-            problems.push(Problem {
-                key: Some(key.path()),
-                origin: origin.clone(),
-                wrong: wrong.what,
-                remedy: wrong.remedy,
-            });
-        }
-        origins.push(origin);
-    }
-    let config = draft.finish();
-    for relation in RELATIONS {
-        // A key that was refused has its default in the draft, which nobody asked for.
-        if relation.keys.iter().any(|(section, name)| refused.contains(&format!("{section}.{name}"))) {
-            continue;
-        }
-        if let Some((wrong, remedy)) = (relation.broken)(&config) {
-            problems.push(relation.problem(&origins, wrong, remedy));
-        }
-    }
-    if problems.is_empty() { Ok(Loaded { config, origins }) } else { Err(Problems(problems)) }
-}
-
-/// Keys that must fit each other. Relations to a constant are ranges, in [`KEYS`].
-struct Relation {
-    /// The key that is told about, then those it must fit.
-    keys: &'static [(&'static str, &'static str)],
-    /// What is wrong and what to do.
-    broken: fn(&Config) -> Option<(String, String)>,
-}
-
-const RELATIONS: [Relation; 2] = [
-    Relation {
-        keys: &[("api", "listen"), ("server", "listen")],
-        broken: |config| {
-            let (api, server) = (config.api.listen, config.server.listen);
-            overlap(api, server).then(|| {
-                let wrong = format!("{api} and server.listen, {server}, are the same address");
-                (wrong, "give the API a port of its own, on a private address".into())
-            })
-        },
-    },
-    Relation {
-        keys: &[("clients", "auto_join"), ("clients", "topics_max")],
-        broken: |config| {
-            let (templates, topics_max) = (config.clients.auto_join.len(), config.clients.topics_max);
-            (templates > topics_max).then(|| {
-                let wrong = format!("{templates} topics to join and clients.topics_max allows {topics_max}");
-                (wrong, "join fewer or raise clients.topics_max".into())
-            })
-        },
-    },
-];
-
-impl Relation {
-    /// The problem, at the place of the first of its keys that somebody gave.
-    fn problem(&self, origins: &[Origin], wrong: String, remedy: String) -> Problem {
-        let origin = self
-            .keys
-            .iter()
-            .filter_map(|(section, name)| origins.get(keys::position(section, name)?))
-            .find(|origin| **origin != Origin::Default);
-        let (section, name) = self.keys[0];
-        Problem {
-            key: Some(format!("{section}.{name}")),
-            origin: origin.cloned().unwrap_or_default(),
-            wrong,
-            remedy,
-        }
-    }
-}
-
-/// Whether two listeners would want the same port of the same address. Port 0 is any free port, never the same one.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    let takes_all = |wide: SocketAddr, narrow: SocketAddr| {
-        // `[::]` takes IPv4 too.
-        wide.ip().is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
-    };
-    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || takes_all(a, b) || takes_all(b, a))
+    kept.with(Layer::File, from_file)
+        .with(Layer::Environment, environment::read(environment, problems))
+        .with(Layer::Flags, flags.given().collect())
 }
 
 #[cfg(test)]
@@ -155,6 +54,7 @@ mod tests {
 
     use tempfile::NamedTempFile;
 
+    use super::super::Config;
     use super::*;
 
     fn file(text: &str) -> (NamedTempFile, Flags) {
@@ -258,22 +158,6 @@ mod tests {
         let both_any =
             Flags { listen: Some("127.0.0.1:0".into()), api: Some("127.0.0.1:0".into()), ..Flags::default() };
         assert!(loaded(&both_any, &[]).is_ok());
-    }
-
-    #[test]
-    fn addresses_overlap_when_one_socket_would_take_what_the_other_wants() {
-        for (a, b, overlaps) in [
-            ("127.0.0.1:1", "127.0.0.1:1", true),
-            ("127.0.0.1:1", "127.0.0.2:1", false),
-            ("0.0.0.0:1", "127.0.0.1:1", true),
-            ("0.0.0.0:1", "[::1]:1", false),
-            ("[::]:1", "127.0.0.1:1", true),
-            ("[::]:1", "0.0.0.0:1", true),
-            ("0.0.0.0:1", "127.0.0.1:2", false),
-        ] {
-            let (a, b) = (a.parse().expect("an address"), b.parse().expect("an address"));
-            assert_eq!((overlap(a, b), overlap(b, a)), (overlaps, overlaps), "{a} {b}");
-        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! User, password and path are percent-decoded (RFC 3986, 2.1). The database index is checked and dropped: publish and
-//! subscribe know no databases. *Not here*: connecting (`ingest::redis`).
+//! subscribe know no databases. *Not here*: connecting (`redis`).
 
 use std::ffi::OsString;
 use std::fmt;
@@ -15,10 +15,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::values::HIDDEN;
 use super::{RedisEndpoint, RedisUrl};
-
-/// What stands for a password wherever a URL is printed.
-const HIDDEN: &str = "***";
 
 /// Where Redis listens unless told otherwise.
 const PORT_DEFAULT: u16 = 6379;

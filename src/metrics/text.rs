@@ -13,9 +13,14 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
-use super::{Audience, Blocks, HandshakeFailure, PublishRefused, Refused, process};
+use super::{
+    Audience, Blocks, ConfigCause, ConfigOutcome, EventSink, HandshakeFailure, PublishRefused, Refused,
+    process,
+};
 use crate::connection::reason::CloseReason;
 use crate::formats::FORMATS;
+use crate::push::registry::State;
+use crate::push::share::Failed;
 
 /// Media type of [`Exposition::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -98,6 +103,8 @@ struct Family {
     kind: Kind,
     per_shard: bool,
     key: Option<Key>,
+    /// A second key; its values go round within each of the first's, and `read` takes the index of the pair.
+    second: Option<Key>,
     read: fn(&Source, usize, usize) -> u64,
 }
 
@@ -108,22 +115,31 @@ const HANDSHAKE: Key =
     Key { name: "reason", values: HandshakeFailure::ALL.len(), value: |i| HandshakeFailure::ALL[i].label() };
 const REFUSED: Key = Key { name: "reason", values: Refused::ALL.len(), value: |i| Refused::ALL[i].label() };
 const SEALED: Key = Key { name: "reason", values: SEAL_REASONS.len(), value: |i| SEAL_REASONS[i] };
+const UNDER_WAY: Key = Key { name: "state", values: 2, value: |i| ["running", "paused"][i] };
+const OVER: Key = Key { name: "state", values: State::OVER.len(), value: |i| State::OVER[i].label() };
+const FAILED: Key = Key { name: "reason", values: Failed::ALL.len(), value: |i| Failed::ALL[i].label() };
 const POLICY: Key = Key { name: "policy", values: DROP_POLICIES.len(), value: |i| DROP_POLICIES[i] };
 const PUBLISH: Key =
     Key { name: "reason", values: PublishRefused::ALL.len(), value: |i| PublishRefused::ALL[i].label() };
 const AUDIENCE: Key =
     Key { name: "audience", values: Audience::ALL.len(), value: |i| Audience::ALL[i].label() };
 const CLASS: Key = Key { name: "class", values: 5, value: |i| ["1xx", "2xx", "3xx", "4xx", "5xx"][i] };
+const SINK: Key = Key { name: "sink", values: EventSink::ALL.len(), value: |i| EventSink::ALL[i].label() };
+const DROP: Key = Key { name: "reason", values: 3, value: |i| ["queue_full", "refused", "shutdown"][i] };
+const CAUSE: Key =
+    Key { name: "source", values: ConfigCause::ALL.len(), value: |i| ConfigCause::ALL[i].label() };
+const OUTCOME: Key =
+    Key { name: "outcome", values: ConfigOutcome::ALL.len(), value: |i| ConfigOutcome::ALL[i].label() };
 const SOURCE: Key = Key { name: "source", values: 2, value: |i| ["redis", "http"][i] };
 
 type Read = fn(&Source, usize, usize) -> u64;
 
 const fn counter(name: &'static str, help: &'static str, read: Read) -> Family {
-    Family { name, help, kind: Kind::Counter, per_shard: false, key: None, read }
+    Family { name, help, kind: Kind::Counter, per_shard: false, key: None, second: None, read }
 }
 
 const fn gauge(name: &'static str, help: &'static str, read: Read) -> Family {
-    Family { name, help, kind: Kind::Gauge, per_shard: false, key: None, read }
+    Family { name, help, kind: Kind::Gauge, per_shard: false, key: None, second: None, read }
 }
 
 impl Family {
@@ -133,6 +149,10 @@ impl Family {
 
     const fn by(self, key: Key) -> Self {
         Self { key: Some(key), ..self }
+    }
+
+    const fn and(self, second: Key) -> Self {
+        Self { second: Some(second), ..self }
     }
 
     /// The value is microseconds and is shown as seconds.
@@ -240,6 +260,29 @@ static FAMILIES: &[Family] = &[
     })
     .by(REFUSED),
     counter("batches_sealed", "Batches closed", |s, _, k| s.blocks.ingest.batches_sealed[k].get()).by(SEALED),
+    // Pushes.
+    gauge("pushes", "Pushes that are not over", |s, _, k| {
+        let control = &s.blocks.control;
+        [&control.pushes_running, &control.pushes_paused][k].get()
+    })
+    .by(UNDER_WAY),
+    counter("pushes_finished", "Pushes that are over", |s, _, k| s.blocks.control.pushes_finished[k].get())
+        .by(OVER),
+    counter("pushes_repeated", "Pushes by Redis whose id had been there before", |s, _, _| {
+        s.blocks.ingest.pushes_repeated.get()
+    }),
+    counter("push_devices_sent", "Devices that pushes reached, one for each address", |s, _, _| {
+        s.blocks.control.push_devices_sent.get()
+    }),
+    counter("push_devices_failed", "Devices that pushes did not reach", |s, _, k| {
+        s.blocks.control.push_devices_failed[k].get()
+    })
+    .by(FAILED),
+    counter(
+        "push_stalls",
+        "Times that the ingest core took nothing because too many pushes run",
+        |s, _, _| s.blocks.ingest.push_stalls.get(),
+    ),
     gauge("open_messages", "Messages in open batches", |s, _, _| s.blocks.ingest.open_messages.get()),
     gauge("topics", "Topics with state in the ingest core", |s, _, _| s.blocks.ingest.topics.get()),
     gauge("redis_subscribed", "1 while the Redis subscription stands", |s, _, _| {
@@ -279,6 +322,56 @@ static FAMILIES: &[Family] = &[
         s.blocks.control.publish_refused[k].get()
     })
     .by(PUBLISH),
+    // Lifecycle events.
+    counter("events", "Lifecycle events noted by the shard", |s, i, _| s.blocks.shards[i].events.get())
+        .per_shard(),
+    counter("events_unnoted", "Lifecycle events dropped because the shard's ring was full", |s, i, _| {
+        s.blocks.shards[i].events_dropped.get()
+    })
+    .per_shard(),
+    counter("events_sent", "Lifecycle events that the receiver took", |s, _, k| {
+        s.blocks.events.sinks[k].sent.get()
+    })
+    .by(SINK),
+    counter("events_failed", "Attempts to reach the receiver of lifecycle events that failed", |s, _, k| {
+        s.blocks.events.sinks[k].failed.get()
+    })
+    .by(SINK),
+    counter("events_dropped", "Lifecycle events that the receiver will not get", |s, _, k| {
+        let sink = &s.blocks.events.sinks[k / 3];
+        [&sink.overflowed, &sink.refused, &sink.left][k % 3].get()
+    })
+    .by(SINK)
+    .and(DROP),
+    gauge("events_queue", "Lifecycle events that wait for the receiver", |s, _, k| {
+        s.blocks.events.sinks[k].queue.get()
+    })
+    .by(SINK),
+    gauge("events_queue_bytes", "Bytes of lifecycle events that wait for the receiver", |s, _, k| {
+        s.blocks.events.sinks[k].queue_bytes.get()
+    })
+    .by(SINK),
+    // The configuration.
+    counter(
+        "config_reloads",
+        "Looks at the configuration, by what asked for them and what came of it",
+        |s, _, k| {
+            let (cause, outcome) = (k / ConfigOutcome::ALL.len(), k % ConfigOutcome::ALL.len());
+            s.blocks.main.config_reloads[cause][outcome].get()
+        },
+    )
+    .by(CAUSE)
+    .and(OUTCOME),
+    gauge("etcd_connected", "1 while the watch of etcd's keys stands", |s, _, _| {
+        s.blocks.etcd.connected.get()
+    }),
+    gauge("etcd_revision", "Revision of etcd that is known", |s, _, _| s.blocks.etcd.revision.get()),
+    counter(
+        "etcd_connect_errors",
+        "Attempts to reach etcd that failed, and connections that broke",
+        |s, _, _| s.blocks.etcd.connect_errors.get(),
+    ),
+    counter("etcd_reads", "Times that all of etcd's keys were read", |s, _, _| s.blocks.etcd.reads.get()),
     // The process.
     gauge("process_resident_memory_bytes", "Resident memory of the process", |_, _, _| {
         process::resident_bytes()
@@ -308,14 +401,18 @@ impl Family {
         };
         let mut metric = encoder.encode_descriptor(self.name, self.help, None, metric_type)?;
         for shard in 0..if self.per_shard { source.blocks.shards.len() } else { 1 } {
-            for index in 0..self.key.map_or(1, |key| key.values) {
+            let seconds = self.second.map_or(1, |key| key.values);
+            for index in 0..self.key.map_or(1, |key| key.values) * seconds {
                 let value = (self.read)(source, shard, index);
                 let mut labels = Vec::with_capacity(2);
                 if self.per_shard {
                     labels.push(("shard", shard.to_string()));
                 }
                 if let Some(key) = self.key {
-                    labels.push((key.name, (key.value)(index).to_owned()));
+                    labels.push((key.name, (key.value)(index / seconds).to_owned()));
+                }
+                if let Some(key) = self.second {
+                    labels.push((key.name, (key.value)(index % seconds).to_owned()));
                 }
                 if labels.is_empty() {
                     self.kind.encode(value, &mut metric)?;
@@ -366,6 +463,7 @@ mod tests {
         blocks.ring_stalls[1].add(9);
         blocks.ingest.batches_sealed[2].add(4);
         blocks.control.publish_refused[PublishRefused::QueueFull as usize].add(5);
+        blocks.events.sinks[1].refused.add(6);
         let text = exposition.text();
         let raw = FORMATS[2].name();
         for line in [
@@ -376,6 +474,7 @@ mod tests {
             "fanfare_ring_stalls_total{shard=\"1\"} 9",
             "fanfare_batches_sealed_total{reason=\"delay\"} 4",
             "fanfare_publish_refused_total{reason=\"queue_full\"} 5",
+            "fanfare_events_dropped_total{sink=\"webhook\",reason=\"refused\"} 6",
             "fanfare_process_start_time_seconds 1.5",
             &format!("fanfare_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
         ] {

@@ -125,9 +125,10 @@ mod tests {
     }
 
     fn most_and_least(served: &[u64], window_us: u64, from: u64, to: u64) -> (usize, usize) {
-        let counts = (from..to - window_us).step_by(1000).map(|begin| (begin, begin + window_us)).map(
-            |(begin, end)| served.partition_point(|at| *at < end) - served.partition_point(|at| *at < begin),
-        );
+        let counts = (from..to - window_us).step_by(1000).map(|begin| {
+            let before = |time| served.partition_point(|at| *at < time);
+            before(begin + window_us) - before(begin)
+        });
         counts.fold((0, usize::MAX), |(most, least), count| (most.max(count), least.min(count)))
     }
 

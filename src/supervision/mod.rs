@@ -1,36 +1,37 @@
-//! The main thread while the gateway runs: signals come in, the service manager is told how it stands.
+//! The main thread while the gateway runs: signals come in, the configuration changes, the service manager is told.
 //!
 //! ```text
 //!  SIGTERM, SIGINT ─► drain ──────────────────────────────► STOPPING=1
 //!  SIGHUP ──────────► read everything again ─► threads ───► RELOADING=1 … READY=1
+//!  a saved file, etcd, the API ─► check ─────► threads
 //!  time ────────────► counters of the threads ────────────► STATUS=…, WATCHDOG=1
 //! ```
-//! Without a manager it sleeps until a signal comes. *Not here*: the threads (`server`), the protocol (`sys::notify`).
+//! Without a manager and a file it sleeps until somebody wakes it. *Not here*: the threads (`server`), the protocol
+//! (`sys::notify`), what a change comes to (`config::settings`).
 
 mod reload;
 mod reporter;
+mod saved;
 mod status;
 mod watchdog;
 
 use std::time::Instant;
 
-use crate::config::flags::Flags;
-use crate::log::Level;
 use crate::server::{Outcome, Running};
 use crate::sys::signals::{Signals, Wake};
+pub use reload::Origins;
 use reload::Reloading;
 pub use reporter::Reporter;
+pub use saved::Saved;
 
-/// Supervises a gateway until it ends: the first signal to stop drains it, a second one ends it at once. `flags` and
-/// the environment are what a reload reads again.
+/// Supervises a gateway until it ends: the first signal to stop drains it, a second one ends it at once.
 pub fn supervise(
     mut gateway: Running,
     signals: &mut Signals,
     mut reporter: Reporter,
-    flags: &Flags,
-    level: Level,
+    origins: Origins<'_>,
 ) -> Outcome {
-    let mut reloading = Reloading::new(flags, level);
+    let mut reloading = Reloading::new(origins);
     reporter.ready(&gateway, Instant::now());
     loop {
         let patience = [reporter.patience(), reloading.patience()].into_iter().flatten().min();
@@ -48,7 +49,7 @@ pub fn supervise(
         if let Some(outcome) = gateway.look() {
             return outcome;
         }
-        reloading.go_on(&mut gateway, &mut reporter);
+        reloading.go_on(&mut gateway, &mut reporter, Instant::now());
         reporter.report(&gateway, Instant::now());
     }
 }

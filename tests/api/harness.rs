@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use fanfare::api::head::Method;
 use fanfare::api::orders::{Orders, orders};
+use fanfare::api::proposals::{Inbox, proposals};
 use fanfare::api::refusal::Code;
 use fanfare::api::routes::{OPENAPI, ROUTES};
 use fanfare::api::{Control, Deadlines, serve_within};
@@ -32,6 +33,8 @@ pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) blocks: Arc<Blocks>,
     pub(crate) orders: Orders,
+    /// The main thread's end of what the API asks of it.
+    pub(crate) asked: Inbox,
     /// The ingest core's end.
     pub(crate) requests: Requests,
 }
@@ -45,6 +48,7 @@ impl Gateway {
     pub(crate) fn start_with(config: Config, deadlines: Deadlines) -> Self {
         let blocks = Arc::new(Blocks::new(2));
         let (orders, inbox) = orders().expect("an eventfd");
+        let (proposals, asked) = proposals(|| {});
         let doorbell = Arc::new(Doorbell::new(EventFd::new().expect("an eventfd")));
         let (publisher, requests) = Publisher::new(doorbell);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -55,6 +59,7 @@ impl Gateway {
             blocks: blocks.clone(),
             listener,
             orders: inbox,
+            proposals,
             clock: Clock::start(),
             births: births().1,
         };
@@ -65,7 +70,7 @@ impl Gateway {
                 .expect("io_uring")
                 .block_on(serve_within(control, deadlines));
         });
-        Self { address, blocks, orders, requests }
+        Self { address, blocks, orders, asked, requests }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -213,7 +218,11 @@ pub(crate) fn description() -> &'static Yaml<'static> {
 
 /// Method (as the description writes it) and path of every route.
 pub(crate) fn routes() -> Vec<(&'static str, &'static str)> {
-    let method = |method| if method == Method::Post { "post" } else { "get" };
+    let method = |method| match method {
+        Method::Post => "post",
+        Method::Patch => "patch",
+        _ => "get",
+    };
     ROUTES.iter().map(|route| (method(route.method), route.path)).collect()
 }
 

@@ -1,0 +1,457 @@
+"""The configuration changes while the gateway runs: by a saved file, by PATCH, by etcd, and what wins over what."""
+
+import json
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from harness.etcd_server import EtcdServer
+from harness.poll import eventually
+from harness.wire import Wire
+
+
+@pytest.fixture
+def etcd(tmp_path):
+    server = EtcdServer(tmp_path)
+    yield server
+    server.stop()
+
+
+def config(gateway):
+    answer = gateway.get("/v1/config")
+    assert answer.status == 200, answer
+    return answer.json
+
+
+def value(gateway, key):
+    return config(gateway)["values"][key]["value"]
+
+
+def place(gateway, key):
+    shown = config(gateway)["values"][key]
+    return shown["value"], shown["source"]
+
+
+def await_value(gateway, key, wanted):
+    eventually(lambda: value(gateway, key) == wanted, f"{key} is {wanted!r}")
+
+
+def patch(gateway, **changes):
+    """Keys with `__` in the place of the dot."""
+    body = json.dumps({key.replace("__", "."): change for key, change in changes.items()})
+    return gateway.request("PATCH", "/v1/config", body, {"Content-Type": "application/json"})
+
+
+def problems(gateway, source):
+    told = config(gateway)["problems"]
+    return {problem["key"]: problem["message"] for problem in told if problem["source"] == source}
+
+
+def topics_of_a_device(gateway, topics):
+    """How many of these topics a new device that asks for all of them gets into."""
+    query = "&".join(f"join={topic}" for topic in topics)
+    with Wire(gateway.port, "/connect?" + query):
+        gateway.await_connections(1)
+        joined = sum(gateway.members(topic) for topic in topics)
+    gateway.await_connections(0)
+    return joined
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+class ConfigFile:
+    """A file as somebody saves it."""
+
+    def __init__(self, directory, how):
+        self.directory, self.how = directory, how
+        self.path = directory / "fanfare.toml"
+        self.version = 0
+        if how == "links":
+            self.path.symlink_to("..data/fanfare.toml")
+
+    def save(self, text):
+        self.version += 1
+        if self.how == "in place":
+            self.path.write_text(text)
+        elif self.how == "replaced":
+            (self.directory / "fanfare.toml~").write_text(text)
+            os.replace(self.directory / "fanfare.toml~", self.path)
+        else:
+            # As the kubelet updates a ConfigMap: a new directory, and one link that is swapped.
+            data = self.directory / f"..{self.version}"
+            data.mkdir()
+            (data / "fanfare.toml").write_text(text)
+            (self.directory / "..data_tmp").symlink_to(data.name)
+            os.replace(self.directory / "..data_tmp", self.directory / "..data")
+
+
+@pytest.fixture
+def with_file(start_gateway, tmp_path):
+    def start(text, how="in place", **options):
+        file = ConfigFile(tmp_path, how)
+        file.save(text)
+        return start_gateway(arguments=("--config", str(file.path)), **options), file
+
+    return start
+
+
+@pytest.mark.parametrize("how", ["in place", "replaced", "links"])
+def test_a_saved_file_takes_effect_without_a_signal(with_file, how):
+    gateway, file = with_file("[clients]\ntopics_max = 3\n", how)
+    assert topics_of_a_device(gateway, "abc") == 3
+    for topics_max in (2, 1):
+        file.save(f"# saved\n[clients]\ntopics_max = {topics_max}\n[pacing]\nrate = {topics_max}.5\n")
+        await_value(gateway, "clients.topics_max", topics_max)
+        eventually(lambda: gateway.metric("config_edition") == 2 * config(gateway)["edition"], "both shards go by it")
+        assert topics_of_a_device(gateway, "abc") == topics_max
+    shown = config(gateway)["values"]["pacing.rate"]
+    assert shown == {"value": 1.5, "source": "file", "origin": f"{file.path}:5", "live": True}
+    assert gateway.metric("config_reloads_total", source="save", outcome="applied") == 2
+
+
+def test_a_saved_file_with_mistakes_changes_nothing_and_tells_them_all(with_file):
+    gateway, file = with_file("[merge]\ndelay_ms = 7\n")
+    before = config(gateway)
+    file.save("[merge]\ndelay_ms = 8\nbytes_max = 0\n[log]\nlevle = \"info\"\n[[pacing.topic]]\nmatch = \"a\"\n")
+    eventually(lambda: problems(gateway, "file"), "the attempt is refused")
+    told = problems(gateway, "file")
+    assert set(told) == {"merge.bytes_max", "log.levle", "pacing.topic"}
+    assert told["merge.bytes_max"].startswith(f"{file.path}:3: 0 is less than 1; give a whole number from 1")
+    assert "rule 1: rate is missing" in told["pacing.topic"]
+    for key in told:
+        assert f"{key} ({file.path}:" in gateway.log
+    after = config(gateway)
+    assert (after["edition"], after["values"]) == (before["edition"], before["values"])
+    assert gateway.metric("config_reloads_total", source="save", outcome="refused") == 1
+    file.save("[merge]\ndelay_ms = 8\n")
+    await_value(gateway, "merge.delay_ms", 8)
+    assert config(gateway)["problems"] == []
+
+
+def test_a_signal_reads_the_file_and_what_waits_for_a_start_is_shown(with_file):
+    gateway, file = with_file("")
+    file.save("[merge]\ndelay_ms = 7\n[server]\nspin_us = 9\n")
+    gateway.signal(signal.SIGHUP)
+    await_value(gateway, "merge.delay_ms", 7)
+    shown = config(gateway)["values"]["server.spin_us"]
+    assert (shown["value"], shown["source"], shown["live"]) == (50, "default", False)
+    assert shown["at_start"] == {"value": 9, "source": "file", "origin": f"{file.path}:4"}
+    looks = [gateway.metric("config_reloads_total", source=source) for source in ("signal", "save")]
+    assert looks == [1, 0], "the signal has read what was saved"
+
+
+# --- PATCH ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_patch_is_in_force_when_it_is_answered_and_null_takes_it_away(gateway):
+    assert topics_of_a_device(gateway, "abc") == 3
+    answer = patch(gateway, clients__topics_max=1, pacing__rate=2000)
+    assert answer.status == 200, answer
+    assert answer.json["edition"] == 2
+    assert answer.json["values"]["pacing.rate"] == {
+        "value": 2000, "source": "api", "origin": "PATCH /v1/config", "live": True,
+    }
+    assert gateway.metric("config_edition") == 4, "both shards, by the time of the answer"
+    assert topics_of_a_device(gateway, "abc") == 1
+    answer = patch(gateway, clients__topics_max=None)
+    assert answer.json["values"]["clients.topics_max"]["source"] == "default"
+    assert place(gateway, "pacing.rate") == (2000, "api"), "the rest of what the API gave stays"
+    assert topics_of_a_device(gateway, "abc") == 3
+
+
+def test_rules_by_topic_are_patched_as_they_are_shown(gateway):
+    rules = [{"match": "speaker-*", "rate": 500, "weight": 1}, {"match": "a", "rate": 0.5, "weight": 7}]
+    assert patch(gateway, pacing__topic=[{"match": "speaker-*", "rate": 500}, rules[1]]).status == 200
+    assert value(gateway, "pacing.topic") == rules
+    assert patch(gateway, pacing__topic=rules).json["edition"] == 2, "the same again changes nothing"
+
+
+def test_the_level_of_the_log_follows_a_patch(gateway):
+    assert patch(gateway, log__level="error").status == 200
+    assert patch(gateway, merge__delay_ms=3).status == 200
+    assert patch(gateway, log__level="info").status == 200
+    assert patch(gateway, merge__delay_ms=4).status == 200
+    assert gateway.log.count("takes effect now: merge.delay_ms") == 1
+
+
+def test_a_bad_patch_changes_nothing_and_tells_every_problem(gateway):
+    before = config(gateway)
+    bad = {"log__level": "loud", "server__shards": 3, "pacing__rat": 1, "clients__server_ping": 1}
+    answer = patch(gateway, merge__delay_ms=99, **bad)
+    assert answer.status == 422
+    error = answer.json["error"]
+    assert error["code"] == "bad_config"
+    told = {problem["key"]: problem["message"] for problem in error["problems"]}
+    assert set(told) == {"log.level", "server.shards", "pacing.rat", "clients.server_ping"}
+    assert "takes effect at a start only" in told["server.shards"]
+    assert "did you mean pacing.rate?" in told["pacing.rat"]
+    after = config(gateway)
+    assert (after["edition"], after["values"]) == (before["edition"], before["values"])
+    assert problems(gateway, "api") == told, "the last refused attempt is shown"
+    assert patch(gateway).json["problems"] == [], "an attempt that is accepted ends that"
+
+
+def test_many_patches_at_once_are_all_done_one_after_the_other(gateway):
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda delay: patch(gateway, merge__delay_ms=delay), range(100, 112)))
+    assert [answer.status for answer in answers] == [200] * 12
+    assert sorted(answer.json["edition"] for answer in answers)[-1] == 13
+    assert config(gateway)["edition"] == 13
+
+
+def test_a_draining_gateway_shows_its_configuration_and_changes_nothing(start_gateway):
+    gateway = start_gateway(**{"server.drain_s": 600})
+    with Wire(gateway.port):
+        gateway.signal(signal.SIGTERM)
+        eventually(lambda: gateway.ready() == 503, "it drains")
+        assert patch(gateway, merge__delay_ms=3).status == 503
+        assert place(gateway, "merge.delay_ms") == (10, "default")
+        gateway.may_die = True
+        gateway.signal(signal.SIGTERM)
+        gateway.exit_code()
+
+
+def test_no_password_is_shown(start_gateway):
+    settings = {"etcd.user": "dev", "etcd.password": "hunter2", "redis.url": "redis://dev:hunter2@127.0.0.1:1"}
+    gateway = start_gateway(await_ready=False, **settings)
+    answer = gateway.get("/v1/config")
+    assert answer.json["values"]["redis.url"]["value"] == "redis://dev:***@127.0.0.1:1"
+    assert answer.json["values"]["etcd.password"]["value"] == "***"
+    assert b"hunter2" not in answer.body
+    assert "hunter2" not in gateway.log
+
+
+# --- etcd -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_etcd(start_gateway, etcd):
+    def start(**options):
+        gateway = start_gateway(**{"etcd.endpoints": etcd.url} | options)
+        return gateway
+
+    return start
+
+
+def await_watch(gateway):
+    eventually(lambda: gateway.metric("etcd_connected") == 1, "the watch stands")
+
+
+def test_a_key_of_etcd_is_in_force_until_it_is_deleted(on_etcd, etcd):
+    etcd.start()
+    etcd.put("/fanfare/pacing.rate", "500")
+    etcd.put("/fanfarewell/pacing.rate", "7")
+    gateway = on_etcd()
+    await_value(gateway, "pacing.rate", 500)
+    shown = config(gateway)["values"]["pacing.rate"]
+    assert (shown["source"], shown["origin"]) == ("etcd", "etcd /fanfare/pacing.rate")
+    await_watch(gateway)
+    etcd.put("/fanfare/clients.topics_max", "1")
+    etcd.put("/fanfare/pacing.topic", '[{ match = "speaker-*", rate = 500, weight = 3 }]')
+    revision = etcd.put("/fanfare/log.level", '"warn,fanfare=debug"')
+    await_value(gateway, "log.level", "warn,fanfare=debug")
+    assert value(gateway, "pacing.topic") == [{"match": "speaker-*", "rate": 500, "weight": 3}]
+    eventually(lambda: gateway.metric("config_edition") == 2 * config(gateway)["edition"], "both shards go by it")
+    assert topics_of_a_device(gateway, "abc") == 1
+    eventually(lambda: gateway.metric("etcd_revision") == revision, "the metric says how far it is")
+    etcd.delete("/fanfare/clients.topics_max")
+    eventually(lambda: place(gateway, "clients.topics_max") == (5, "default"), "the key is gone")
+    assert place(gateway, "pacing.rate") == (500, "etcd"), "the others stay"
+
+
+def test_another_prefix_is_another_configuration(on_etcd, etcd):
+    etcd.start()
+    etcd.put("/fanfare/pacing.rate", "500")
+    etcd.put("shop:pacing.rate", "700")
+    gateway = on_etcd(**{"etcd.prefix": "shop:"})
+    await_value(gateway, "pacing.rate", 700)
+
+
+def test_of_many_changes_at_once_the_last_one_stays(on_etcd, etcd):
+    etcd.start()
+    gateway = on_etcd()
+    await_watch(gateway)
+    for rate in range(1, 200):
+        etcd.put("/fanfare/pacing.rate", str(rate))
+    await_value(gateway, "pacing.rate", 199)
+
+
+def test_without_etcd_the_gateway_starts_and_takes_its_values_when_it_comes(on_etcd, etcd):
+    gateway = on_etcd(**{"pacing.rate": 100, "merge.delay_ms": 7})
+    eventually(lambda: "what is in force stays" in gateway.log, "the log says that etcd is not there")
+    assert gateway.metric("etcd_connected") == 0
+    assert gateway.metric("etcd_connect_errors_total") > 0
+    with Wire(gateway.port, "/topics/t"):
+        assert gateway.push({"topic": "t"}, [1]).status == 202
+    etcd.start()
+    etcd.put("/fanfare/clients.liveness_s", "99")
+    await_value(gateway, "clients.liveness_s", 99)
+    assert place(gateway, "merge.delay_ms") == (7, "environment")
+
+
+def test_etcd_that_is_killed_leaves_its_values_and_goes_on_where_it_was(on_etcd, etcd):
+    etcd.start()
+    etcd.put("/fanfare/pacing.rate", "500")
+    gateway = on_etcd()
+    await_value(gateway, "pacing.rate", 500)
+    await_watch(gateway)
+    etcd.kill()
+    eventually(lambda: gateway.metric("etcd_connected") == 0, "the gateway notices")
+    assert place(gateway, "pacing.rate") == (500, "etcd")
+    assert patch(gateway, merge__delay_ms=7).status == 200, "the other sources go on"
+    # What changes while the gateway cannot look is caught up with, from the revision that was known.
+    etcd.start(apart=True)
+    etcd.put("/fanfare/pacing.rate", "600")
+    etcd.put("/fanfare/clients.topics_max", "2")
+    etcd.put("/fanfare/pacing.rate", "700")
+    assert value(gateway, "pacing.rate") == 500, "the old value in between"
+    etcd.kill()
+    etcd.start()
+    await_value(gateway, "pacing.rate", 700)
+    assert value(gateway, "clients.topics_max") == 2
+    assert gateway.metric("etcd_reads_total") == 1, "nothing had to be read again"
+
+
+def test_what_was_compacted_while_nobody_looked_is_read_again(on_etcd, etcd):
+    etcd.start()
+    etcd.put("/fanfare/pacing.rate", "500")
+    etcd.put("/fanfare/merge.delay_ms", "7")
+    gateway = on_etcd()
+    await_value(gateway, "merge.delay_ms", 7)
+    await_watch(gateway)
+    etcd.kill()
+    etcd.start(apart=True)
+    etcd.delete("/fanfare/merge.delay_ms")
+    for rate in range(1000, 1100):
+        revision = etcd.put("/fanfare/pacing.rate", str(rate))
+    etcd.compact(revision)
+    assert place(gateway, "pacing.rate") == (500, "etcd")
+    etcd.kill()
+    etcd.start()
+    await_value(gateway, "pacing.rate", 1099)
+    assert place(gateway, "merge.delay_ms") == (10, "default"), "a deletion that was compacted is a deletion"
+    assert gateway.metric("etcd_reads_total") == 2
+    assert "compacted: everything is read again" in gateway.log
+    await_watch(gateway)
+    etcd.put("/fanfare/pacing.rate", "1200")
+    await_value(gateway, "pacing.rate", 1200)
+
+
+def test_compaction_under_a_watch_that_stands_costs_nothing(on_etcd, etcd):
+    etcd.start()
+    gateway = on_etcd()
+    await_watch(gateway)
+    for rate in range(1, 50):
+        revision = etcd.put("/fanfare/pacing.rate", str(rate))
+        etcd.compact(revision)
+    await_value(gateway, "pacing.rate", 49)
+    assert gateway.metric("etcd_reads_total") == 1
+
+
+def test_another_etcd_at_the_same_address_is_read_from_the_beginning(on_etcd, etcd, tmp_path):
+    etcd.start()
+    for rate in (500, 600, 700):
+        etcd.put("/fanfare/pacing.rate", str(rate))
+    gateway = on_etcd()
+    await_value(gateway, "pacing.rate", 700)
+    await_watch(gateway)
+    etcd.kill()
+    other = EtcdServer(tmp_path)
+    try:
+        other.port = etcd.port
+        other.start()
+        other.put("/fanfare/merge.delay_ms", "7")
+        await_value(gateway, "merge.delay_ms", 7)
+        assert place(gateway, "pacing.rate") == (0, "default")
+    finally:
+        other.stop()
+
+
+def test_a_bad_value_in_etcd_is_refused_whole_with_its_reason(on_etcd, etcd):
+    etcd.start()
+    etcd.put("/fanfare/pacing.rate", "500")
+    gateway = on_etcd()
+    await_value(gateway, "pacing.rate", 500)
+    await_watch(gateway)
+    before = config(gateway)
+    etcd.put("/fanfare/merge.delay_ms", "soon")
+    eventually(lambda: problems(gateway, "etcd"), "it is refused")
+    etcd.put("/fanfare/server.shards", "3")
+    etcd.put("/fanfare/pacing.rat", "3")
+    etcd.put("/fanfare/pacing.rate", "-1")
+    eventually(lambda: len(problems(gateway, "etcd")) == 4, "everything that is wrong")
+    told = problems(gateway, "etcd")
+    assert told["merge.delay_ms"].startswith("etcd /fanfare/merge.delay_ms: the value is not TOML")
+    assert "takes effect at a start only" in told["server.shards"]
+    assert "did you mean pacing.rate?" in told["pacing.rat"]
+    assert "-1 is not a rate; give 0 for no cap, or devices per second from 0.1 to 10000000" in told["pacing.rate"]
+    assert "etcd: the old configuration stays" in gateway.log
+    assert "pacing.rate (etcd /fanfare/pacing.rate): -1 is not a rate" in gateway.log
+    after = config(gateway)
+    assert (after["edition"], after["values"]) == (before["edition"], before["values"]), "nothing has changed"
+    assert gateway.metric("config_reloads_total", source="etcd", outcome="refused") >= 2
+    # A good value beside the bad ones waits for them.
+    etcd.put("/fanfare/pacing.rate", "800")
+    eventually(lambda: len(problems(gateway, "etcd")) == 3, "one mistake less")
+    assert value(gateway, "pacing.rate") == 500
+    for key in ("merge.delay_ms", "server.shards", "pacing.rat"):
+        etcd.delete("/fanfare/" + key)
+    await_value(gateway, "pacing.rate", 800)
+    assert config(gateway)["problems"] == []
+
+
+def test_what_did_not_fit_another_source_is_taken_once_it_fits(on_etcd, etcd):
+    etcd.start()
+    gateway = on_etcd()
+    await_watch(gateway)
+    assert patch(gateway, clients__topics_max=1).status == 200
+    etcd.put("/fanfare/clients.auto_join", '["a", "b"]')
+    eventually(lambda: "clients.auto_join" in problems(gateway, "etcd"), "two topics are more than one")
+    assert patch(gateway, clients__topics_max=2).status == 200
+    await_value(gateway, "clients.auto_join", ["a", "b"])
+    assert config(gateway)["problems"] == []
+
+
+def test_the_api_wins_over_flags_over_the_environment_over_etcd_over_the_file(start_gateway, etcd, tmp_path):
+    etcd.start()
+    for key, text in (("merge.delay_ms", "2"), ("merge.messages_max", "2"), ("merge.bytes_max", "2")):
+        etcd.put("/fanfare/" + key, text)
+    file = tmp_path / "fanfare.toml"
+    file.write_text(
+        "[merge]\ndelay_ms = 1\nmessages_max = 1\nbytes_max = 1\n"
+        "[server]\nlisten = \"127.0.0.1:1\"\n[log]\nlevel = \"warn\"\n"
+    )
+    settings = {"etcd.endpoints": etcd.url, "merge.messages_max": 3, "merge.bytes_max": 3, "api.listen": "127.0.0.1:1"}
+    gateway = start_gateway(arguments=("--config", str(file)), **settings)
+    await_value(gateway, "merge.delay_ms", 2)
+    assert patch(gateway, merge__bytes_max=4).status == 200
+    assert place(gateway, "log.level") == ("warn", "file")
+    assert place(gateway, "merge.delay_ms") == (2, "etcd")
+    assert place(gateway, "merge.messages_max") == (3, "environment")
+    assert place(gateway, "merge.bytes_max") == (4, "api")
+    assert place(gateway, "server.listen") == (f"127.0.0.1:{gateway.port}", "flag"), "over the file"
+    assert place(gateway, "api.listen") == (f"127.0.0.1:{gateway.api_port}", "flag"), "over the environment"
+    assert place(gateway, "outbox.age_max_s") == (30, "default")
+    # What covered a value goes, and the value is there again.
+    assert patch(gateway, merge__bytes_max=None).status == 200
+    assert place(gateway, "merge.bytes_max") == (3, "environment")
+    etcd.delete("/fanfare/merge.delay_ms")
+    eventually(lambda: place(gateway, "merge.delay_ms") == (1, "file"), "the file's value is uncovered")
+
+
+def test_etcd_with_users_is_asked_as_one(on_etcd, etcd):
+    etcd.start()
+    etcd.put("/fanfare/pacing.rate", "500")
+    etcd.demand_a_password("hunter2")
+    stranger = on_etcd()
+    eventually(lambda: "look at etcd.user" in stranger.log, "who is nobody is told what to do")
+    gateway = on_etcd(**{"etcd.user": "root", "etcd.password": "hunter2"})
+    await_value(gateway, "pacing.rate", 500)
+    await_watch(gateway)
+    etcd.put("/fanfare/pacing.rate", "600")
+    await_value(gateway, "pacing.rate", 600)
+    assert "hunter2" not in gateway.log
+    assert value(stranger, "pacing.rate") == 0
