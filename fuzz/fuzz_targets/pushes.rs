@@ -143,7 +143,10 @@ impl Job {
             return;
         }
         let served = servable.min(bucket.credit() as u64);
-        assert!(rate == UNLIMITED || served as f64 <= (rate as f64 * 6e-6).max(2.0) + 1.0, "a rush of {served}");
+        assert!(
+            rate == UNLIMITED || served as f64 <= (rate as f64 * 6e-6).max(2.0) + 1.0,
+            "a rush of {served}"
+        );
         bucket.spend(served as usize);
         share.sent(served, now - self.push.accepted.us);
         share.set_servable(left - served);
