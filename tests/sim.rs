@@ -31,8 +31,16 @@ mod observe;
 mod plan;
 #[path = "sim/plane.rs"]
 mod plane;
+#[path = "sim/pushes.rs"]
+mod pushes;
 #[path = "sim/rng.rs"]
 mod rng;
+#[path = "sim/stadium.rs"]
+mod stadium;
+#[path = "sim/steer.rs"]
+mod steer;
+#[path = "sim/tempo.rs"]
+mod tempo;
 #[path = "sim/trail.rs"]
 mod trail;
 #[path = "sim/wire.rs"]
@@ -41,29 +49,41 @@ mod wire;
 mod world;
 
 /// Worlds of a run that names no number: about half a minute of a debug build.
-const SEEDS_DEFAULT: u64 = 250;
+const SEEDS_DEFAULT: u64 = 120;
+/// The same of those in which only the pace of pushes is looked at.
+const STADIUMS_DEFAULT: u64 = 40;
 
 fn number(variable: &str) -> Option<u64> {
     let value = std::env::var(variable).ok()?;
     Some(value.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {value:?}")))
 }
 
-#[test]
-fn every_world_keeps_every_promise() {
+/// Runs a world for each seed, and tells which ones broke a promise.
+fn run(seeds_default: u64, about: fn(u64) -> String, run: fn(u64)) {
     let one = number("SIM_SEED");
     let first = one.or_else(|| number("SIM_FROM")).unwrap_or(0);
-    let seeds = one.map_or_else(|| number("SIM_SEEDS").unwrap_or(SEEDS_DEFAULT), |_| 1);
+    let seeds = one.map_or_else(|| number("SIM_SEEDS").unwrap_or(seeds_default), |_| 1);
     let keep_going = std::env::var_os("SIM_KEEP_GOING").is_some();
     let mut failed = Vec::new();
     for seed in first..first + seeds {
-        let outcome = std::panic::catch_unwind(|| world::World::new(seed).run());
+        let outcome = std::panic::catch_unwind(|| run(seed));
         let last = trail::take();
         if outcome.is_err() {
-            let plan = plan::Plan::new(&mut rng::Rng::new(seed));
-            eprintln!("{last}  {plan:?}\nthis was SIM_SEED={seed}\n");
+            eprintln!("{last}  {}\nthis was SIM_SEED={seed}\n", about(seed));
             failed.push(seed);
             assert!(keep_going, "a world broke a promise: SIM_SEED={seed}");
         }
     }
     assert!(failed.is_empty(), "{} worlds of {seeds} broke a promise: {failed:?}", failed.len());
+}
+
+#[test]
+fn every_world_keeps_every_promise() {
+    let about = |seed| format!("{:?}", plan::Plan::new(&mut rng::Rng::new(seed)));
+    run(SEEDS_DEFAULT, about, |seed| world::World::new(seed).run());
+}
+
+#[test]
+fn a_pace_is_kept_over_any_second_and_any_tenth_of_one() {
+    run(STADIUMS_DEFAULT, |_| String::new(), |seed| stadium::Stadium::new(seed).run());
 }

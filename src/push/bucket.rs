@@ -36,15 +36,23 @@ impl Bucket {
         self.rate_milli as f64 / 1e9
     }
 
+    fn per_s(&self) -> f64 {
+        self.per_us() * 1e6
+    }
+
+    /// Devices that may be served at once.
+    fn burst_max(&self) -> f64 {
+        (BURST_S * self.per_s()).max(BURST_MIN)
+    }
+
     /// Lets time pass, and goes on at this rate.
     pub fn advance(&mut self, now_us: u64, rate_milli: u64) {
         let passed = now_us.saturating_sub(self.at_us) as f64;
         self.at_us = self.at_us.max(now_us);
         if self.rate_milli != UNLIMITED {
             let grown = self.per_us() * passed;
-            let per_s = self.per_us() * 1e6;
-            self.schedule = (self.schedule + grown).min((SCHEDULE_S * per_s).max(1.0));
-            self.burst = (self.burst + CATCH_UP * grown).min((BURST_S * per_s).max(BURST_MIN));
+            self.schedule = (self.schedule + grown).min((SCHEDULE_S * self.per_s()).max(1.0));
+            self.burst = (self.burst + CATCH_UP * grown).min(self.burst_max());
         }
         if rate_milli != self.rate_milli {
             // What a delay has let pile up is the same time at a slower rate, and no more devices at a faster one; what
@@ -55,6 +63,7 @@ impl Bucket {
                 self.schedule = kept.max(1.0);
             }
             self.rate_milli = rate_milli;
+            self.burst = self.burst.min(self.burst_max());
         }
     }
 
@@ -187,13 +196,20 @@ mod tests {
         for rate in [500_u64, 20_000] {
             let mut bucket = Bucket::new(0, rate * 1000, 0.0);
             let mut total = 0;
-            for ms in (0..5_000).step_by(7) {
-                bucket.advance(ms * 1000, rate * 1000 + ms % 2);
+            for ms in (0..5_000).step_by(4) {
+                bucket.advance(ms * 1000, rate * 1000 + ms / 4 % 2);
                 total += bucket.credit();
                 bucket.spend(bucket.credit());
             }
             assert!(total as u64 >= rate * 5 * 98 / 100, "{total} of {}", rate * 5);
         }
+    }
+
+    #[test]
+    fn what_a_fast_rate_has_let_pile_up_is_no_rush_at_a_slow_one() {
+        let mut bucket = Bucket::new(0, 10_000_000_000, 0.0);
+        bucket.advance(900_000, 1_000_000);
+        assert!(bucket.credit() <= 6, "{}", bucket.credit());
     }
 
     #[test]

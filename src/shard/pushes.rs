@@ -227,3 +227,117 @@ impl Pushes {
         (self.live > 0).then(|| self.due_us.saturating_sub(self.now_us))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Address;
+    use crate::push::id::PushId;
+    use crate::push::rate::Rate;
+    use crate::push::share::UNLIMITED;
+    use crate::push::terms::Terms;
+    use crate::push::{Moment, Source};
+    use crate::shard::members::ALL;
+    use std::time::Duration;
+
+    const PLACE: Place = Place { topic: ALL, lane: crate::push::terms::Lane::Normal };
+
+    fn push(rate_milli: u64, expires_in: Option<Duration>) -> Arc<Push> {
+        Arc::new(Push {
+            id: PushId::new("p").expect("an id"),
+            terms: Terms { rate: Rate::per_second(1000.0).ok(), expires_in, ..Terms::default() },
+            source: Source::Http,
+            to: [Address::All].into(),
+            messages: 1,
+            bytes: 1,
+            accepted: Moment::default(),
+            shares: [Share::new(rate_milli)].into(),
+        })
+    }
+
+    /// A push for so many devices, in one round.
+    fn begun(pushes: &mut Pushes, push: &Arc<Push>, targeted: u64) -> PushSlot {
+        let slot = pushes.take(Arc::clone(push), 0, targeted);
+        pushes.begin_round(slot, PLACE);
+        slot
+    }
+
+    #[test]
+    fn a_push_for_nobody_is_over_at_once() {
+        let (mut pushes, push) = (Pushes::default(), push(UNLIMITED, None));
+        let slot = pushes.take(Arc::clone(&push), 0, 0);
+        pushes.retire(slot, 0);
+        assert!(pushes.is_empty() && pushes.wait_us().is_none() && pushes.next_due(0).is_none());
+        assert_eq!(push.shares[0].standing().map(|standing| standing.remaining()), Some(0));
+    }
+
+    #[test]
+    fn a_slot_is_kept_until_the_last_round_and_the_last_outbox_have_let_go() {
+        let (mut pushes, push) = (Pushes::default(), push(UNLIMITED, None));
+        let slot = begun(&mut pushes, &push, 3);
+        pushes.sent(slot, 0, 2);
+        pushes.end_round(slot, 0);
+        assert!(!pushes.is_empty(), "an outbox has one");
+        let other = begun(&mut pushes, &self::push(UNLIMITED, None), 1);
+        assert_ne!(slot, other);
+        pushes.failed(other, 0, Failed::Closed, 1);
+        pushes.end_round(other, 0);
+        pushes.failed(slot, 0, Failed::Slow, 1);
+        assert!(pushes.is_empty() && pushes.all().is_empty());
+    }
+
+    #[test]
+    fn a_push_ends_by_order_or_by_time_and_by_neither_once_its_rounds_are_over() {
+        let mut pushes = Pushes::default();
+        let (cancelled, expiring) = (push(0, None), push(0, Some(Duration::from_millis(5))));
+        let slots = [begun(&mut pushes, &cancelled, 1), begun(&mut pushes, &expiring, 1)];
+        assert_eq!(slots.map(|slot| pushes.look(slot, 0, 1)), [Orders::Wait; 2]);
+        cancelled.shares[0].order_end();
+        pushes.set_now(5_000);
+        let ends = [Orders::End(Failed::Cancelled), Orders::End(Failed::Expired)];
+        assert_eq!(slots.map(|slot| pushes.look(slot, 0, 1)), ends);
+        pushes.end_round(slots[0], 0);
+        assert_eq!(pushes.look(slots[0], 0, 0), Orders::Wait, "what an outbox has of it is on its way");
+    }
+
+    #[test]
+    fn a_push_is_looked_at_when_its_next_device_is_due_and_its_orders_before_long() {
+        let (mut pushes, push) = (Pushes::default(), push(250_000, None));
+        let slot = begun(&mut pushes, &push, 100);
+        assert_eq!(pushes.wait_us(), Some(0), "a new one at once");
+        assert_eq!(pushes.next_due(0), Some(slot));
+        assert_eq!(pushes.look(slot, 0, 100), Orders::Wait);
+        pushes.end_look();
+        assert_eq!((pushes.wait_us(), pushes.next_due(0)), (Some(4_000), None));
+        pushes.set_now(4_000);
+        assert_eq!((pushes.look(slot, 0, 100), pushes.credit(slot)), (Orders::Go, 1));
+        pushes.spend(slot, 1);
+        push.shares[0].order_rate(0);
+        pushes.look(slot, 0, 99);
+        pushes.end_look();
+        assert_eq!(
+            pushes.wait_us(),
+            Some(PACE_LOOK.as_micros() as u64),
+            "it stands still and may be told to go on"
+        );
+    }
+
+    #[test]
+    fn slots_that_become_free_during_a_look_do_not_end_it() {
+        let mut pushes = Pushes::default();
+        let all = [0; 3].map(|_| push(0, None));
+        let slots = all.each_ref().map(|push| begun(&mut pushes, push, 1));
+        let (mut from, mut seen) = (0, Vec::new());
+        while let Some(slot) = pushes.next_due(from) {
+            from = slot.0 + 1;
+            seen.push(slot);
+            pushes.failed(slot, 0, Failed::Cancelled, 1);
+            pushes.end_round(slot, 0);
+        }
+        pushes.end_look();
+        assert_eq!(seen, slots);
+        assert!(pushes.is_empty());
+        begun(&mut pushes, &all[0], 1);
+        assert_eq!(pushes.wait_us(), Some(0));
+    }
+}

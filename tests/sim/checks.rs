@@ -10,6 +10,8 @@ use crate::world::{Seat, World};
 /// In a crowd, what costs a walk over everybody is looked at every so many calls.
 const CROWD: usize = 100;
 const CROWD_EVERY: u64 = 64;
+/// The same for the ledgers of pushes, device by device.
+const LEDGERS_EVERY: u64 = 8;
 
 impl World {
     /// No ring holds more than its bound.
@@ -24,6 +26,14 @@ impl World {
         self.check_rings();
         self.check_gauges(number);
         self.seats[number].calls += 1;
+        let seat = &mut self.seats[number];
+        let is_thorough = seat.calls.is_multiple_of(LEDGERS_EVERY);
+        seat.has_pushes = self.book.check(number, &mut self.clients, self.now, is_thorough);
+        assert_eq!(seat.shard.pace_in_us().is_some(), seat.has_pushes, "a push has no end, or no beginning");
+        assert!(
+            seat.shard.is_busy() || seat.has_pushes || seat.shard.backlog_bytes() == 0,
+            "a backlog of nothing"
+        );
         let seat = &self.seats[number];
         let is_lull = seat.shard.backlog_bytes() == 0;
         if seat.shard.connections() <= CROWD || seat.calls.is_multiple_of(CROWD_EVERY) {
@@ -54,9 +64,6 @@ impl World {
             assert_eq!(block.topics.get(), topics, "topics");
         }
         assert!(block.topics.get() <= topics, "topics");
-        if !seat.shard.is_busy() {
-            assert_eq!(seat.shard.backlog_bytes(), 0, "an idle shard has a backlog");
-        }
     }
 
     /// Outboxes exist where sockets are full, and hold what their clients were to get and have not.
@@ -120,10 +127,15 @@ impl World {
             )
         };
         let served = deliveries + failed;
-        assert!(served + tally.withdrawn_max >= targeted, "messages were not served: {}", context());
+        assert!(
+            served + tally.withdrawn_max + self.book.messages_cut(number) >= targeted,
+            "messages were not served: {}",
+            context()
+        );
         assert!(served <= targeted + tally.unsure + abandoned, "more was served than taken: {}", context());
         let settled = tally.received + dropped + failed;
-        let open = tally.withdrawn_max + tally.gone_max + outstanding;
+        let withdrawn = tally.withdrawn_max + self.book.messages_cut(number);
+        let open = withdrawn + tally.gone_max + outstanding;
         assert!(settled + open >= targeted, "messages vanished: {}", context());
         assert!(
             settled <= targeted + tally.unsure + twice,

@@ -95,6 +95,9 @@ pub(crate) struct Client {
     pub(crate) targeted: u64,
     pub(crate) targeted_bytes: u64,
     pub(crate) received: u64,
+    /// Those of pushes among them.
+    pub(crate) targeted_by_pushes: u64,
+    pub(crate) received_of_pushes: u64,
     /// Those of `targeted` that came since the shard last had no backlog (of that time).
     pub(crate) recent: (u64, u64),
     /// It left when something may have been on its way to it.
@@ -148,11 +151,13 @@ impl Client {
             answers: VecDeque::new(),
             answer_bytes: 0,
             close: None,
-            spans: vec![Vec::new(); addresses],
-            next: vec![0; addresses],
+            spans: vec![Vec::new(); 2 * addresses],
+            next: vec![0; 2 * addresses],
             targeted: 0,
             targeted_bytes: 0,
             received: 0,
+            targeted_by_pushes: 0,
+            received_of_pushes: 0,
             recent: (0, 0),
             has_withdrawn: false,
             was_short: false,
@@ -189,12 +194,20 @@ impl Client {
         self.last_act.is_some() || self.acts.back().is_some_and(|(_, _, act)| act.is_last())
     }
 
+    /// Messages that are for every member, that it was to get and has not.
+    pub(crate) fn missed(&self) -> u64 {
+        (self.targeted - self.targeted_by_pushes) - (self.received - self.received_of_pushes)
+    }
+
     pub(crate) fn is_member(&self, to: To) -> bool {
         self.spans[to].last().is_some_and(|span| span.to.is_none())
     }
 
     pub(crate) fn topics(&self) -> usize {
-        self.spans[ALL + 1..].iter().filter(|spans| spans.last().is_some_and(|s| s.to.is_none())).count()
+        self.spans[ALL + 1..self.spans.len() / 2]
+            .iter()
+            .filter(|spans| spans.last().is_some_and(|s| s.to.is_none()))
+            .count()
     }
 
     /// The kernel took bytes of the shard; returns the data frames among the whole ones.
@@ -286,15 +299,16 @@ impl Client {
         panic!("{answer:?} to no question");
     }
 
-    /// A message arrives: it was meant for the client, it is new, and without leave nothing before it is missing.
-    pub(crate) fn receive(&mut self, (to, at): Item, may_skip: bool) {
+    /// A message arrives: it was meant for the client, it is new, and nothing before it is missing but what may be.
+    pub(crate) fn receive(&mut self, (to, at): Item, may_miss: impl Fn(Item) -> bool) {
         assert!(at >= self.next[to], "message {at} of {to} came after {}", self.next[to] - 1);
         let spans = &self.spans[to];
         let Some(found) = spans.iter().position(|s| at >= s.from && s.to.is_none_or(|end| at < end)) else {
             panic!("message {at} of {to} is not for this client: {spans:?}");
         };
         let expected = self.next[to].max(spans[found].from);
-        assert!(may_skip || at == expected, "message {at} of {to} came, {expected} is missing");
+        let missing = (expected..at).find(|&at| !may_miss((to, at)));
+        assert_eq!(missing, None, "message {at} of {to} came, and this one before it is missing");
         self.next[to] = at + 1;
         self.received += 1;
     }

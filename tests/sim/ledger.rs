@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::rng::Rng;
 
-/// Index of an address: 0 is everybody, the others are topics.
+/// Index of an address: 0 is everybody, the others are topics. The same again for what is urgent.
 pub(crate) type To = usize;
 pub(crate) const ALL: To = 0;
 
@@ -26,7 +26,7 @@ pub(crate) type Item = (To, u64);
 pub(crate) struct Ledger {
     pub(crate) addresses: Vec<Address>,
     by_address: HashMap<Address, To>,
-    /// Payloads in publish order.
+    /// Payloads in publish order; those of urgent pushes have logs of their own, behind the others.
     logs: Vec<Vec<Bytes>>,
     read: HashMap<(FormatId, u64), Vec<Item>>,
 }
@@ -57,15 +57,25 @@ impl Ledger {
         let topic = |n| Address::Topic(Topic::new(&name(n)).expect("a topic's name"));
         let addresses: Vec<_> = std::iter::once(Address::All).chain((1..=topics).map(topic)).collect();
         let by_address = addresses.iter().cloned().enumerate().map(|(to, address)| (address, to)).collect();
-        Self { logs: vec![Vec::new(); addresses.len()], by_address, addresses, read: HashMap::new() }
+        Self { logs: vec![Vec::new(); 2 * addresses.len()], by_address, addresses, read: HashMap::new() }
     }
 
     pub(crate) fn index(&self, address: &Address) -> To {
         self.by_address[address]
     }
 
+    /// The log of an address for what is urgent.
+    pub(crate) fn urgent(&self, to: To) -> To {
+        to + self.addresses.len()
+    }
+
+    /// The address of a log.
+    pub(crate) fn address_of(&self, log: To) -> To {
+        log % self.addresses.len()
+    }
+
     pub(crate) fn name(&self, to: To) -> &str {
-        match &self.addresses[to] {
+        match &self.addresses[self.address_of(to)] {
             Address::All => panic!("everybody has no name"),
             Address::Topic(topic) => topic.as_str(),
         }
@@ -124,7 +134,7 @@ impl Ledger {
         for (item, expected) in items.iter().zip(first..) {
             assert_eq!(*item, (to, expected), "a PUSH carries messages of one address without a gap");
         }
-        let room = (format == FormatId::GO_PUSH_V2 && to != ALL).then(|| self.name(to));
+        let room = (format == FormatId::GO_PUSH_V2 && self.address_of(to) != ALL).then(|| self.name(to));
         assert_eq!(push.data.room.as_deref(), room, "version 2 names the room, version 1 does not");
         items
     }

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use fanfare::batch::Batch;
 use fanfare::config::LivenessCounts;
 use fanfare::connection::reason::CloseReason;
 use fanfare::dataplane::Closing;
 use fanfare::downlink::Downlink;
 use fanfare::formats::FormatId;
-use fanfare::limits::{BACKLOG_BYTES_MAX, TICK};
+use fanfare::limits::{BACKLOG_BYTES_MAX, HELD_BYTES_MAX, TICK};
 
 use crate::client::{Act, Answer, Client, Span};
 use crate::ledger::{ALL, Ledger, To};
+use crate::plan::Plan;
 use crate::plane::{Closed, Socket};
+use crate::pushes::{Book, Taken};
 use crate::trail;
 use crate::wire::{self, Frame};
 use crate::world::{Seat, World};
@@ -55,29 +58,18 @@ impl World {
     /// The shard takes a downlink; who is a member now is entitled to it.
     pub(crate) fn take_one(&mut self, number: usize, downlink: Downlink) {
         let seat = &mut self.seats[number];
-        let weight = downlink.weight();
+        let mut weight = downlink.weight();
+        let bound = if seat.has_pushes { HELD_BYTES_MAX } else { BACKLOG_BYTES_MAX };
+        let before = seat.shard.backlog_bytes();
+        assert!(before < bound, "a downlink is taken on top of {before} bytes");
+        let mut taken_push = None;
         match &downlink {
             Downlink::Batch(batch) => {
                 let to = self.ledger.index(&batch.address);
                 trail::note(|| format!("{number} takes {to}: {:?}..{:?}", batch.first, batch.end()));
                 assert_eq!(batch.first.0, seat.taken[to], "a ring lost or moved a batch of {to}");
                 seat.taken[to] = batch.end().0;
-                let messages = batch.messages.len() as u64;
-                let mut doubted = Vec::new();
-                for &id in &seat.members[to] {
-                    let client = &mut self.clients[id];
-                    let bytes = batch.encoded(client.format).bytes.len() as u64;
-                    client.target(messages, bytes, seat.lull, self.plan.outbox.bytes_max);
-                    if client.may_be_closing(&self.plan, self.is_drain_under_way) {
-                        doubted.push(id);
-                    }
-                    let account =
-                        if client.is_doubtful { &mut seat.tally.unsure } else { &mut seat.tally.targeted };
-                    *account += messages;
-                }
-                for id in doubted {
-                    seat.doubt(&mut self.clients[id], true);
-                }
+                seat.target(to, batch, &mut self.clients, &self.plan, self.is_drain_under_way);
             }
             Downlink::Census(census) => {
                 let to = self.ledger.index(&census.address);
@@ -88,10 +80,31 @@ impl World {
                 asked.least += (members - doubtful) as u64;
                 asked.most += members as u64;
             }
-            Downlink::Push(..) => unreachable!("the world makes no pushes"),
+            Downlink::Push(push, batches) => {
+                let job = self.book.number(push);
+                trail::note(|| format!("{number} takes push {job}"));
+                let mut taken = Taken::default();
+                let parts = self.book.jobs[job].parts.clone();
+                for (batch, (log, first, end)) in batches.iter().zip(parts) {
+                    assert_eq!(first, seat.taken[log], "a ring lost or moved a push to {log}");
+                    let to = self.ledger.address_of(log);
+                    seat.taken[log] = end;
+                    seat.target(to, batch, &mut self.clients, &self.plan, self.is_drain_under_way);
+                    for &id in &seat.members[to] {
+                        self.clients[id].targeted_by_pushes += end - first;
+                        taken.add(&self.clients[id], log);
+                        weight += size_of::<fanfare::dataplane::Token>();
+                    }
+                }
+                self.book.jobs[job].shards[number] = Some(taken);
+                taken_push = Some(job);
+                // It is behind no lull: what it holds may be in no outbox and on no way for long.
+                seat.has_pushes = true;
+            }
             Downlink::Configure(_) => unreachable!("the world keeps its configuration"),
             Downlink::Drain(_) => {
                 self.is_drain_under_way = true;
+                self.book.drain_us.get_or_insert(self.now);
                 for id in seat.members[ALL].clone() {
                     let client = &mut self.clients[id];
                     seat.doubt(client, client.may_be_closing(&self.plan, true));
@@ -100,7 +113,13 @@ impl World {
         }
         self.call(number, |shard| shard.take(downlink));
         let backlog = self.seats[number].shard.backlog_bytes();
-        assert!(backlog < BACKLOG_BYTES_MAX + weight.max(1), "backlog of {backlog} bytes");
+        assert!(backlog <= before + weight, "backlog of {backlog} bytes");
+        if let Some(job) = taken_push.map(|job| &self.book.jobs[job]) {
+            let standing = job.standing(number).expect("the shard has it");
+            let (least, most) = job.shards[number].as_ref().map_or((0, 0), Taken::targeted);
+            let targeted = standing.targeted;
+            assert!((least..=most).contains(&targeted), "a push is for {targeted}, not {least} to {most}");
+        }
     }
 
     pub(crate) fn observe(&mut self, number: usize) {
@@ -125,7 +144,9 @@ impl World {
 
     fn look(&mut self, id: usize, look: Look, is_closed: bool) {
         let tick = self.ticks();
-        let Self { clients, seats, plan, ledger, is_drain_under_way, .. } = self;
+        let now = self.now;
+        let Self { clients, seats, plan, ledger, book, is_drain_under_way, .. } = self;
+        let mut sent = 0;
         let client = &mut clients[id];
         let seat = &mut seats[client.shard];
         let silence_ms = u128::from(tick - client.heard) * TICK.as_millis();
@@ -154,7 +175,7 @@ impl World {
         let may_skip = !plan.keeps_all() && client.was_short;
         let (mut rest, mut from) = (&look.accepted[..], client.stream_at);
         let mut on_frame = |client: &mut Client, frame: Frame| {
-            on_frame(client, &frame, ledger, may_skip, plan.clients.server_ping, &codes);
+            sent += on_frame(client, &frame, ledger, (book, now), may_skip, plan.clients.server_ping, &codes);
         };
         for (begin, end) in look.shorts {
             let (piece, after) = rest.split_at((begin - from) as usize);
@@ -174,6 +195,9 @@ impl World {
         if look.is_finished {
             assert_eq!(client.begun(), 0, "FIN goes out in the middle of a frame to {id}");
             assert!(client.close.is_some(), "FIN goes out to {id} without a Close frame");
+        }
+        for _ in 0..sent {
+            self.note_push_sent();
         }
     }
 
@@ -238,6 +262,25 @@ impl World {
 }
 
 impl Seat {
+    /// Who is a member now is to get a batch.
+    fn target(&mut self, to: To, batch: &Batch, clients: &mut [Client], plan: &Plan, is_draining: bool) {
+        let messages = batch.messages.len() as u64;
+        let mut doubted = Vec::new();
+        for &id in &self.members[to] {
+            let client = &mut clients[id];
+            let bytes = batch.encoded(client.format).bytes.len() as u64;
+            client.target(messages, bytes, self.lull, plan.outbox.bytes_max);
+            if client.may_be_closing(plan, is_draining) {
+                doubted.push(id);
+            }
+            let account = if client.is_doubtful { &mut self.tally.unsure } else { &mut self.tally.targeted };
+            *account += messages;
+        }
+        for id in doubted {
+            self.doubt(&mut clients[id], true);
+        }
+    }
+
     /// A whole act of a client that is not closing.
     fn hear(&mut self, client: &mut Client, act: Act, topics_max: usize) {
         match act {
@@ -275,7 +318,7 @@ impl Seat {
 
     /// A client that closes is nobody's member.
     fn retire(&mut self, client: &mut Client) {
-        for to in ALL..client.spans.len() {
+        for to in ALL..self.members.len() {
             if client.is_member(to) {
                 self.leave(client, to);
             }
@@ -283,14 +326,18 @@ impl Seat {
     }
 
     fn join(&mut self, client: &mut Client, to: To) {
-        client.spans[to].push(Span { from: self.taken[to], to: None });
+        for log in [to, to + self.members.len()] {
+            client.spans[log].push(Span { from: self.taken[log], to: None });
+        }
         self.members[to].insert(client.id);
         self.tally.memberships += u64::from(to != ALL);
     }
 
     fn leave(&mut self, client: &mut Client, to: To) {
-        if let Some(span) = client.spans[to].last_mut() {
-            span.to = Some(self.taken[to]);
+        for log in [to, to + self.members.len()] {
+            if let Some(span) = client.spans[log].last_mut() {
+                span.to = Some(self.taken[log]);
+            }
         }
         self.members[to].remove(&client.id);
         self.tally.memberships -= u64::from(to != ALL);
@@ -298,15 +345,17 @@ impl Seat {
     }
 }
 
-/// A frame of the server is one that this client may get now.
+/// A frame of the server is one that this client may get now. How many pushes it ends.
 fn on_frame(
     client: &mut Client,
     frame: &Frame,
     ledger: &mut Ledger,
+    (book, now): (&mut Book, u64),
     may_skip: bool,
     may_ping: bool,
     codes: &[Option<u16>],
-) {
+) -> usize {
+    let mut sent = 0;
     match frame.opcode {
         wire::PING => {
             assert!(may_ping && frame.payload.is_empty(), "an unexpected ping");
@@ -320,11 +369,17 @@ fn on_frame(
         }
         _ if frame.payload == PONG && client.format != FormatId::RAW => client.answered(Answer::Pong),
         _ => {
+            let urgent = ledger.urgent(ALL);
             for &item in ledger.read(client.format, &frame.payload) {
-                client.receive(item, may_skip);
+                client.receive(item, |missing| may_skip || missing.0 >= urgent || book.is_cut(missing, now));
+                if book.receive(client, item, now) {
+                    client.received_of_pushes += 1;
+                    sent += usize::from(book.is_last(item) && !client.was_short);
+                }
             }
         }
     }
+    sent
 }
 
 /// Codes with which the server may close this client now.

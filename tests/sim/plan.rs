@@ -52,6 +52,13 @@ pub(crate) struct Plan {
     pub(crate) is_calm: bool,
     pub(crate) flood: Flood,
     pub(crate) finale: Finale,
+    /// Of a hundred steps, so many begin a push, and so many steer one.
+    pub(crate) push_percent: usize,
+    pub(crate) steer_percent: usize,
+    /// Devices a second of all pushes together.
+    pub(crate) cap: Option<u32>,
+    /// The end comes while pushes run.
+    pub(crate) is_cut_short: bool,
 }
 
 impl Plan {
@@ -69,6 +76,7 @@ impl Plan {
             1 if !is_big => Flood::Many,
             _ => Flood::None,
         };
+        let push_percent = if is_calm || flood != Flood::None { 0 } else { *rng.pick(&[0, 3, 10]) };
         let age_s = if rng.percent(25) { rng.between(1, 3) } else { 3600 };
         let liveness_s = if rng.percent(20) { rng.between(2, 6) } else { 3600 };
         let counts = if rng.percent(30) { LivenessCounts::PingOnly } else { LivenessCounts::AnyFrame };
@@ -108,6 +116,10 @@ impl Plan {
             ending_percent: if is_calm { 0 } else { *rng.pick(&[0, 2, 6]) },
             is_calm,
             flood,
+            push_percent,
+            steer_percent: *rng.pick(&[2, 10, 30]),
+            cap: rng.percent(30).then(|| rng.scale(10, 2_000) as u32),
+            is_cut_short: push_percent > 0 && rng.percent(30),
             finale: *rng.pick(&[
                 Finale::MassLeave,
                 Finale::Silence,

@@ -58,6 +58,8 @@ pub(crate) struct SimPlane {
     touched: Vec<RawFd>,
     closed: Vec<Closed>,
     rng: Rng,
+    /// Sometimes it is short of memory.
+    pub(crate) has_whims: bool,
     slices: u64,
     /// The longest send of a round so far.
     pub(crate) send_bytes_max: usize,
@@ -72,6 +74,7 @@ impl SimPlane {
             touched: Vec::new(),
             closed: Vec::new(),
             rng,
+            has_whims: true,
             slices: 0,
             send_bytes_max: 0,
         }
@@ -206,7 +209,7 @@ impl SimPlane {
     }
 
     fn transmit(&mut self, fd: RawFd, bytes: &[u8]) -> Took {
-        let whim = self.rng.below(64);
+        let has_whim = self.has_whims && self.rng.below(64) == 0;
         let socket = self.touch(fd);
         assert!(!socket.is_finished, "bytes are sent behind FIN");
         assert!(!bytes.is_empty(), "a send without bytes");
@@ -216,7 +219,7 @@ impl SimPlane {
         }
         let room = socket.capacity - socket.held;
         // Sometimes the kernel is short of memory rather than of room.
-        let taken = if whim == 0 { bytes.len().min(room) / 2 } else { bytes.len().min(room) };
+        let taken = if has_whim { bytes.len().min(room) / 2 } else { bytes.len().min(room) };
         if taken < bytes.len() {
             socket.shorts.push((socket.accepted_total, socket.accepted_total + bytes.len() as u64));
         }

@@ -27,7 +27,9 @@ use crate::ledger::{ALL, Ledger, To};
 use crate::lives::Lives;
 use crate::plan::{Flood, Plan};
 use crate::plane::SimPlane;
+use crate::pushes::Book;
 use crate::rng::Rng;
+use crate::steer::Control;
 use crate::trail;
 
 /// An answer to a handshake.
@@ -86,6 +88,10 @@ pub(crate) struct Seat {
     tick: u32,
     /// Counts the moments without backlog.
     pub(crate) lull: u64,
+    /// It has a push that is not over.
+    pub(crate) has_pushes: bool,
+    /// When its thread wakes up for a push.
+    pub(crate) pace_at: Option<u64>,
     /// Clients that may be closing.
     pub(crate) doubtful: BTreeSet<usize>,
     pub(crate) calls: u64,
@@ -104,6 +110,8 @@ pub(crate) struct World {
     pub(crate) seats: Vec<Seat>,
     pub(crate) clients: Vec<Client>,
     pub(crate) censuses: Vec<Asked>,
+    pub(crate) control: Control,
+    pub(crate) book: Book,
     pub(crate) is_drain_under_way: bool,
     pub(crate) is_settling: bool,
 }
@@ -133,12 +141,14 @@ impl World {
                 doorbell,
                 is_asleep: false,
                 arrivals: Vec::new(),
-                taken: vec![0; addresses],
+                taken: vec![0; 2 * addresses],
                 members: vec![BTreeSet::new(); addresses],
                 tally: Tally::default(),
                 closed_before: vec![0; fanfare::connection::reason::CloseReason::ALL.len()],
                 tick: 0,
                 lull: 1,
+                has_pushes: false,
+                pace_at: None,
                 doubtful: BTreeSet::new(),
                 calls: 0,
             });
@@ -151,6 +161,8 @@ impl World {
             step: 0,
             clients: Vec::new(),
             censuses: Vec::new(),
+            control: Control::new(plan.shards, plan.cap),
+            book: Book::new(2 * addresses),
             is_drain_under_way: false,
             is_settling: false,
             plan,
@@ -168,8 +180,16 @@ impl World {
         }
         while self.step < self.plan.steps {
             let pause = if self.rng.percent(3) { 1_000_000 } else { 6_000 };
-            self.now += self.rng.below(pause) as u64;
+            let pause = if self.plan.push_percent > 0 { pause.min(200_000) } else { pause };
+            let until = self.now + self.rng.below(pause) as u64;
+            self.pass_until(until);
             self.publish();
+            if self.rng.percent(self.plan.push_percent) && !self.broadcast.is_waiting() {
+                self.begin_push();
+            }
+            if self.rng.percent(self.plan.steer_percent) {
+                self.steer();
+            }
             self.advance();
             if self.rng.percent(40) && self.clients.len() < self.plan.clients_max {
                 self.arrive();
@@ -298,7 +318,9 @@ impl World {
         let seat = &mut self.seats[number];
         let tick = (self.now / TICK_US) as u32;
         let is_rung = seat.doorbell.bell().0.swap(false, Ordering::Relaxed);
-        let has_news = seat.shard.plane().has_events() || !seat.arrivals.is_empty() || tick > seat.tick;
+        let is_due = seat.pace_at.is_some_and(|at| at <= self.now);
+        let has_news =
+            seat.shard.plane().has_events() || !seat.arrivals.is_empty() || tick > seat.tick || is_due;
         if seat.is_asleep && !is_rung && !has_news {
             assert!(seat.receiver.is_empty(), "shard {number} sleeps on a downlink and nobody rang");
             return;
@@ -323,6 +345,7 @@ impl World {
     /// One turn of a shard's loop, its parts in any order and amount.
     pub(crate) fn turn(&mut self, number: usize, tick: u32) {
         self.seats[number].shard.set_now(Tick(tick));
+        self.seats[number].shard.set_clock(self.now);
         let mut parts = [0, 1, 2, 3];
         for i in (1..parts.len()).rev() {
             parts.swap(i, self.rng.below(i + 1));
@@ -340,6 +363,13 @@ impl World {
         }
         trail::note(|| format!("turn of {number}"));
         self.call(number, Shard::turn);
+        let seat = &mut self.seats[number];
+        let wait = seat.shard.pace_in_us().map(|us| us.max(1));
+        seat.pace_at = if seat.shard.is_busy() && seat.has_pushes {
+            Some(self.now + 1)
+        } else {
+            wait.map(|us| self.now + us)
+        };
     }
 
     fn hear(&mut self, number: usize) {
