@@ -13,9 +13,11 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
-use super::{Audience, Blocks, HandshakeFailure, PublishRefused, Refused, process};
+use super::{Audience, Blocks, EventSink, HandshakeFailure, PublishRefused, Refused, process};
 use crate::connection::reason::CloseReason;
 use crate::formats::FORMATS;
+use crate::push::registry::State;
+use crate::push::share::Failed;
 
 /// Media type of [`Exposition::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -98,6 +100,8 @@ struct Family {
     kind: Kind,
     per_shard: bool,
     key: Option<Key>,
+    /// A second one: the index is then the first's times its number of values, plus its own.
+    second: Option<Key>,
     read: fn(&Source, usize, usize) -> u64,
 }
 
@@ -108,22 +112,27 @@ const HANDSHAKE: Key =
     Key { name: "reason", values: HandshakeFailure::ALL.len(), value: |i| HandshakeFailure::ALL[i].label() };
 const REFUSED: Key = Key { name: "reason", values: Refused::ALL.len(), value: |i| Refused::ALL[i].label() };
 const SEALED: Key = Key { name: "reason", values: SEAL_REASONS.len(), value: |i| SEAL_REASONS[i] };
+const UNDER_WAY: Key = Key { name: "state", values: 2, value: |i| ["running", "paused"][i] };
+const OVER: Key = Key { name: "state", values: State::OVER.len(), value: |i| State::OVER[i].label() };
+const FAILED: Key = Key { name: "reason", values: Failed::ALL.len(), value: |i| Failed::ALL[i].label() };
 const POLICY: Key = Key { name: "policy", values: DROP_POLICIES.len(), value: |i| DROP_POLICIES[i] };
 const PUBLISH: Key =
     Key { name: "reason", values: PublishRefused::ALL.len(), value: |i| PublishRefused::ALL[i].label() };
 const AUDIENCE: Key =
     Key { name: "audience", values: Audience::ALL.len(), value: |i| Audience::ALL[i].label() };
 const CLASS: Key = Key { name: "class", values: 5, value: |i| ["1xx", "2xx", "3xx", "4xx", "5xx"][i] };
+const SINK: Key = Key { name: "sink", values: EventSink::ALL.len(), value: |i| EventSink::ALL[i].label() };
+const DROP: Key = Key { name: "reason", values: 3, value: |i| ["queue_full", "refused", "shutdown"][i] };
 const SOURCE: Key = Key { name: "source", values: 2, value: |i| ["redis", "http"][i] };
 
 type Read = fn(&Source, usize, usize) -> u64;
 
 const fn counter(name: &'static str, help: &'static str, read: Read) -> Family {
-    Family { name, help, kind: Kind::Counter, per_shard: false, key: None, read }
+    Family { name, help, kind: Kind::Counter, per_shard: false, key: None, second: None, read }
 }
 
 const fn gauge(name: &'static str, help: &'static str, read: Read) -> Family {
-    Family { name, help, kind: Kind::Gauge, per_shard: false, key: None, read }
+    Family { name, help, kind: Kind::Gauge, per_shard: false, key: None, second: None, read }
 }
 
 impl Family {
@@ -133,6 +142,10 @@ impl Family {
 
     const fn by(self, key: Key) -> Self {
         Self { key: Some(key), ..self }
+    }
+
+    const fn and(self, second: Key) -> Self {
+        Self { second: Some(second), ..self }
     }
 
     /// The value is microseconds and is shown as seconds.
@@ -240,6 +253,29 @@ static FAMILIES: &[Family] = &[
     })
     .by(REFUSED),
     counter("batches_sealed", "Batches closed", |s, _, k| s.blocks.ingest.batches_sealed[k].get()).by(SEALED),
+    // Pushes.
+    gauge("pushes", "Pushes that are not over", |s, _, k| {
+        let control = &s.blocks.control;
+        [&control.pushes_running, &control.pushes_paused][k].get()
+    })
+    .by(UNDER_WAY),
+    counter("pushes_finished", "Pushes that are over", |s, _, k| s.blocks.control.pushes_finished[k].get())
+        .by(OVER),
+    counter("pushes_repeated", "Pushes by Redis whose id had been there before", |s, _, _| {
+        s.blocks.ingest.pushes_repeated.get()
+    }),
+    counter("push_devices_sent", "Devices that pushes reached, one for each address", |s, _, _| {
+        s.blocks.control.push_devices_sent.get()
+    }),
+    counter("push_devices_failed", "Devices that pushes did not reach", |s, _, k| {
+        s.blocks.control.push_devices_failed[k].get()
+    })
+    .by(FAILED),
+    counter(
+        "push_stalls",
+        "Times that the ingest core took nothing because too many pushes run",
+        |s, _, _| s.blocks.ingest.push_stalls.get(),
+    ),
     gauge("open_messages", "Messages in open batches", |s, _, _| s.blocks.ingest.open_messages.get()),
     gauge("topics", "Topics with state in the ingest core", |s, _, _| s.blocks.ingest.topics.get()),
     gauge("redis_subscribed", "1 while the Redis subscription stands", |s, _, _| {
@@ -279,6 +315,35 @@ static FAMILIES: &[Family] = &[
         s.blocks.control.publish_refused[k].get()
     })
     .by(PUBLISH),
+    // Lifecycle events.
+    counter("events", "Lifecycle events noted by the shard", |s, i, _| s.blocks.shards[i].events.get())
+        .per_shard(),
+    counter("events_unnoted", "Lifecycle events dropped because the shard's ring was full", |s, i, _| {
+        s.blocks.shards[i].events_dropped.get()
+    })
+    .per_shard(),
+    counter("events_sent", "Lifecycle events that the receiver took", |s, _, k| {
+        s.blocks.events.sinks[k].sent.get()
+    })
+    .by(SINK),
+    counter("events_failed", "Attempts to reach the receiver of lifecycle events that failed", |s, _, k| {
+        s.blocks.events.sinks[k].failed.get()
+    })
+    .by(SINK),
+    counter("events_dropped", "Lifecycle events that the receiver will not get", |s, _, k| {
+        let sink = &s.blocks.events.sinks[k / 3];
+        [&sink.overflowed, &sink.refused, &sink.left][k % 3].get()
+    })
+    .by(SINK)
+    .and(DROP),
+    gauge("events_queue", "Lifecycle events that wait for the receiver", |s, _, k| {
+        s.blocks.events.sinks[k].queue.get()
+    })
+    .by(SINK),
+    gauge("events_queue_bytes", "Bytes of lifecycle events that wait for the receiver", |s, _, k| {
+        s.blocks.events.sinks[k].queue_bytes.get()
+    })
+    .by(SINK),
     // The process.
     gauge("process_resident_memory_bytes", "Resident memory of the process", |_, _, _| {
         process::resident_bytes()
@@ -308,14 +373,18 @@ impl Family {
         };
         let mut metric = encoder.encode_descriptor(self.name, self.help, None, metric_type)?;
         for shard in 0..if self.per_shard { source.blocks.shards.len() } else { 1 } {
-            for index in 0..self.key.map_or(1, |key| key.values) {
+            let seconds = self.second.map_or(1, |key| key.values);
+            for index in 0..self.key.map_or(1, |key| key.values) * seconds {
                 let value = (self.read)(source, shard, index);
                 let mut labels = Vec::with_capacity(2);
                 if self.per_shard {
                     labels.push(("shard", shard.to_string()));
                 }
                 if let Some(key) = self.key {
-                    labels.push((key.name, (key.value)(index).to_owned()));
+                    labels.push((key.name, (key.value)(index / seconds).to_owned()));
+                }
+                if let Some(key) = self.second {
+                    labels.push((key.name, (key.value)(index % seconds).to_owned()));
                 }
                 if labels.is_empty() {
                     self.kind.encode(value, &mut metric)?;
@@ -366,6 +435,7 @@ mod tests {
         blocks.ring_stalls[1].add(9);
         blocks.ingest.batches_sealed[2].add(4);
         blocks.control.publish_refused[PublishRefused::QueueFull as usize].add(5);
+        blocks.events.sinks[1].refused.add(6);
         let text = exposition.text();
         let raw = FORMATS[2].name();
         for line in [
@@ -376,6 +446,7 @@ mod tests {
             "fanfare_ring_stalls_total{shard=\"1\"} 9",
             "fanfare_batches_sealed_total{reason=\"delay\"} 4",
             "fanfare_publish_refused_total{reason=\"queue_full\"} 5",
+            "fanfare_events_dropped_total{sink=\"webhook\",reason=\"refused\"} 6",
             "fanfare_process_start_time_seconds 1.5",
             &format!("fanfare_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
         ] {

@@ -154,6 +154,7 @@ impl<P: Plane> Shard<P> {
         let Some(entry) = self.members.entry(id) else { return };
         debug_assert!(batch.first >= entry.tail, "offsets of an address only grow");
         entry.tail = batch.end();
+        entry.active = self.now;
         if entry.members.is_empty() {
             return;
         }
@@ -226,6 +227,7 @@ impl<P: Plane> Shard<P> {
         let (mut gone, too_slow) = (0, slow.len() as u64);
         if count > 0 {
             self.plane.send_slice(&sends, &mut shorts);
+            self.count_sends(&sends);
             (unsent, gone) = self.settle(place.topic, &round, &sends, &mut shorts);
         }
         drop(sends);
@@ -324,6 +326,8 @@ impl<P: Plane> Shard<P> {
             };
             let send = &sends[from + at];
             from += at;
+            let taken = if let Took::Bytes(taken) = short.took { taken } else { 0 };
+            self.count_out_less(short.token, send.bytes.len().saturating_sub(taken));
             let Some(connection) = self.table.get(short.token) else { continue };
             match short.took {
                 Took::Bytes(taken) if taken >= send.bytes.len() => {}
@@ -354,6 +358,7 @@ impl<P: Plane> Shard<P> {
             self.end_round(round, Failed::Closed);
             return;
         };
+        entry.active = self.now;
         let nobody = entry.members.is_empty();
         let is_served = round.push.is_some() && round.unserved == 0;
         debug_assert!(round.cursor > 0 || round.unserved == 0, "a walk that is over has met everybody");
@@ -363,6 +368,10 @@ impl<P: Plane> Shard<P> {
             line.put_back(index, round);
         }
         if nobody {
+            // The list of everybody outlives its members, and is on no agenda now.
+            if let Some(line) = self.members.entry(place.topic).and_then(|entry| entry.line(place.lane)) {
+                line.is_on_agenda = false;
+            }
             self.forget_if_empty(place.topic);
         } else {
             self.go_on(place);
