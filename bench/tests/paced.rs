@@ -85,7 +85,7 @@ fn a_push_that_keeps_its_rate_and_its_books_passes() {
 #[test]
 fn each_broken_promise_is_named_and_fails_the_run() {
     for (mistake, sentence) in [
-        (Mistake::Rushes, "any second, at 40/s"),
+        (Mistake::Rushes, "any second, with the ends"),
         (Mistake::IgnoresChanges, "the new rate was never in force"),
         (Mistake::WrongEta, "the ETA was"),
         (Mistake::Forgets, "the ledger has 80 sent and 0 failed; 79 arrived"),
