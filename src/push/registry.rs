@@ -267,11 +267,12 @@ impl Registry {
         for ((running, demand), rate) in self.running.iter_mut().zip(&demands).zip(rates) {
             running.rate_now_milli = rate;
             let Some(push) = &running.push else { continue };
-            let shares = match is_taken(push) {
-                true => pacing::split(rate, &demand.servable),
-                false => pacing::even(rate, shards),
+            let parts = if is_taken(push) {
+                pacing::split(rate, &demand.servable)
+            } else {
+                pacing::even(rate, shards)
             };
-            for (share, milli) in push.shares.iter().zip(shares) {
+            for (share, milli) in push.shares.iter().zip(parts) {
                 share.order_rate(milli);
             }
         }
@@ -279,7 +280,7 @@ impl Registry {
         while at < self.running.len() {
             if let Some(state) = self.running[at].outcome(now_us) {
                 let over = self.running.remove(at);
-                self.put_aside(over, state, now_us);
+                self.put_aside(&over, state, now_us);
             } else {
                 at += 1;
             }
@@ -292,7 +293,7 @@ impl Registry {
         }
     }
 
-    fn put_aside(&mut self, over: Running, state: State, now_us: u64) {
+    fn put_aside(&mut self, over: &Running, state: State, now_us: u64) {
         if let Some(index) = State::OVER.iter().position(|known| *known == state) {
             self.over[index] += 1;
         }

@@ -355,7 +355,7 @@ impl<P: Plane> Shard<P> {
     /// Puts a round back, or ends it and begins the next.
     fn after_slice(&mut self, place: Place, index: usize, round: Box<Round>) {
         let Some(entry) = self.members.entry(place.topic) else {
-            self.end_round(round, Failed::Closed);
+            self.end_round(&round, Failed::Closed);
             return;
         };
         entry.active = self.now;
@@ -363,7 +363,7 @@ impl<P: Plane> Shard<P> {
         let is_served = round.push.is_some() && round.unserved == 0;
         debug_assert!(round.cursor > 0 || round.unserved == 0, "a walk that is over has met everybody");
         if round.cursor == 0 || nobody || is_served {
-            self.end_round(round, Failed::Closed);
+            self.end_round(&round, Failed::Closed);
         } else if let Some(line) = entry.line(place.lane) {
             line.put_back(index, round);
         }
@@ -394,7 +394,7 @@ impl<P: Plane> Shard<P> {
     }
 
     /// Lets go of a round; whom its push has not served, it does not serve for this reason.
-    pub(super) fn end_round(&mut self, round: Box<Round>, why: Failed) {
+    pub(super) fn end_round(&mut self, round: &Round, why: Failed) {
         self.backlog_bytes -= round.held_bytes();
         if let Some(slot) = round.push {
             self.pushes.failed(slot, self.number, why, u64::from(round.unserved));
@@ -413,7 +413,7 @@ impl<P: Plane> Shard<P> {
         rounds.extend(entry.urgent.take().into_iter().flat_map(|mut line| line.take_all()));
         self.backlog_bytes -= waiting.iter().map(|batch| batch.payload_bytes()).sum::<usize>();
         for round in rounds {
-            self.end_round(round, Failed::Closed);
+            self.end_round(&round, Failed::Closed);
         }
         if id != ALL {
             self.members.prune(id);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Shard;
 use super::members::ALL;
+use crate::connection::outbox::Outbox;
 use crate::connection::reason::CloseReason;
 use crate::connection::{Checkup, Phase, Tick};
 use crate::dataplane::{Plane, Send, Token, Took};
@@ -104,7 +105,7 @@ impl<P: Plane> Shard<P> {
                 Checkup::Ping => silent.push((token, connection.fd)),
                 Checkup::Dropped(messages) => {
                     let owes = connection.outbox().map_or(0, |outbox| outbox.bytes());
-                    let settled = connection.outbox().map_or_else(Vec::new, |outbox| outbox.take_settled());
+                    let settled = connection.outbox().map_or_else(Vec::new, Outbox::take_settled);
                     self.settle_pushes(settled, Failed::Slow);
                     let block = self.block();
                     block.outbox_bytes.sub((owes_before.unwrap_or(0) - owes) as u64);
