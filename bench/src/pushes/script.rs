@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::PushesArgs;
 use crate::paced::message::{self, EVERYBODY};
+use crate::paced::micros;
 
 /// Milliseconds that pushes which begin first have before anybody comes or goes: they know whom they are for.
 const STILL_MS: u64 = 700;
@@ -119,7 +120,7 @@ pub(super) fn draw(args: &PushesArgs) -> Script {
     let rooms: Vec<Vec<u32>> =
         (0..args.connections).map(|_| some_rooms(&mut dice, args.topics, ROOMS_MAX)).collect();
     let mut events = Vec::new();
-    let span_ms = (args.seconds * 1000.0) as u64;
+    let span_ms = micros(args.seconds) / 1_000;
     let pushes = (0..args.pushes as usize).map(|number| {
         let is_first = (number as u64 * 10) / u64::from(args.pushes) < AT_ONCE_OF_TEN;
         let begin = if is_first { 0 } else { STILL_MS + dice.below(span_ms) };
