@@ -9,6 +9,7 @@ use crate::batch::Topic;
 use crate::connection::reason::CloseReason;
 use crate::connection::{Change, Phase};
 use crate::dataplane::{Event, Plane, Received, Token, Took};
+use crate::limits::SCRATCH_BYTES;
 
 /// Full scratch buffers that one connection may fill in one turn.
 const READS_PER_TURN: usize = 2;
@@ -54,6 +55,9 @@ impl<P: Plane> Shard<P> {
 
     fn receive(&mut self, token: Token, until: Until) {
         let mut scratch = std::mem::take(&mut self.scratch);
+        if scratch.is_empty() {
+            scratch = vec![0; SCRATCH_BYTES].into();
+        }
         for turn in 0.. {
             let Some(connection) = self.table.get(token) else { break };
             if turn == READS_PER_TURN {

@@ -66,6 +66,7 @@ pub struct Shard<P: Plane> {
     drain: Option<Drain>,
     /// Connections whose receive buffer had more than one turn takes.
     unread: Vec<(Token, Until)>,
+    /// Where input is received; empty until the first, and after [`Shard::shrink`].
     scratch: Box<[u8]>,
     replies: Vec<u8>,
     /// Reused by every slice.
@@ -90,7 +91,7 @@ impl<P: Plane> Shard<P> {
             sweep: Sweep::default(),
             drain: None,
             unread: Vec::new(),
-            scratch: vec![0; limits::SCRATCH_BYTES].into(),
+            scratch: Box::default(),
             replies: Vec::new(),
             shorts: Vec::new(),
             slow: Vec::new(),
@@ -175,6 +176,8 @@ impl<P: Plane> Shard<P> {
         self.table.shrink();
         self.agenda.shrink();
         self.unread.shrink_to_fit();
+        // The lists of a crowd grow through blocks of this size, beside it.
+        self.scratch = Box::default();
         self.replies.shrink_to_fit();
         self.shorts.shrink_to_fit();
         self.slow.shrink_to_fit();
