@@ -17,7 +17,7 @@ use super::{Notice, block_on};
 use crate::config::live::Edition;
 use crate::dataplane::Uring;
 use crate::limits;
-use crate::metrics::Blocks;
+use crate::metrics::{Blocks, process};
 use crate::ring::Receiver;
 use crate::ring::doorbell::Doorbell;
 use crate::shard::accept::{self, Lobby};
@@ -78,6 +78,7 @@ pub(super) fn run(seat: Seat, notices: &mpsc::Sender<Notice>) -> Result<(), Stri
             run::Seat { ring: receiver, lobby: lobby.clone(), doorbell, spin: plan.spin, stop_accepting };
         monoio::spawn(accept::accept(monoio::net::TcpListener::from_std(listener)?, lobby, stop));
         blocks.shards[number].edition.set(edition.number);
+        blocks.shards[number].thread.set(process::thread_id());
         blocks.shards[number].listening.set(1);
         let _ = notices.send(Notice::Listening(address));
         run::run(shard, seat).await

@@ -20,6 +20,7 @@ use crate::connection::subscriptions::TopicId;
 use crate::dataplane::{Plane, Send, Short, Token, Took};
 use crate::formats::{FORMATS, FormatId};
 use crate::limits::{ROUND_BYTES_MAX, SLICE_SENDS};
+use crate::metrics::DeliveryFailure;
 
 /// Topics up to this many members are served whole, before a large one gets its next slice.
 const SMALL: usize = SLICE_SENDS / 4;
@@ -236,7 +237,8 @@ impl<P: Plane> Shard<P> {
         // The list may have shrunk since the last slice: whoever was above its end has been moved below the cursor.
         *cursor = (*cursor).min(entry.members.len());
         let mut sends = Vec::with_capacity(SLICE_SENDS.min(*cursor));
-        let (mut deliveries, mut failures, mut frames, mut bytes, mut dropped) = (0, 0, 0, 0, 0);
+        let (mut deliveries, mut too_late, mut too_slow, mut frames, mut bytes, mut dropped) =
+            (0, 0, 0, 0, 0, 0);
         let (mut owed_before, mut owed_after) = (0, 0);
         let stop = cursor.saturating_sub(VISITS_PER_SLICE);
         while *cursor > stop && sends.len() < SLICE_SENDS {
@@ -247,7 +249,7 @@ impl<P: Plane> Shard<P> {
             let Some(part) = round.part(format, member.delivered) else { continue };
             member.delivered = round.end;
             if connection.phase() != Phase::Open {
-                failures += u64::from(part.messages);
+                too_late += u64::from(part.messages);
                 continue;
             }
             if let Some(outbox) = connection.outbox() {
@@ -261,7 +263,7 @@ impl<P: Plane> Shard<P> {
                         owed_after += outbox.bytes() as u64;
                     }
                     Delivery::TooSlow => {
-                        failures += u64::from(part.messages);
+                        too_slow += u64::from(part.messages);
                         slow.push(token);
                     }
                 }
@@ -273,7 +275,8 @@ impl<P: Plane> Shard<P> {
             sends.push(Send { token, fd: connection.fd, bytes: part.bytes });
         }
         block.deliveries.add(deliveries);
-        block.deliveries_failed.add(failures);
+        block.deliveries_failed[DeliveryFailure::Closing as usize].add(too_late);
+        block.deliveries_failed[DeliveryFailure::Slow as usize].add(too_slow);
         block.outbox_bytes.add(owed_after);
         block.outbox_bytes.sub(owed_before);
         if dropped > 0 {
@@ -309,7 +312,10 @@ impl<P: Plane> Shard<P> {
                     self.block().outboxes.add(1);
                     self.await_room(short.token);
                 }
-                Took::Gone => self.remove(short.token, CloseReason::Reset),
+                Took::Gone => {
+                    self.block().sends_failed.add(1);
+                    self.remove(short.token, CloseReason::Reset);
+                }
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::Shard;
+use super::{Shard, failure_of};
 use crate::batch::Topic;
 use crate::connection::reason::CloseReason;
 use crate::connection::{Change, Phase};
@@ -66,6 +66,7 @@ impl<P: Plane> Shard<P> {
             }
             match self.plane.receive(connection.fd, &mut scratch) {
                 Received::Bytes(count) => {
+                    self.block().bytes_in.add(count as u64);
                     self.handle_input(token, &mut scratch[..count]);
                     // The poll reports an edge. A read that does not fill the buffer has taken all of it, but one edge
                     // can stand for bytes and for the end behind them.
@@ -135,13 +136,15 @@ impl<P: Plane> Shard<P> {
 
     /// Gives up what a connection owes, except the rest of the frame that has begun.
     fn abandon(&mut self, token: Token) {
-        let Some(outbox) = self.table.get(token).and_then(|c| c.outbox()) else { return };
+        let Some(connection) = self.table.get(token) else { return };
+        let failure = failure_of(connection.reason());
+        let Some(outbox) = connection.outbox() else { return };
         let before = outbox.bytes();
         let messages = outbox.abandon();
         let after = outbox.bytes();
         self.block().outbox_bytes.sub((before - after) as u64);
         // An empty outbox stays until the socket has room: it knows that a poll is armed.
-        self.block().deliveries_failed.add(u64::from(messages));
+        self.block().deliveries_failed[failure as usize].add(u64::from(messages));
     }
 
     /// Sends control frames or answers, behind whatever is owed.

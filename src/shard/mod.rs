@@ -6,6 +6,7 @@
 //! *Not here*: the handshake (`accept`), system calls (`dataplane`), protocol (`connection`, `wire`).
 
 pub mod accept;
+mod ages;
 mod fanout;
 mod input;
 mod members;
@@ -26,7 +27,8 @@ use crate::dataplane::{Closing, Plane, Short, Token};
 use crate::downlink::Downlink;
 use crate::formats::FormatId;
 use crate::limits;
-use crate::metrics::{Blocks, ShardBlock};
+use crate::metrics::{Blocks, DeliveryFailure, ShardBlock};
+use ages::Ages;
 use fanout::Agenda;
 use input::Until;
 use members::{ALL, Members};
@@ -58,6 +60,7 @@ pub struct Shard<P: Plane> {
     topics_max: usize,
     now: Tick,
     table: Table,
+    ages: Ages,
     members: Members,
     agenda: Agenda,
     /// Payload bytes of batches taken from the ring and not finished.
@@ -85,6 +88,7 @@ impl<P: Plane> Shard<P> {
             topics_max: clients.topics_max,
             now: Tick(0),
             table: Table::default(),
+            ages: Ages::default(),
             members: Members::default(),
             agenda: Agenda::default(),
             backlog_bytes: 0,
@@ -190,6 +194,7 @@ impl<P: Plane> Shard<P> {
             self.plane.close(Token { index: 0, generation: 0 }, fd, Closing::Reset);
             return;
         };
+        self.ages.note(self.now);
         let position = self.members.join(ALL, token.index);
         if let Some(connection) = self.table.get(token) {
             connection.place_in_all(position);
@@ -234,6 +239,8 @@ impl<P: Plane> Shard<P> {
     /// Gives up every place of a connection that closes: it is nobody's member while it says goodbye.
     fn retire(&mut self, token: Token) {
         if let Some(places) = self.table.get(token).map(Connection::take_places) {
+            // Its place among everybody is given up once: when it begins to close.
+            self.block().closing.add(u64::from(places.0.is_some()));
             self.vacate_all(places);
         }
     }
@@ -280,11 +287,17 @@ impl<P: Plane> Shard<P> {
             how = Closing::Reset;
             self.block().outboxes.sub(1);
             self.block().outbox_bytes.sub(outbox.bytes() as u64);
-            self.block().deliveries_failed.add(u64::from(outbox.abandon()));
+            let failure = failure_of(connection.reason());
+            self.block().deliveries_failed[failure as usize].add(u64::from(outbox.abandon()));
         }
         self.plane.close(token, connection.fd, how);
-        self.vacate_all(connection.take_places());
+        let places = connection.take_places();
+        let was_closing = places.0.is_none();
+        self.vacate_all(places);
+        let age = self.ages.age(self.table.came_after(token), self.now);
         let block = self.block();
+        block.closing.sub(u64::from(was_closing));
+        block.lifetime_ms.record(u64::from(age) * limits::TICK.as_millis() as u64);
         block.connections[connection.format.index()].sub(1);
         block.closed[connection.reason().unwrap_or(reason) as usize].add(1);
     }
@@ -307,4 +320,9 @@ impl<P: Plane> Shard<P> {
     fn block(&self) -> &ShardBlock {
         &self.blocks.shards[self.number]
     }
+}
+
+/// What the messages that a connection owes count as when it gives them up.
+fn failure_of(reason: Option<CloseReason>) -> DeliveryFailure {
+    if reason == Some(CloseReason::Slow) { DeliveryFailure::Slow } else { DeliveryFailure::Closed }
 }

@@ -115,6 +115,11 @@ impl Table {
         }
     }
 
+    /// Connections that came after this one, whether they are there or not.
+    pub fn came_after(&self, token: Token) -> u32 {
+        self.next_generation.wrapping_sub(token.generation)
+    }
+
     /// Takes a connection out.
     pub fn remove(&mut self, token: Token) -> Option<Connection> {
         self.get(token)?;
