@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use crate::batch::{Address, Batch};
 use crate::config::live::Edition;
+use crate::push::Push;
 
 /// One thing that crosses.
 #[derive(Clone, Debug)]
 pub enum Downlink {
     /// Deliver this batch to the members of its address.
     Batch(Arc<Batch>),
+    /// Run this push: a batch for each of its addresses that it has, in their order.
+    Push(Arc<Push>, Arc<[Arc<Batch>]>),
     /// Count the members of an address.
     Census(Arc<Census>),
     /// Go by this configuration from here on.
@@ -27,6 +30,7 @@ impl Downlink {
     pub fn weight(&self) -> usize {
         match self {
             Self::Batch(batch) => batch.payload_bytes(),
+            Self::Push(_, batches) => batches.iter().map(|batch| batch.payload_bytes()).sum(),
             Self::Census(_) | Self::Configure(_) | Self::Drain(_) => 0,
         }
     }

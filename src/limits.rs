@@ -131,12 +131,48 @@ pub const API_IDLE_DEADLINE: Duration = Duration::from_secs(60);
 pub const API_LINGER: Duration = Duration::from_secs(1);
 /// Time for the ingest core and every shard to answer a census. A shard's turn takes milliseconds.
 pub const API_CENSUS_DEADLINE: Duration = Duration::from_secs(2);
+/// How long the answer to a push waits for every shard to say how many devices it is for.
+pub const API_PUSH_WAIT: Duration = Duration::from_millis(100);
+/// How often the progress of a push is told to those who watch it, and how often it is looked at for another state.
+pub const API_PROGRESS_EVERY: Duration = Duration::from_millis(250);
+/// See [`API_PROGRESS_EVERY`].
+pub const API_PROGRESS_LOOK: Duration = Duration::from_millis(50);
 /// Pause of the accept loop after it failed: EMFILE does not go away by trying again at once.
 pub const API_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Topics of one `/v1/push`.
 pub const PUSH_TOPICS_MAX: usize = 100;
 /// Messages of one `/v1/push`.
 pub const PUSH_MESSAGES_MAX: usize = 1000;
+/// Name of a push, bytes.
+pub const PUSH_ID_BYTES_MAX: usize = 64;
+/// Time in which a push may rise to its rate: a day.
+pub const PUSH_RAMP_MAX: Duration = Duration::from_secs(86_400);
+/// Time after which a push can expire: a week. A device that is not there by then has other news.
+pub const PUSH_EXPIRES_MAX: Duration = Duration::from_secs(604_800);
+/// Weight of a push among those that share a rate.
+pub const PUSH_WEIGHT_MAX: u32 = 1000;
+/// Pushes that run at once. Each has a kilobyte and a half of accounts per shard.
+pub const PUSHES_RUNNING_MAX: usize = 1000;
+/// Pushes that are over and still told about, and for how long.
+pub const PUSHES_RECENT_MAX: usize = 1000;
+/// See [`PUSHES_RECENT_MAX`]. Within it a push that comes again is known.
+pub const PUSH_RECENT_AGE: Duration = Duration::from_secs(3600);
+/// Names of pushes that the ingest core remembers: ten a second for most of [`PUSH_RECENT_AGE`].
+pub const PUSH_IDS_SEEN_MAX: usize = 32 * 1024;
+/// How often paced pushes are allotted their rates. A change is in force within this and [`PACE_LOOK`].
+pub const PACING_EVERY: Duration = Duration::from_millis(20);
+/// How often the control thread looks for new pushes while none runs.
+pub const PACING_IDLE_EVERY: Duration = Duration::from_millis(50);
+/// How often a shard looks at the orders of its pushes, at least, and how short a time it sleeps for one at most: the
+/// runtime's timers are good to a millisecond.
+pub const PACE_LOOK: Duration = Duration::from_millis(10);
+/// See [`PACE_LOOK`].
+pub const PACE_STEP: Duration = Duration::from_millis(1);
+/// Shards serve a paced push together when each of them gets at least so many devices per second, thousandths: each
+/// serves whole devices, and the fewer take turns the more even is the sum.
+pub const PACE_SHARD_MILLI_MIN: u64 = 100_000;
+/// Payload bytes that a shard holds while pushes run: those of paced ones, and what must wait behind them.
+pub const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Items of one `/push/all` or `/push/room`. go-push has no such bound; this one is far above what its callers send,
 /// and keeps the bookkeeping of one request below 1 MiB.
 pub const PUSH_ITEMS_MAX: usize = 10_000;
@@ -210,6 +246,13 @@ const _: () = assert!(ROUND_BYTES_MAX < OUTBOX_BYTES_DEFAULT);
 const _: () = assert!(MESSAGE_BYTES_MAX < OUTBOX_BYTES_DEFAULT);
 const _: () = assert!(MESSAGE_BYTES_MAX <= BACKLOG_BYTES_MAX);
 const _: () = assert!(BACKLOG_BYTES_MAX <= RING_BYTES_MAX);
+const _: () = assert!(BACKLOG_BYTES_MAX < HELD_BYTES_MAX);
+const _: () = assert!(PACE_STEP.as_micros() < PACE_LOOK.as_micros());
+const _: () = assert!(
+    PACING_EVERY.as_millis() + PACE_LOOK.as_millis() < 100,
+    "a change of rate is in force within 100 ms"
+);
+const _: () = assert!(PUSHES_RUNNING_MAX <= PUSH_IDS_SEEN_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX + TOPIC_BYTES_MAX + 1024 < REDIS_OUTBOX_BYTES_MAX);
 const _: () = assert!(ROUND_BYTES_MAX < KERNEL_UNSENT_BYTES as usize);
 const _: () = assert!(UPGRADE_HEAD_BYTES_MAX < SCRATCH_BYTES);

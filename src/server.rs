@@ -25,12 +25,14 @@ use crate::config::Config;
 use crate::config::live::Edition;
 use crate::ingest;
 use crate::ingest::publisher::Publisher;
+use crate::ingest::pushes::{self, Births};
 use crate::ingest::redis::Lookup;
 use crate::metrics::Blocks;
 use crate::ring;
 use crate::ring::broadcast::Broadcast;
 use crate::ring::doorbell::Doorbell;
 use crate::sys::affinity;
+use crate::sys::clock::Clock;
 use crate::sys::eventfd::EventFd;
 use crate::sys::signals::{Stop, Waker};
 use crate::sys::sockopt;
@@ -112,6 +114,7 @@ pub fn start(
     let edition = Arc::new(Edition::first(config));
     let config = &edition.config;
     let blocks = Arc::new(Blocks::new(plan.shards.len()));
+    let clock = Clock::start();
     let mut listens = device_listens(&sockets, config.server.listen, plan.shards.len())?;
     let api_listener = match sockets.api {
         Some(inherited) => inherited.listener,
@@ -135,6 +138,7 @@ pub fn start(
             blocks: Arc::clone(&blocks),
             doorbell,
             receiver,
+            clock,
         };
         let to_main = threads.notices.clone();
         threads.spawn(Part::Shard(number), shard.core, move || shard::run(seat, &to_main))?;
@@ -150,7 +154,8 @@ pub fn start(
     // The shards have their own descriptors for them by now.
     drop(sockets.devices);
 
-    let publisher = start_ingest(&threads, &plan, &edition, &blocks, senders)?;
+    let (births, born) = pushes::births();
+    let publisher = start_ingest(&threads, &plan, &edition, &blocks, (senders, clock, births))?;
     let (orders, inbox) = orders::orders().map_err(no_eventfd)?;
     let control = Control {
         edition: Arc::clone(&edition),
@@ -158,6 +163,8 @@ pub fn start(
         blocks: Arc::clone(&blocks),
         listener: api_listener,
         orders: inbox,
+        clock,
+        births: born,
     };
     threads.spawn(Part::Control, plan.control_core, move || {
         block_on(|| async {
@@ -176,7 +183,7 @@ fn start_ingest(
     plan: &Plan,
     edition: &Arc<Edition>,
     blocks: &Arc<Blocks>,
-    senders: Vec<ring::Sender>,
+    (senders, clock, births): (Vec<ring::Sender>, Clock, Births),
 ) -> Result<Publisher, StartError> {
     let bell = doorbell()?;
     let (publisher, requests) = Publisher::new(Arc::clone(&bell));
@@ -187,6 +194,8 @@ fn start_ingest(
         doorbell: bell,
         broadcast: Broadcast::new(senders),
         blocks: Arc::clone(blocks),
+        clock,
+        births,
         resolve: Box::new(move |lookup| resolving.resolve(lookup)),
     };
     threads.spawn(Part::Ingest, plan.ingest_core, move || block_on(|| ingest::run(seat)))?;

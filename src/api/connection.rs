@@ -11,15 +11,16 @@ use std::time::{Instant, SystemTime};
 
 use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
-use monoio::time::timeout;
+use monoio::time::{sleep, timeout};
 
 use crate::api::Api;
 use crate::api::head::Method;
 use crate::api::inbound::{Inbound, Step};
+use crate::api::pushes::{self, Progress};
 use crate::api::refusal::{Code, Refusal};
-use crate::api::response::{After, CONTINUE, Response};
-use crate::api::routes;
-use crate::limits::API_BODY_BYTES_DEFAULT;
+use crate::api::response::{self, After, CONTINUE, Response};
+use crate::api::routes::{self, Answer};
+use crate::limits::{API_BODY_BYTES_DEFAULT, API_PROGRESS_LOOK};
 
 /// Bytes of one read.
 const READ_BYTES: usize = 16 * 1024;
@@ -80,7 +81,10 @@ impl Client<'_> {
                 }
                 Step::Continue => self.write(CONTINUE.to_vec()).await?,
                 Step::Answer(request) => {
-                    let response = routes::answer(self.api, &request).await;
+                    let response = match routes::answer(self.api, &request).await {
+                        Answer::Whole(response) => response,
+                        Answer::Progress(id) => return self.tell_progress(&id).await,
+                    };
                     let keep = request.keep_alive && !self.api.is_draining();
                     let after = if keep { After::KeepAlive } else { After::Close };
                     self.answer(&response, after, request.method == Method::Head).await?;
@@ -104,6 +108,23 @@ impl Client<'_> {
     async fn refuse(&mut self, refusal: &Refusal, method: Option<Method>) -> Result<(), Gone> {
         let head_only = method == Some(Method::Head);
         self.answer(&Response::refusal(refusal), After::Close, head_only).await?;
+        self.linger().await
+    }
+
+    /// Tells the progress of a push until it is over, nobody listens, or the process stops.
+    async fn tell_progress(&mut self, id: &str) -> Result<(), Gone> {
+        self.api.count_request(200);
+        self.write(response::stream_head(SystemTime::now())).await?;
+        let mut progress = Progress::default();
+        while let Ok(view) = pushes::view(self.api, id) {
+            if let Some(event) = progress.event(&view, Instant::now()) {
+                self.write(event).await?;
+            }
+            if view.is_over() || self.api.is_draining() {
+                break;
+            }
+            sleep(API_PROGRESS_LOOK).await;
+        }
         self.linger().await
     }
 

@@ -15,8 +15,26 @@ pub enum Method {
     Head,
     /// POST
     Post,
+    /// PATCH
+    Patch,
+    /// DELETE
+    Delete,
     /// Anything else: no route has it.
     Other,
+}
+
+impl Method {
+    /// The method as a 405 names it among those that a path has. Who has GET has HEAD.
+    pub const fn allowed(self) -> &'static str {
+        match self {
+            Self::Get => "GET, HEAD",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Other => "",
+        }
+    }
 }
 
 /// How the body's end is found.
@@ -72,6 +90,8 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
             "GET" => Method::Get,
             "HEAD" => Method::Head,
             "POST" => Method::Post,
+            "PATCH" => Method::Patch,
+            "DELETE" => Method::Delete,
             _ => Method::Other,
         },
         path: path_of(target).to_owned(),

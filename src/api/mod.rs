@@ -17,6 +17,7 @@ pub mod head;
 pub mod inbound;
 pub mod orders;
 pub mod publish;
+pub mod pushes;
 pub mod refusal;
 pub mod response;
 pub mod routes;
@@ -39,6 +40,9 @@ use crate::ingest::publisher::{NotTaken, Publisher, Request};
 use crate::limits;
 use crate::metrics::Blocks;
 use crate::metrics::text::Exposition;
+use crate::push::Push;
+use crate::push::registry::Registry;
+use crate::sys::clock::Clock;
 
 /// How often the Redis subscription is looked at: `/readyz` tells to this precision for how long it has been gone.
 const REDIS_LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -57,6 +61,10 @@ pub struct Control {
     pub listener: std::net::TcpListener,
     /// What the main thread orders.
     pub orders: Inbox,
+    /// The process's clock.
+    pub clock: Clock,
+    /// Pushes that the ingest core has made.
+    pub births: rtrb::Consumer<Arc<Push>>,
 }
 
 /// How long things may take.
@@ -91,13 +99,17 @@ pub async fn serve(control: Control) {
 
 /// [`serve`] with other deadlines.
 pub async fn serve_within(control: Control, deadlines: Deadlines) {
-    let Control { edition, publisher, blocks, listener, orders } = control;
+    let Control { edition, publisher, blocks, listener, orders, clock, births } = control;
     let started = SystemTime::now();
+    let shards = blocks.shards.len();
     let api = Rc::new(Api {
         exposition: Exposition::new(blocks.clone(), started),
         edition: RefCell::new(edition),
         blocks,
         publisher: RefCell::new(publisher),
+        pushes: RefCell::new(Registry::new(shards)),
+        births: RefCell::new(births),
+        clock,
         deadlines,
         started,
         ids: Cell::new(0),
@@ -106,6 +118,7 @@ pub async fn serve_within(control: Control, deadlines: Deadlines) {
     });
     monoio::spawn(obey(api.clone(), orders));
     monoio::spawn(beat(api.clone()));
+    monoio::spawn(steer(api.clone()));
     if api.config().redis.is_some() {
         monoio::spawn(watch_redis(api.clone()));
     }
@@ -121,6 +134,11 @@ pub struct Api {
     pub blocks: Arc<Blocks>,
     /// The way to the ingest core. Never borrowed across an await.
     pub publisher: RefCell<Publisher>,
+    /// Every push that is known. Never borrowed across an await.
+    pub pushes: RefCell<Registry>,
+    births: RefCell<rtrb::Consumer<Arc<Push>>>,
+    /// The process's clock.
+    pub clock: Clock,
     /// The metrics' text.
     pub exposition: Exposition,
     /// How long things may take.
@@ -133,6 +151,34 @@ pub struct Api {
 }
 
 impl Api {
+    /// Takes what the ingest core has made.
+    pub fn adopt_pushes(&self) {
+        let (mut pushes, mut births) = (self.pushes.borrow_mut(), self.births.borrow_mut());
+        while let Ok(push) = births.pop() {
+            pushes.adopt(push);
+        }
+    }
+
+    /// Takes what the ingest core has made, allots rates, and counts.
+    pub fn tick_pushes(&self) {
+        self.adopt_pushes();
+        let mut pushes = self.pushes.borrow_mut();
+        pushes.tick(self.config().pacing.rate, self.clock.now_us());
+        let control = &self.blocks.control;
+        let over = pushes.over();
+        control.pushes_over.set(pushes.made_over());
+        for (value, count) in control.pushes_finished.iter().zip(over) {
+            value.set(count);
+        }
+        control.pushes_running.set((pushes.running() - pushes.paused()) as u64);
+        control.pushes_paused.set(pushes.paused() as u64);
+        let total = pushes.total();
+        control.push_devices_sent.set(total.sent);
+        for (value, count) in control.push_devices_failed.iter().zip(total.failed) {
+            value.set(count);
+        }
+    }
+
     /// A name for a push: sorts by time within a process, and no other process that started in another nanosecond has it.
     pub fn next_id(&self) -> String {
         let number = self.ids.replace(self.ids.get() + 1);
@@ -231,6 +277,15 @@ async fn hand_on(api: &Api, request: Request) {
         if waiting.is_some() {
             sleep(ORDER_RETRY_EVERY).await;
         }
+    }
+}
+
+/// Steers the pushes: allots their rates anew, often while some run.
+async fn steer(api: Rc<Api>) {
+    loop {
+        api.tick_pushes();
+        let is_busy = api.pushes.borrow().running() > 0;
+        sleep(if is_busy { limits::PACING_EVERY } else { limits::PACING_IDLE_EVERY }).await;
     }
 }
 

@@ -5,12 +5,12 @@
 
 use bytes::Bytes;
 use percent_encoding::percent_decode;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::api::refusal::{Code, Refusal};
-use crate::batch::{Address, Message, PayloadKind, Topic};
-use crate::limits::{MESSAGE_BYTES_MAX, PUSH_ITEMS_MAX, PUSH_MESSAGES_MAX, PUSH_TOPICS_MAX};
+use crate::batch::{Address, Message, Topic};
+use crate::limits::PUSH_ITEMS_MAX;
+use crate::push::request::{self, BadRequest, Mistake, Request};
 
 /// What a publish asks for.
 #[derive(Debug)]
@@ -35,14 +35,8 @@ pub fn push_room(body: &[u8]) -> Result<Publish, Refusal> {
 }
 
 /// The JSON body of `/v1/push`.
-pub fn v1(body: &Bytes) -> Result<Publish, Refusal> {
-    let push: Push<'_> = serde_json::from_slice(body)
-        .map_err(|error| Refusal::new(Code::BadBody, format!("the body is not a push: {error}")))?;
-    let addresses = push.to.addresses()?;
-    if push.messages.is_empty() {
-        return Err(Refusal::new(Code::BadBody, "`messages` is empty"));
-    }
-    Ok(Publish { addresses, messages: messages(body, &push.messages, PUSH_MESSAGES_MAX)? })
+pub fn v1(body: &Bytes) -> Result<Request, Refusal> {
+    Ok(request::parse(body)?)
 }
 
 /// A topic's name as it stands in a path.
@@ -53,59 +47,19 @@ pub fn topic_in_path(encoded: &str) -> Result<Topic, Refusal> {
     Topic::new(&name).map_err(|why| bad_topic("the topic", why))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Push<'a> {
-    to: To,
-    #[serde(borrow)]
-    messages: Vec<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct To {
-    all: Option<bool>,
-    topic: Option<String>,
-    topics: Option<Vec<String>>,
-}
-
-impl To {
-    fn addresses(self) -> Result<Vec<Address>, Refusal> {
-        match (self.all, self.topic, self.topics) {
-            (Some(true), None, None) => Ok(vec![Address::All]),
-            (Some(false), None, None) => Err(Refusal::new(Code::BadBody, "`to.all` is true or absent")),
-            (None, Some(name), None) => {
-                Ok(vec![Address::Topic(Topic::new(&name).map_err(|why| bad_topic("to.topic", why))?)])
-            }
-            (None, None, Some(names)) if (1..=PUSH_TOPICS_MAX).contains(&names.len()) => {
-                let mut seen = std::collections::HashSet::with_capacity(names.len());
-                names
-                    .iter()
-                    .enumerate()
-                    .map(|(i, name)| {
-                        let topic =
-                            Topic::new(name).map_err(|why| bad_topic(&format!("to.topics[{i}]"), why))?;
-                        if seen.insert(name) {
-                            Ok(Address::Topic(topic))
-                        } else {
-                            Err(Refusal::new(
-                                Code::BadTopic,
-                                format!("to.topics[{i}]: the topic is there twice"),
-                            ))
-                        }
-                    })
-                    .collect()
-            }
-            (None, None, Some(_)) => {
-                Err(Refusal::new(Code::BadBody, format!("`to.topics` has 1 to {PUSH_TOPICS_MAX} topics")))
-            }
-            _ => Err(Refusal::new(Code::BadBody, "`to` has exactly one of `all`, `topic` and `topics`")),
-        }
+impl From<BadRequest> for Refusal {
+    fn from(wrong: BadRequest) -> Self {
+        let code = match wrong.mistake {
+            Mistake::Shape => Code::BadBody,
+            Mistake::Topic => Code::BadTopic,
+            Mistake::TooLarge => Code::MessageTooLarge,
+        };
+        Self::new(code, wrong.message)
     }
 }
 
 fn bad_topic(place: &str, why: crate::batch::BadTopic) -> Refusal {
-    Refusal::new(Code::BadTopic, format!("{place}: {why}"))
+    request::bad_topic(place, why).into()
 }
 
 /// The messages in the form value `items`.
@@ -116,25 +70,7 @@ fn items(body: &[u8]) -> Result<Vec<Message>, Refusal> {
     let items = Bytes::from(items);
     let elements: Vec<&RawValue> = serde_json::from_slice(&items)
         .map_err(|error| Refusal::new(Code::BadItems, format!("`items` is no JSON array: {error}")))?;
-    messages(&items, &elements, PUSH_ITEMS_MAX)
-}
-
-/// Each element, which is a part of `whole`, as a message.
-fn messages(whole: &Bytes, elements: &[&RawValue], count_max: usize) -> Result<Vec<Message>, Refusal> {
-    if elements.len() > count_max {
-        let message = format!("a push has at most {count_max} messages, this one has {}", elements.len());
-        return Err(Refusal::new(Code::MessageTooLarge, message));
-    }
-    let message = |(i, element): (usize, &&RawValue)| {
-        let payload = whole.slice_ref(element.get().as_bytes());
-        if payload.len() > MESSAGE_BYTES_MAX {
-            let message =
-                format!("message {i} has {} bytes, at most {MESSAGE_BYTES_MAX} are allowed", payload.len());
-            return Err(Refusal::new(Code::MessageTooLarge, message));
-        }
-        Ok(Message { payload, kind: PayloadKind::Json })
-    };
-    elements.iter().enumerate().map(message).collect()
+    Ok(request::messages(&items, &elements, PUSH_ITEMS_MAX)?)
 }
 
 /// The first value of a key in an application/x-www-form-urlencoded body, decoded: `+` is a blank, `%41` an `A`, and a
@@ -157,10 +93,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limits::{MESSAGE_BYTES_MAX, PUSH_MESSAGES_MAX, PUSH_TOPICS_MAX};
+
+    fn texts(messages: &[Message]) -> Vec<String> {
+        messages.iter().map(|m| String::from_utf8(m.payload.to_vec()).expect("UTF-8")).collect()
+    }
 
     fn payloads(publish: Result<Publish, Refusal>) -> Result<Vec<String>, Code> {
-        let text = |m: &Message| String::from_utf8(m.payload.to_vec()).expect("UTF-8");
-        publish.map(|p| p.messages.iter().map(text).collect()).map_err(|refusal| refusal.code)
+        publish.map(|publish| texts(&publish.messages)).map_err(|refusal| refusal.code)
+    }
+
+    fn pushed(body: &Bytes) -> Result<Vec<String>, Code> {
+        v1(body).map(|request| texts(&request.messages)).map_err(|refusal| refusal.code)
     }
 
     fn to(json: &str) -> Result<Vec<String>, Code> {
@@ -169,7 +113,7 @@ mod tests {
             Address::All => "*".to_owned(),
             Address::Topic(topic) => topic.as_str().to_owned(),
         };
-        v1(&body).map(|p| p.addresses.iter().map(name).collect()).map_err(|refusal| refusal.code)
+        v1(&body).map(|p| p.to.iter().map(name).collect()).map_err(|refusal| refusal.code)
     }
 
     #[test]
@@ -211,7 +155,7 @@ mod tests {
         assert_eq!(payloads(push_all(past.as_bytes())), Err(Code::MessageTooLarge));
         let many = |count: usize| format!("[{}1]", "1,".repeat(count - 1));
         let push = |count| {
-            payloads(v1(&Bytes::from(format!(r#"{{"to":{{"all":true}},"messages":{}}}"#, many(count)))))
+            pushed(&Bytes::from(format!(r#"{{"to":{{"all":true}},"messages":{}}}"#, many(count))))
                 .map(|messages| messages.len())
         };
         assert_eq!(push(PUSH_MESSAGES_MAX), Ok(PUSH_MESSAGES_MAX));
@@ -253,7 +197,7 @@ mod tests {
         let refusal = v1(&Bytes::from_static(br#"{"to":{"all":true},"messages":[1],"priority":1}"#));
         assert!(refusal.expect_err("unknown").message.contains("`priority`"));
         for body in ["", "{}", "[]", r#"{"to":{"all":true}}"#, r#"{"to":{"all":true},"messages":[]}"#] {
-            assert_eq!(payloads(v1(&Bytes::from(body))), Err(Code::BadBody), "{body}");
+            assert_eq!(pushed(&Bytes::from(body)), Err(Code::BadBody), "{body}");
         }
     }
 

@@ -45,6 +45,12 @@ pub enum Code {
     MessageTooLarge,
     /// An `Expect` other than `100-continue`.
     ExpectationFailed,
+    /// The id of a push that asked for something else.
+    IdConflict,
+    /// The push is over.
+    Finished,
+    /// As many pushes as may run.
+    TooManyPushes,
     /// The queue to the ingest core is full.
     QueueFull,
     /// The request's head is above its bound.
@@ -67,7 +73,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::BadRequest,
         Self::BadBody,
         Self::BadItems,
@@ -78,6 +84,9 @@ impl Code {
         Self::BodyTooLarge,
         Self::MessageTooLarge,
         Self::ExpectationFailed,
+        Self::IdConflict,
+        Self::Finished,
+        Self::TooManyPushes,
         Self::QueueFull,
         Self::HeadTooLarge,
         Self::NotImplemented,
@@ -102,6 +111,9 @@ impl Code {
             Self::BodyTooLarge => (413, "body_too_large"),
             Self::MessageTooLarge => (413, "message_too_large"),
             Self::ExpectationFailed => (417, "expectation_failed"),
+            Self::IdConflict => (409, "id_conflict"),
+            Self::Finished => (409, "finished"),
+            Self::TooManyPushes => (429, "too_many_pushes"),
             Self::QueueFull => (429, "queue_full"),
             Self::HeadTooLarge => (431, "head_too_large"),
             Self::NotImplemented => (501, "not_implemented"),
@@ -129,6 +141,7 @@ impl Code {
         matches!(
             self,
             Self::QueueFull
+                | Self::TooManyPushes
                 | Self::RedisUnavailable
                 | Self::NoAnswer
                 | Self::NotReady
@@ -140,7 +153,7 @@ impl Code {
     pub const fn counter(self) -> PublishRefused {
         match self {
             Self::BodyTooLarge | Self::MessageTooLarge => PublishRefused::TooLarge,
-            Self::QueueFull => PublishRefused::QueueFull,
+            Self::QueueFull | Self::TooManyPushes => PublishRefused::QueueFull,
             Self::RedisUnavailable => PublishRefused::RedisUnavailable,
             Self::ShuttingDown => PublishRefused::ShuttingDown,
             _ => PublishRefused::Bad,

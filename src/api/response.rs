@@ -23,7 +23,9 @@ pub struct Response {
     /// The body.
     pub body: Bytes,
     /// `Allow`, of a 405.
-    pub allow: Option<&'static str>,
+    pub allow: Option<String>,
+    /// `Location`, of what a 202 has begun.
+    pub location: Option<String>,
     /// `Retry-After`, seconds.
     pub retry_after_s: Option<u32>,
 }
@@ -40,7 +42,14 @@ pub enum After {
 impl Response {
     /// 200 with nothing in it: go-push's answer to a push.
     pub fn empty() -> Self {
-        Self { status: 200, content_type: None, body: Bytes::new(), allow: None, retry_after_s: None }
+        Self {
+            status: 200,
+            content_type: None,
+            body: Bytes::new(),
+            allow: None,
+            location: None,
+            retry_after_s: None,
+        }
     }
 
     /// Text of some type.
@@ -64,7 +73,7 @@ impl Response {
     }
 
     /// 405 for a path that has other methods.
-    pub fn method_not_allowed(allow: &'static str) -> Self {
+    pub fn method_not_allowed(allow: String) -> Self {
         let refusal = Refusal::new(Code::MethodNotAllowed, format!("this path has {allow}"));
         Self { allow: Some(allow), ..Self::refusal(&refusal) }
     }
@@ -84,8 +93,11 @@ impl Response {
         if let Some(content_type) = self.content_type {
             let _ = write!(head, "Content-Type: {content_type}\r\n");
         }
-        if let Some(allow) = self.allow {
+        if let Some(allow) = &self.allow {
             let _ = write!(head, "Allow: {allow}\r\n");
+        }
+        if let Some(location) = &self.location {
+            let _ = write!(head, "Location: {location}\r\n");
         }
         if let Some(seconds) = self.retry_after_s {
             let _ = write!(head, "Retry-After: {seconds}\r\n");
@@ -100,6 +112,16 @@ impl Response {
         }
         bytes
     }
+}
+
+/// The head of a stream of server-sent events, which ends with its connection.
+pub fn stream_head(now: SystemTime) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 200 OK\r\nDate: {}\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
+         Connection: close\r\n\r\n",
+        httpdate::HttpDate::from(now)
+    )
+    .into_bytes()
 }
 
 /// `{"code","message"}`.

@@ -9,9 +9,9 @@ use crate::api::inbound::Request;
 use crate::api::publish::{self, Publish};
 use crate::api::refusal::{Code, Refusal};
 use crate::api::response::Response;
-use crate::api::{Api, census, views};
+use crate::api::{Api, census, pushes, views};
 use crate::batch::Address;
-use crate::ingest::publisher::{NotTaken, Request as ToIngest};
+use crate::ingest::publisher::{NewPush, NotTaken, Request as ToIngest};
 use crate::metrics::{Audience, text};
 
 /// The API's description, served as it is.
@@ -28,6 +28,16 @@ pub enum Endpoint {
     Stats,
     /// Publish.
     Push,
+    /// Every push.
+    Pushes,
+    /// One push.
+    PushShow,
+    /// Steer a push.
+    PushChange,
+    /// End a push.
+    PushCancel,
+    /// A push's progress.
+    PushEvents,
     /// One topic.
     Topic,
     /// Every shard.
@@ -45,20 +55,26 @@ pub enum Endpoint {
 /// One path.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
-    /// The path as the description writes it; `{topic}` stands for the rest of a path.
+    /// The path as the description writes it. A name in braces stands for the rest of a path, or for a part of it that
+    /// ends where the route goes on.
     pub path: &'static str,
-    /// The method: GET (then HEAD too) or POST.
+    /// The method; with GET comes HEAD.
     pub method: Method,
     /// What it offers.
     pub endpoint: Endpoint,
 }
 
 /// Every route. A test holds the description against it.
-pub static ROUTES: [Route; 10] = [
+pub static ROUTES: [Route; 15] = [
     Route { path: "/push/all", method: Method::Post, endpoint: Endpoint::PushAll },
     Route { path: "/push/room", method: Method::Post, endpoint: Endpoint::PushRoom },
     Route { path: "/stats", method: Method::Get, endpoint: Endpoint::Stats },
     Route { path: "/v1/push", method: Method::Post, endpoint: Endpoint::Push },
+    Route { path: "/v1/pushes", method: Method::Get, endpoint: Endpoint::Pushes },
+    Route { path: "/v1/pushes/{id}/events", method: Method::Get, endpoint: Endpoint::PushEvents },
+    Route { path: "/v1/pushes/{id}", method: Method::Get, endpoint: Endpoint::PushShow },
+    Route { path: "/v1/pushes/{id}", method: Method::Patch, endpoint: Endpoint::PushChange },
+    Route { path: "/v1/pushes/{id}", method: Method::Delete, endpoint: Endpoint::PushCancel },
     Route { path: "/v1/topics/{topic}", method: Method::Get, endpoint: Endpoint::Topic },
     Route { path: "/v1/shards", method: Method::Get, endpoint: Endpoint::Shards },
     Route { path: "/healthz", method: Method::Get, endpoint: Endpoint::Health },
@@ -68,30 +84,58 @@ pub static ROUTES: [Route; 10] = [
 ];
 
 impl Route {
-    /// The part of `path` that stands for `{topic}` (empty on a route without), when the path is this route's.
+    /// The part of `path` that stands for the name in braces (empty on a route without), when the path is this route's.
     fn matches<'a>(&self, path: &'a str) -> Option<&'a str> {
-        match self.path.split_once('{') {
-            Some((prefix, _)) => path.strip_prefix(prefix),
-            None => (self.path == path).then_some(""),
-        }
+        let Some((prefix, rest)) = self.path.split_once('{') else {
+            return (self.path == path).then_some("");
+        };
+        let (_, suffix) = rest.split_once('}')?;
+        path.strip_prefix(prefix)?.strip_suffix(suffix)
     }
 }
 
+/// An answer that is there, or one that is told as it becomes known.
+pub enum Answer {
+    /// All of it.
+    Whole(Response),
+    /// The progress of the push of this id.
+    Progress(String),
+}
+
 /// The answer to a request.
-pub async fn answer(api: &Api, request: &Request) -> Response {
-    let Some((route, rest)) = ROUTES.iter().find_map(|route| Some((route, route.matches(&request.path)?)))
-    else {
-        return Response::refusal(&Refusal::new(Code::NotFound, "no such path; /openapi.yaml lists them"));
+pub async fn answer(api: &Api, request: &Request) -> Answer {
+    // The first that matches, with its like: `/v1/pushes/a/events` is no push's name.
+    let matching = || ROUTES.iter().filter_map(|route| Some((route, route.matches(&request.path)?)));
+    let first = matching().next().map(|(route, _)| route.path);
+    let on_path = || matching().filter(|(route, _)| Some(route.path) == first);
+    let method = if request.method == Method::Head { Method::Get } else { request.method };
+    let Some((route, rest)) = on_path().find(|(route, _)| route.method == method) else {
+        let methods: Vec<&str> = on_path().map(|(route, _)| route.method.allowed()).collect();
+        if methods.is_empty() {
+            let refusal = Refusal::new(Code::NotFound, "no such path; /openapi.yaml lists them");
+            return Answer::Whole(Response::refusal(&refusal));
+        }
+        return Answer::Whole(Response::method_not_allowed(methods.join(", ")));
     };
-    match (route.method, request.method) {
-        (Method::Get, Method::Get | Method::Head) | (Method::Post, Method::Post) => {}
-        (Method::Post, _) => return Response::method_not_allowed("POST"),
-        _ => return Response::method_not_allowed("GET, HEAD"),
+    if route.endpoint == Endpoint::PushEvents
+        && request.method == Method::Get
+        && pushes::view(api, rest).is_ok()
+    {
+        return Answer::Progress(rest.to_owned());
     }
+    Answer::Whole(whole(api, route, rest, request).await)
+}
+
+async fn whole(api: &Api, route: &Route, rest: &str, request: &Request) -> Response {
     let answer = match route.endpoint {
         Endpoint::PushAll => push_like_go_push(api, publish::push_all(&request.body)),
         Endpoint::PushRoom => push_like_go_push(api, publish::push_room(&request.body)),
-        Endpoint::Push => push(api, &request.body),
+        Endpoint::Push => push(api, &request.body).await,
+        Endpoint::Pushes => Ok(pushes::list(api)),
+        // The head of a stream is that of what it tells of.
+        Endpoint::PushShow | Endpoint::PushEvents => pushes::show(api, rest),
+        Endpoint::PushChange => pushes::change(api, rest, &request.body),
+        Endpoint::PushCancel => pushes::cancel(api, rest),
         Endpoint::Topic => topic(api, rest).await,
         Endpoint::Stats => Ok(Response::json(200, &views::stats(&api.blocks, api.started))),
         Endpoint::Shards => Ok(Response::json(200, &views::shards(&api.blocks))),
@@ -108,9 +152,25 @@ fn push_like_go_push(api: &Api, publish: Result<Publish, Refusal>) -> Result<Res
     take(api, publish).map(|_| Response::empty())
 }
 
-fn push(api: &Api, body: &Bytes) -> Result<Response, Refusal> {
-    let accepted = take(api, publish::v1(body))?;
-    Ok(Response::json(202, &views::Accepted { id: api.next_id(), accepted }))
+async fn push(api: &Api, body: &Bytes) -> Result<Response, Refusal> {
+    let request = publish::v1(body).inspect_err(|refusal| api.count_publish_refused(refusal))?;
+    let paced = request.to.iter().any(|address| api.config().pacing.rule_for(address).is_some());
+    if request.is_job || paced {
+        let begun = pushes::begin(api, request).await;
+        return begun.inspect_err(|refusal| api.count_publish_refused(refusal));
+    }
+    let accepted = take(api, Ok(Publish { addresses: request.to, messages: request.messages }))?;
+    Ok(Response::json(
+        202,
+        &views::Accepted { id: api.next_id(), accepted, targeted: None, duplicate: false },
+    ))
+}
+
+/// Hands a push to the ingest core.
+pub(super) fn hand_push_over(api: &Api, new: NewPush) -> Result<(), Refusal> {
+    let (count, addresses) = (new.request.messages.len(), new.request.to.len());
+    let audience = audience_of(&new.request.to[0]);
+    hand_over_as(api, ToIngest::Push(Box::new(new)), audience, (count * addresses) as u64)
 }
 
 /// Hands a publish to the ingest core; how many messages it has. Every refusal of a publish is counted here.
@@ -128,24 +188,33 @@ fn hand_over(api: &Api, publish: Publish) -> Result<usize, Refusal> {
     if count == 0 {
         return Ok(0);
     }
-    let audience = match addresses[0] {
+    let audience = audience_of(&addresses[0]);
+    let copies = (count * addresses.len()) as u64;
+    hand_over_as(api, ToIngest::Publish { addresses, messages }, audience, copies).map(|()| count)
+}
+
+fn audience_of(address: &Address) -> Audience {
+    match address {
         Address::All => Audience::All,
         Address::Topic(_) => Audience::Topic,
-    };
-    let copies = (count * addresses.len()) as u64;
+    }
+}
+
+/// Hands `copies` messages to the ingest core, if it and Redis take some now.
+fn hand_over_as(api: &Api, request: ToIngest, audience: Audience, copies: u64) -> Result<(), Refusal> {
     let control = &api.blocks.control;
     let taken = if api.is_draining() {
         Err(shutting_down())
     } else if api.config().redis.is_some() && api.blocks.ingest.redis_publishing.get() == 0 {
         Err(Refusal::new(Code::RedisUnavailable, "Redis does not take publishes now"))
     } else {
-        ask(api, ToIngest::Publish { addresses, messages })
+        ask(api, request)
     };
     match taken {
         Ok(()) => control.messages_taken[audience as usize].add(copies),
         Err(_) => control.messages_turned_away[audience as usize].add(copies),
     }
-    taken.map(|()| count)
+    taken
 }
 
 async fn topic(api: &Api, encoded: &str) -> Result<Response, Refusal> {

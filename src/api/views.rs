@@ -18,6 +18,10 @@ pub struct Accepted {
     pub id: String,
     /// Messages taken, each for every address of the push.
     pub accepted: usize,
+    /// Devices that it is for, where that is known.
+    pub targeted: Option<u64>,
+    /// The same push was accepted before, and is not sent again.
+    pub duplicate: bool,
 }
 
 /// The answer to `/v1/topics/{topic}`.

@@ -24,11 +24,14 @@ pub enum SealReason {
     Idle,
     /// The gateway drains.
     Drain,
+    /// A push came behind it.
+    Push,
 }
 
 impl SealReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 5] = [Self::Messages, Self::Bytes, Self::Delay, Self::Idle, Self::Drain];
+    pub const ALL: [Self; 6] =
+        [Self::Messages, Self::Bytes, Self::Delay, Self::Idle, Self::Drain, Self::Push];
 
     /// Label in `batches_sealed_total{reason}`.
     pub const fn label(self) -> &'static str {
@@ -38,6 +41,7 @@ impl SealReason {
             Self::Delay => "delay",
             Self::Idle => "idle",
             Self::Drain => "drain",
+            Self::Push => "push",
         }
     }
 }
@@ -166,6 +170,24 @@ impl Merger {
             self.open_messages -= log.open.len();
             sealed(log.close(address, now), reason);
         }
+    }
+
+    /// Takes messages that go together and with nothing else: closes what is open for the address, and returns them as
+    /// the batch behind it. `messages` is not empty.
+    pub fn push_apart(
+        &mut self,
+        address: &Address,
+        messages: &[Message],
+        now: u64,
+        sealed: &mut dyn FnMut(Batch, SealReason),
+    ) -> Batch {
+        self.close(address, now, SealReason::Push, sealed);
+        if !self.logs.contains_key(address) {
+            self.open_log(address.clone(), now);
+        }
+        let Some(log) = self.logs.get_mut(address) else { unreachable!("it was opened") };
+        log.open.extend_from_slice(messages);
+        log.close(address, now)
     }
 
     /// Ends a turn: closes what came for idle addresses, and what is due.

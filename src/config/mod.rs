@@ -20,8 +20,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use crate::batch::Address;
 use crate::limits;
+use crate::push::pattern;
 use crate::push::rate::Rate;
+use crate::push::terms::Terms;
 
 /// Prefix of the Redis channels unless told otherwise.
 pub const REDIS_PREFIX_DEFAULT: &str = "fanfare:";
@@ -198,6 +201,27 @@ pub struct Pacing {
     pub rate: Option<Rate>,
     /// What a message gets that does not say its own pace. The first rule that matches its topic counts.
     pub topics: Vec<TopicPace>,
+}
+
+impl Pacing {
+    /// The first rule for an address. All connections together are no topic.
+    pub fn rule_for(&self, address: &Address) -> Option<&TopicPace> {
+        let Address::Topic(topic) = address else { return None };
+        self.topics.iter().find(|rule| pattern::matches(&rule.pattern, topic.as_str()))
+    }
+
+    /// The terms with what the rules add: who names no rate gets the lowest that a rule has for one of the addresses.
+    pub fn complete(&self, terms: Terms, to: &[Address]) -> Terms {
+        if terms.rate.is_some() {
+            return terms;
+        }
+        let slowest = to.iter().filter_map(|address| self.rule_for(address)).min_by_key(|rule| rule.rate);
+        slowest.map_or(terms, |rule| Terms {
+            rate: Some(rule.rate),
+            weight: if terms.weight == Terms::default().weight { rule.weight } else { terms.weight },
+            ..terms
+        })
+    }
 }
 
 /// `[[pacing.topic]]`

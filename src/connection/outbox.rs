@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::Tick;
 use super::subscriptions::TopicId;
 use crate::config::{Outbox as Bounds, OutboxPolicy};
+use crate::push::PushSlot;
 use crate::wire::frame;
 
 /// What became of a batch for a slow connection.
@@ -27,13 +28,24 @@ pub enum Delivery {
     TooSlow,
 }
 
+/// What a round's frames carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cargo {
+    /// The topic that they are from.
+    pub topic: TopicId,
+    /// How many messages they are.
+    pub messages: u32,
+    /// The push that they are, if they are one.
+    pub push: Option<PushSlot>,
+}
+
 /// Frames that were not sent yet.
 #[derive(Debug)]
 struct Item {
     bytes: Bytes,
     since: Tick,
-    /// Whose messages and how many; `None`: a control frame, or the rest of a frame, which no policy drops.
-    batch: Option<(TopicId, u32)>,
+    /// What it carries; `None`: a control frame, or the rest of a frame, which no policy drops.
+    cargo: Option<Cargo>,
     /// It begins in the middle of a frame and ends with it.
     is_rest: bool,
 }
@@ -50,12 +62,21 @@ pub struct Outbox {
     began: Tick,
     /// Whether the socket is watched for room; owned by the shard.
     pub awaits_room: bool,
+    /// Pushes that left it, and whether by being sent.
+    settled: Vec<(PushSlot, bool)>,
 }
 
 impl Outbox {
     /// An outbox that owes nothing yet.
     pub fn new(now: Tick) -> Self {
-        Self { items: VecDeque::new(), sent: 0, bytes: 0, began: now, awaits_room: false }
+        Self {
+            items: VecDeque::new(),
+            sent: 0,
+            bytes: 0,
+            began: now,
+            awaits_room: false,
+            settled: Vec::new(),
+        }
     }
 
     /// Bytes that are owed.
@@ -73,23 +94,24 @@ impl Outbox {
         now.since(self.items.front().map_or(self.began, |item| item.since))
     }
 
+    /// Pushes that left it since the last call, and whether by being sent. Whoever called one of the other functions
+    /// calls this.
+    pub fn take_settled(&mut self) -> Vec<(PushSlot, bool)> {
+        std::mem::take(&mut self.settled)
+    }
+
     /// Appends the rest of a batch whose first `sent` bytes the kernel has taken.
-    pub fn push_rest(&mut self, frames: Bytes, sent: usize, topic: TopicId, messages: u32, now: Tick) {
+    pub fn push_rest(&mut self, frames: Bytes, sent: usize, cargo: Cargo, now: Tick) {
         debug_assert!(self.items.is_empty(), "a short send means that nothing was owed before it");
         self.bytes = frames.len() - sent;
         self.sent = sent;
-        self.items.push_back(Item {
-            bytes: frames,
-            since: now,
-            batch: Some((topic, messages)),
-            is_rest: false,
-        });
+        self.items.push_back(Item { bytes: frames, since: now, cargo: Some(cargo), is_rest: false });
     }
 
     /// Appends frames that no policy drops. Their bytes count against the bound: see [`Outbox::is_over`].
     pub fn push_control(&mut self, frames: Bytes, now: Tick) {
         self.bytes += frames.len();
-        self.items.push_back(Item { bytes: frames, since: now, batch: None, is_rest: false });
+        self.items.push_back(Item { bytes: frames, since: now, cargo: None, is_rest: false });
     }
 
     /// Appends control frames whose first `sent` bytes the kernel has taken.
@@ -103,7 +125,7 @@ impl Outbox {
     /// Appends bytes that belong together: nothing may come between them, and giving up keeps all of them.
     pub fn push_whole(&mut self, bytes: Bytes, now: Tick) {
         self.bytes += bytes.len();
-        self.items.push_back(Item { bytes, since: now, batch: None, is_rest: true });
+        self.items.push_back(Item { bytes, since: now, cargo: None, is_rest: true });
     }
 
     /// Whether more is owed than the bound allows, control frames included.
@@ -112,53 +134,45 @@ impl Outbox {
     }
 
     /// Appends a batch, as the policy says.
-    pub fn push_batch(
-        &mut self,
-        frames: &Bytes,
-        topic: TopicId,
-        messages: u32,
-        now: Tick,
-        bounds: &Bounds,
-    ) -> Delivery {
+    pub fn push_batch(&mut self, frames: &Bytes, cargo: Cargo, now: Tick, bounds: &Bounds) -> Delivery {
         let mut dropped = 0;
         if bounds.policy == OutboxPolicy::LatestOnly {
-            dropped += self.drop_where(|item| item.batch.is_some_and(|(of, _)| of == topic), usize::MAX);
+            dropped +=
+                self.drop_where(|item| item.cargo.is_some_and(|old| old.topic == cargo.topic), usize::MAX);
         }
         let excess = (self.bytes + frames.len()).saturating_sub(bounds.bytes_max);
         if excess > 0 {
             if bounds.policy == OutboxPolicy::Close {
                 return Delivery::TooSlow;
             }
-            dropped += self.drop_where(|item| item.batch.is_some(), excess);
+            dropped += self.drop_where(|item| item.cargo.is_some(), excess);
             if self.bytes + frames.len() > bounds.bytes_max {
-                return Delivery::Queued { dropped: dropped + messages };
+                self.settled.extend(cargo.push.map(|push| (push, false)));
+                return Delivery::Queued { dropped: dropped + cargo.messages };
             }
         }
         self.bytes += frames.len();
-        self.items.push_back(Item {
-            bytes: frames.clone(),
-            since: now,
-            batch: Some((topic, messages)),
-            is_rest: false,
-        });
+        self.items.push_back(Item { bytes: frames.clone(), since: now, cargo: Some(cargo), is_rest: false });
         Delivery::Queued { dropped }
     }
 
     /// Drops batches of which no byte was sent and that waited for `age` ticks; returns how many messages they held.
     pub fn drop_older(&mut self, now: Tick, age: u32) -> u32 {
-        self.drop_where(|item| item.batch.is_some() && now.since(item.since) >= age, usize::MAX)
+        self.drop_where(|item| item.cargo.is_some() && now.since(item.since) >= age, usize::MAX)
     }
 
     /// Drops matching items, oldest first, until `enough` bytes are gone. The first item is spared once it has begun.
     fn drop_where(&mut self, matches: impl Fn(&Item) -> bool, enough: usize) -> u32 {
         let begun = usize::from(self.sent > 0);
         let (mut index, mut freed, mut messages) = (0, 0, 0);
+        let settled = &mut self.settled;
         self.items.retain(|item| {
             let spared = index < begun || freed >= enough || !matches(item);
             index += 1;
             if !spared {
                 freed += item.bytes.len();
-                messages += item.batch.map_or(0, |(_, messages)| messages);
+                messages += item.cargo.map_or(0, |cargo| cargo.messages);
+                settled.extend(item.cargo.and_then(|cargo| cargo.push).map(|push| (push, false)));
             }
             spared
         });
@@ -179,6 +193,7 @@ impl Outbox {
             if let Some(done) = self.items.pop_front() {
                 self.sent -= done.bytes.len();
                 self.began = done.since;
+                self.settled.extend(done.cargo.and_then(|cargo| cargo.push).map(|push| (push, true)));
             }
         }
     }
@@ -189,11 +204,13 @@ impl Outbox {
         let rest = self.items.front().map_or(0, |item| {
             if item.is_rest { item.bytes.len() - self.sent } else { rest_of_frame(&item.bytes, self.sent) }
         });
-        let messages = self.items.iter().filter_map(|item| item.batch).map(|(_, messages)| messages).sum();
+        let messages = self.items.iter().filter_map(|item| item.cargo).map(|cargo| cargo.messages).sum();
+        let pushes = self.items.iter().filter_map(|item| item.cargo?.push);
+        self.settled.extend(pushes.map(|push| (push, false)));
         let kept = self.items.front().filter(|_| rest > 0).map(|item| Item {
             bytes: Bytes::copy_from_slice(&item.bytes[self.sent..self.sent + rest]),
             since: item.since,
-            batch: None,
+            cargo: None,
             is_rest: true,
         });
         self.items = kept.into_iter().collect();
@@ -224,6 +241,10 @@ mod tests {
     const TOPIC: TopicId = TopicId(1);
     const OTHER: TopicId = TopicId(2);
 
+    fn cargo(topic: TopicId, messages: u32) -> Cargo {
+        Cargo { topic, messages, push: None }
+    }
+
     fn bounds(bytes_max: usize, policy: OutboxPolicy) -> Bounds {
         Bounds { bytes_max, age_max: Duration::from_secs(30), policy }
     }
@@ -241,14 +262,14 @@ mod tests {
         let mut outbox = Outbox::new(Tick(0));
         let bounds = bounds(30, OutboxPolicy::Close);
         assert_eq!(
-            outbox.push_batch(&frames(1, 10), TOPIC, 1, Tick(0), &bounds),
+            outbox.push_batch(&frames(1, 10), cargo(TOPIC, 1), Tick(0), &bounds),
             Delivery::Queued { dropped: 0 }
         );
         assert_eq!(
-            outbox.push_batch(&frames(1, 10), TOPIC, 1, Tick(0), &bounds),
+            outbox.push_batch(&frames(1, 10), cargo(TOPIC, 1), Tick(0), &bounds),
             Delivery::Queued { dropped: 0 }
         );
-        assert_eq!(outbox.push_batch(&frames(1, 10), TOPIC, 1, Tick(0), &bounds), Delivery::TooSlow);
+        assert_eq!(outbox.push_batch(&frames(1, 10), cargo(TOPIC, 1), Tick(0), &bounds), Delivery::TooSlow);
         assert_eq!(outbox.bytes(), 24);
     }
 
@@ -256,22 +277,22 @@ mod tests {
     fn dropping_the_oldest_spares_a_frame_that_has_begun_and_control_frames() {
         let mut outbox = Outbox::new(Tick(0));
         let bounds = bounds(40, OutboxPolicy::DropOldest);
-        outbox.push_rest(frames(1, 10), 5, TOPIC, 1, Tick(0));
+        outbox.push_rest(frames(1, 10), 5, cargo(TOPIC, 1), Tick(0));
         outbox.push_control(frames(1, 1), Tick(0));
         for _ in 0..2 {
             assert_eq!(
-                outbox.push_batch(&frames(1, 10), OTHER, 1, Tick(0), &bounds),
+                outbox.push_batch(&frames(1, 10), cargo(OTHER, 1), Tick(0), &bounds),
                 Delivery::Queued { dropped: 0 }
             );
         }
         assert_eq!(outbox.bytes(), 7 + 3 + 12 + 12);
         assert_eq!(
-            outbox.push_batch(&frames(1, 10), TOPIC, 1, Tick(0), &bounds),
+            outbox.push_batch(&frames(1, 10), cargo(TOPIC, 1), Tick(0), &bounds),
             Delivery::Queued { dropped: 1 }
         );
         assert_eq!(outbox.bytes(), 7 + 3 + 12 + 12);
         assert_eq!(
-            outbox.push_batch(&frames(1, 100), TOPIC, 7, Tick(0), &bounds),
+            outbox.push_batch(&frames(1, 100), cargo(TOPIC, 7), Tick(0), &bounds),
             Delivery::Queued { dropped: 2 + 7 },
             "what cannot fit at all is dropped itself"
         );
@@ -281,9 +302,9 @@ mod tests {
     fn latest_only_keeps_one_batch_of_each_topic() {
         let mut outbox = Outbox::new(Tick(0));
         let bounds = bounds(1000, OutboxPolicy::LatestOnly);
-        outbox.push_rest(frames(1, 10), 5, TOPIC, 1, Tick(0));
+        outbox.push_rest(frames(1, 10), 5, cargo(TOPIC, 1), Tick(0));
         for topic in [TOPIC, OTHER, TOPIC, OTHER, TOPIC] {
-            let _ = outbox.push_batch(&frames(1, 10), topic, 1, Tick(0), &bounds);
+            let _ = outbox.push_batch(&frames(1, 10), cargo(topic, 1), Tick(0), &bounds);
         }
         assert_eq!(outbox.bytes(), 7 + 12 + 12);
     }
@@ -292,12 +313,34 @@ mod tests {
     fn abandoning_keeps_the_rest_of_the_frame_that_has_begun() {
         for (sent, rest) in [(0, 0), (1, 11), (11, 1), (12, 0), (13, 11), (24, 0)] {
             let mut outbox = Outbox::new(Tick(0));
-            outbox.push_rest(frames(3, 10), sent, TOPIC, 3, Tick(0));
+            outbox.push_rest(frames(3, 10), sent, cargo(TOPIC, 3), Tick(0));
             outbox.push_control(frames(1, 1), Tick(0));
             assert_eq!(outbox.abandon(), 3);
             assert_eq!(outbox.bytes(), rest, "after {sent} bytes");
             assert_eq!(outbox.front().map_or(0, <[u8]>::len), rest);
         }
+    }
+
+    #[test]
+    fn a_push_leaves_once_sent_or_not() {
+        let mut outbox = Outbox::new(Tick(0));
+        let bounds = bounds(40, OutboxPolicy::DropOldest);
+        let push = |slot| Cargo { push: Some(PushSlot(slot)), ..cargo(TOPIC, 1) };
+        outbox.push_rest(frames(1, 10), 5, push(0), Tick(0));
+        for slot in 1..=2 {
+            let _ = outbox.push_batch(&frames(1, 10), push(slot), Tick(0), &bounds);
+        }
+        let _ = outbox.push_batch(&frames(1, 10), push(3), Tick(0), &bounds);
+        assert_eq!(outbox.take_settled(), [(PushSlot(1), false)]);
+        let _ = outbox.push_batch(&frames(1, 100), push(4), Tick(0), &bounds);
+        assert_eq!(outbox.take_settled(), [2, 3, 4].map(|slot| (PushSlot(slot), false)));
+        outbox.advance(6);
+        assert_eq!(outbox.take_settled(), []);
+        outbox.advance(1);
+        assert_eq!(outbox.take_settled(), [(PushSlot(0), true)]);
+        let _ = outbox.push_batch(&frames(1, 10), push(5), Tick(0), &bounds);
+        outbox.abandon();
+        assert_eq!(outbox.take_settled(), [(PushSlot(5), false)]);
     }
 
     #[test]

@@ -7,11 +7,12 @@
 pub mod backoff;
 pub mod inbox;
 pub mod publisher;
+pub mod pushes;
 pub mod redis;
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -25,12 +26,16 @@ use crate::limits::{
     STALL_RETRY, TICK,
 };
 use crate::metrics::{Blocks, Refused};
+use crate::push::header::Header;
+use crate::push::{self, Source};
 use crate::ring::broadcast::Broadcast;
 use crate::ring::doorbell::Doorbell;
+use crate::sys::clock::Clock;
 use crate::sys::eventfd::EventFd;
 use crate::sys::readiness::Readiness;
 use inbox::Inbox;
 use publisher::{Request, Requests};
+use pushes::{Births, Pushes};
 use redis::{Dialer, Incoming, Lookup, PublishQueue, Timing};
 
 /// How long nothing may come from Redis before a drain believes that nothing more will.
@@ -48,6 +53,10 @@ pub struct Seat {
     pub broadcast: Broadcast,
     /// Counters.
     pub blocks: Arc<Blocks>,
+    /// The process's clock.
+    pub clock: Clock,
+    /// Pushes on their way to the control thread, which steers them.
+    pub births: Births,
     /// Gives a lookup of Redis' host name a thread of its own.
     pub resolve: Box<dyn Fn(Lookup) -> io::Result<()> + Send>,
 }
@@ -60,10 +69,38 @@ enum Event {
 
 /// A publish on its way to Redis that its queue had no room for.
 struct Held {
-    addresses: Vec<Address>,
+    channels: Channels,
     messages: Vec<Message>,
-    /// How many of the messages times addresses are in the queue already.
+    /// How many of the messages times channels are in the queue already.
     done: usize,
+}
+
+/// Where a publish goes in Redis.
+enum Channels {
+    /// The channels of these addresses.
+    Of(Vec<Address>),
+    /// The channel of pushes.
+    Push,
+}
+
+impl Channels {
+    fn len(&self) -> usize {
+        match self {
+            Self::Of(addresses) => addresses.len(),
+            Self::Push => 1,
+        }
+    }
+
+    /// The name of one, without the prefix.
+    fn name(&self, index: usize) -> String {
+        match self {
+            Self::Push => "push".to_owned(),
+            Self::Of(addresses) => match &addresses[index] {
+                Address::All => "all".to_owned(),
+                Address::Topic(topic) => format!("topic:{}", topic.as_str()),
+            },
+        }
+    }
 }
 
 /// Where a drain stands.
@@ -84,12 +121,13 @@ struct Ingest {
     to_redis: Option<PublishQueue>,
     held: Option<Held>,
     draining: Option<Draining>,
-    began: Instant,
+    pushes: Pushes,
+    clock: Clock,
 }
 
 /// Runs until a drain has handed its last downlink over.
 pub async fn run(seat: Seat) -> io::Result<()> {
-    let Seat { edition, requests, doorbell, broadcast, blocks, resolve } = seat;
+    let Seat { edition, requests, doorbell, broadcast, blocks, clock, births, resolve } = seat;
     let config = &edition.config;
     let inbox = Inbox::new(REDIS_INBOX_MESSAGES_MAX);
     let to_redis = match &config.redis {
@@ -116,12 +154,18 @@ pub async fn run(seat: Seat) -> io::Result<()> {
         to_redis,
         held: None,
         draining: None,
-        began: Instant::now(),
+        pushes: Pushes::new(births, config.pacing.clone()),
+        clock,
     };
     loop {
         ingest.blocks.ingest.turns.add(1);
         if let Some(shard) = ingest.broadcast.flush() {
             ingest.blocks.ring_stalls[shard].add(1);
+            monoio::time::sleep(STALL_RETRY).await;
+            continue;
+        }
+        if ingest.draining.is_none() && ingest.pushes.is_full(&ingest.blocks) {
+            ingest.blocks.ingest.push_stalls.add(1);
             monoio::time::sleep(STALL_RETRY).await;
             continue;
         }
@@ -178,9 +222,9 @@ async fn pass_on(wakeup: Readiness, doorbell: Arc<Doorbell>, inbox: Inbox<Incomi
 }
 
 impl Ingest {
-    /// Microseconds since the core began.
+    /// Microseconds of the process's clock.
     fn now(&self) -> u64 {
-        self.began.elapsed().as_micros() as u64
+        self.clock.now_us()
     }
 
     /// How long the loop may sleep: a tick at most, so that a loop that stands still can be told from an idle one.
@@ -226,12 +270,8 @@ impl Ingest {
     fn handle(&mut self, event: Event, now: u64) {
         match event {
             Event::Incoming(Incoming::Message { channel, payload }) => {
-                match Self::address_of(&channel, &payload) {
-                    Ok(address) => {
-                        self.blocks.ingest.messages_redis.add(1);
-                        self.merge(&address, Message { payload, kind: PayloadKind::Unknown }, now);
-                    }
-                    Err(refused) => self.blocks.ingest.messages_refused[refused as usize].add(1),
+                if let Err(refused) = self.take_incoming(&channel, payload, now) {
+                    self.blocks.ingest.messages_refused[refused as usize].add(1);
                 }
             }
             // Nothing can be done about messages that did not come. The session has counted the gap; when topics have
@@ -239,7 +279,7 @@ impl Ingest {
             Event::Incoming(Incoming::Gap) => {}
             Event::Request(Request::Publish { addresses, messages }) => {
                 if self.to_redis.is_some() {
-                    self.held = Some(Held { addresses, messages, done: 0 });
+                    self.held = Some(Held { channels: Channels::Of(addresses), messages, done: 0 });
                     self.try_held();
                 } else {
                     self.blocks.ingest.messages_http.add((messages.len() * addresses.len()) as u64);
@@ -248,6 +288,16 @@ impl Ingest {
                             self.merge(address, message.clone(), now);
                         }
                     }
+                }
+            }
+            Event::Request(Request::Push(new)) => {
+                if self.to_redis.is_some() {
+                    let message = Message { payload: new.request.to_json(&new.id), kind: PayloadKind::Json };
+                    let channels = Channels::Push;
+                    self.held = Some(Held { channels, messages: vec![message], done: 0 });
+                    self.try_held();
+                } else {
+                    self.begin_push(new.id, new.request, Source::Http, new.accepted);
                 }
             }
             Event::Request(Request::Inspect { position, census }) => {
@@ -259,6 +309,7 @@ impl Ingest {
             Event::Request(Request::Configure(edition)) => {
                 self.merger.configure(edition.config.merge, now);
                 self.drain = edition.config.server.drain;
+                self.pushes.configure(edition.config.pacing.clone());
                 self.broadcast.send(Downlink::Configure(edition));
             }
             Event::Request(Request::Drain) => {
@@ -266,6 +317,35 @@ impl Ingest {
                 self.draining.get_or_insert(Draining { until, quiet_since: now });
             }
         }
+    }
+
+    /// A message from Redis, on a channel whose prefix is cut off.
+    fn take_incoming(&mut self, channel: &Bytes, payload: Bytes, now: u64) -> Result<(), Refused> {
+        if &channel[..] == b"push" {
+            let request = self.read_request(&payload)?;
+            self.blocks.ingest.messages_redis.add((request.messages.len() * request.to.len()) as u64);
+            self.begin_push_of_redis(request);
+            return Ok(());
+        }
+        let address = Self::address_of(channel, &payload)?;
+        self.blocks.ingest.messages_redis.add(1);
+        match self.read_header(&payload)? {
+            Header::None => self.merge(&address, Message { payload, kind: PayloadKind::Unknown }, now),
+            Header::Push { is_job: false, payload, .. } => {
+                self.merge(&address, Message { payload, kind: PayloadKind::Unknown }, now);
+            }
+            Header::Push { terms, id, is_job, payload } => {
+                let messages = vec![Message { payload, kind: PayloadKind::Unknown }];
+                self.begin_push_of_redis(push::request::Request {
+                    to: vec![address],
+                    messages,
+                    terms,
+                    id,
+                    is_job,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The address that a channel, without its prefix, names.
@@ -288,33 +368,33 @@ impl Ingest {
     }
 
     /// Lets the merger close batches, and sends each of them on.
-    fn seal(
+    fn seal<T>(
         &mut self,
-        act: impl FnOnce(&mut Merger, &mut dyn FnMut(crate::batch::Batch, crate::batch::merger::SealReason)),
-    ) {
-        let Self { merger, broadcast, blocks, .. } = self;
+        act: impl FnOnce(&mut Merger, &mut dyn FnMut(crate::batch::Batch, crate::batch::merger::SealReason)) -> T,
+    ) -> T {
+        let Self { merger, broadcast, blocks, pushes, clock, .. } = self;
         act(merger, &mut |batch, reason| {
             let counters = &blocks.ingest;
             counters.batches_sealed[reason as usize].add(1);
             counters.batch_messages.record(batch.messages.len() as u64);
             counters.batch_bytes.record(batch.payload_bytes() as u64);
             counters.merge_us.record(batch.merged_us);
+            let push = pushes.by_rule(&batch, blocks, *clock);
             let batch = seal::seal(batch, blocks.formats_in_use());
-            broadcast.send(Downlink::Batch(batch));
-        });
+            broadcast.send(match push {
+                Some(push) => Downlink::Push(push, [batch].into()),
+                None => Downlink::Batch(batch),
+            });
+        })
     }
 
     /// Moves a held publish on towards Redis, as far as there is room.
     fn try_held(&mut self) {
         let (Some(held), Some(queue)) = (&mut self.held, &self.to_redis) else { return };
-        let total = held.addresses.len() * held.messages.len();
+        let total = held.channels.len() * held.messages.len();
         while held.done < total {
-            let address = &held.addresses[held.done / held.messages.len()];
+            let channel = held.channels.name(held.done / held.messages.len());
             let message = &held.messages[held.done % held.messages.len()];
-            let channel = match address {
-                Address::All => "all".to_owned(),
-                Address::Topic(topic) => format!("topic:{}", topic.as_str()),
-            };
             if queue.try_publish(channel.as_bytes(), message.payload.clone()).is_err() {
                 return;
             }

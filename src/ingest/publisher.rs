@@ -9,6 +9,8 @@ use crate::batch::{Address, Message};
 use crate::config::live::Edition;
 use crate::downlink::Census;
 use crate::limits::{PUBLISH_BYTES_MAX, PUBLISH_SLOTS};
+use crate::push::id::PushId;
+use crate::push::{self, Moment};
 use crate::ring::doorbell::Doorbell;
 
 /// What the control thread may ask of the ingest core.
@@ -21,6 +23,8 @@ pub enum Request {
         /// What; never empty, each within [`crate::limits::MESSAGE_BYTES_MAX`].
         messages: Vec<Message>,
     },
+    /// Run this as a push.
+    Push(Box<NewPush>),
     /// Where does this address stand? Ingest fills `position` and sends the census on to the shards.
     Inspect {
         /// Receives offset and epoch.
@@ -32,6 +36,17 @@ pub enum Request {
     Configure(Arc<Edition>),
     /// The process stops: seal and deliver what has entered, then tell every shard to drain.
     Drain,
+}
+
+/// A push that was accepted, and the name it got.
+#[derive(Debug)]
+pub struct NewPush {
+    /// Its name.
+    pub id: PushId,
+    /// What it is.
+    pub request: push::request::Request,
+    /// When it was accepted.
+    pub accepted: Moment,
 }
 
 /// An address's offset and epoch, filled by ingest before it sends the census on.
@@ -57,6 +72,7 @@ impl Request {
     fn bytes(&self) -> u64 {
         match self {
             Self::Publish { messages, .. } => messages.iter().map(|m| m.payload.len() as u64).sum(),
+            Self::Push(new) => new.request.bytes(),
             Self::Inspect { .. } | Self::Configure(_) | Self::Drain => 0,
         }
     }

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::connection::reason::CloseReason;
 use crate::formats::FORMATS;
+use crate::push::registry::State;
+use crate::push::share::Failed;
 use histogram::Histogram;
 
 /// A value with one writer and any number of readers.
@@ -96,8 +98,8 @@ pub struct ShardBlock {
     pub sends_short: Value,
     /// Sends that found the connection gone.
     pub sends_failed: Value,
-    /// Messages that were not delivered, by [`DeliveryFailure`].
-    pub deliveries_failed: [Value; DeliveryFailure::ALL.len()],
+    /// Messages that were not delivered, by [`Failed`].
+    pub deliveries_failed: [Value; Failed::ALL.len()],
     /// Messages dropped by an outbox policy other than close, by policy (drop-oldest, latest-only).
     pub outbox_dropped: [Value; 2],
     /// Bytes in outboxes now.
@@ -170,32 +172,6 @@ impl HandshakeFailure {
     }
 }
 
-/// Why a message for a connection was not delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum DeliveryFailure {
-    /// Its connection was closing when its turn came.
-    Closing,
-    /// It was over the bound of its connection's outbox, or in it when the connection was closed for that.
-    Slow,
-    /// It was in the outbox of a connection that closed or ended for another reason.
-    Closed,
-}
-
-impl DeliveryFailure {
-    /// All of them, in the order of their counters.
-    pub const ALL: [Self; 3] = [Self::Closing, Self::Slow, Self::Closed];
-
-    /// Label in `deliveries_failed_total{reason}`.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Closing => "closing",
-            Self::Slow => "slow",
-            Self::Closed => "closed",
-        }
-    }
-}
-
 /// What the ingest core counts.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -211,7 +187,7 @@ pub struct IngestBlock {
     /// Messages refused, by [`Refused`].
     pub messages_refused: [Value; Refused::ALL.len()],
     /// Batches sealed, by [`crate::batch::merger::SealReason`].
-    pub batches_sealed: [Value; 5],
+    pub batches_sealed: [Value; crate::batch::merger::SealReason::ALL.len()],
     /// Messages of a batch.
     pub batch_messages: Histogram,
     /// Payload bytes of a batch.
@@ -224,6 +200,12 @@ pub struct IngestBlock {
     pub topics: Value,
     /// 1 if Redis is configured.
     pub redis_configured: Value,
+    /// Pushes made.
+    pub pushes_begun: Value,
+    /// Pushes whose name had been there before.
+    pub pushes_repeated: Value,
+    /// Turns in which nothing was taken because too many pushes run.
+    pub push_stalls: Value,
     /// 1 while the subscription stands.
     pub redis_subscribed: Value,
     /// 1 while the publishing session stands.
@@ -252,11 +234,13 @@ pub enum Refused {
     TooBig,
     /// A uid, which this version does not deliver to.
     Uid,
+    /// Options of a push that are not right.
+    BadPush,
 }
 
 impl Refused {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 4] = [Self::UnknownChannel, Self::BadTopic, Self::TooBig, Self::Uid];
+    pub const ALL: [Self; 5] = [Self::UnknownChannel, Self::BadTopic, Self::TooBig, Self::Uid, Self::BadPush];
 
     /// Label in `messages_refused_total{reason}`.
     pub const fn label(self) -> &'static str {
@@ -265,6 +249,7 @@ impl Refused {
             Self::BadTopic => "bad_topic",
             Self::TooBig => "too_big",
             Self::Uid => "uid",
+            Self::BadPush => "bad_push",
         }
     }
 }
@@ -345,6 +330,18 @@ pub struct ControlBlock {
     pub connections: Value,
     /// API connections that ended in a caught panic.
     pub panics: Value,
+    /// Pushes that the ingest core made and that are over, since the start.
+    pub pushes_over: Value,
+    /// Pushes that are over, by [`State::OVER`](crate::push::registry::State::OVER).
+    pub pushes_finished: [Value; State::OVER.len()],
+    /// Pushes that wait or run now.
+    pub pushes_running: Value,
+    /// Pushes that stand still now.
+    pub pushes_paused: Value,
+    /// Devices that pushes reached.
+    pub push_devices_sent: Value,
+    /// Devices that pushes did not reach, by [`Failed`].
+    pub push_devices_failed: [Value; Failed::ALL.len()],
 }
 
 /// Every block of the process; shared by reference count, written by their owners.

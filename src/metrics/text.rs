@@ -12,9 +12,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prometheus_client::registry::Registry;
 
 use super::histogram::{Histogram, Snapshot};
-use super::{Audience, Blocks, DeliveryFailure, HandshakeFailure, PublishRefused, Refused, process};
+use super::{Audience, Blocks, HandshakeFailure, PublishRefused, Refused, process};
 use crate::connection::reason::CloseReason;
 use crate::formats::FORMATS;
+use crate::push::share::Failed;
 
 /// Media type of [`Exposition::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -23,7 +24,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 const PREFIX: &str = "fanfare";
 
 /// Why a batch closed, in the order of [`super::IngestBlock::batches_sealed`].
-pub const SEAL_REASONS: [&str; 5] = ["messages", "bytes", "delay", "idle", "drain"];
+pub const SEAL_REASONS: [&str; 6] = ["messages", "bytes", "delay", "idle", "drain", "push"];
 
 /// What an outbox policy dropped by, in the order of [`super::ShardBlock::outbox_dropped`].
 const DROP_POLICIES: [&str; 2] = ["drop_oldest", "latest_only"];
@@ -198,9 +199,9 @@ const CLOSED: Key = Key {
     also: Some(("code", |i| CloseReason::ALL[i].code().map_or_else(String::new, |code| code.to_string()))),
     ..Key::new("reason", CloseReason::ALL.len(), |i| CloseReason::ALL[i].label())
 };
+const FAILED: Key = Key::new("reason", Failed::ALL.len(), |i| Failed::ALL[i].label());
 const STATES: [&str; 3] = ["handshaking", "open", "closing"];
 const STATE: Key = Key::new("state", STATES.len(), |i| STATES[i]);
-const FAILURE: Key = Key::new("reason", DeliveryFailure::ALL.len(), |i| DeliveryFailure::ALL[i].label());
 const HANDSHAKE: Key = Key::new("reason", HandshakeFailure::ALL.len(), |i| HandshakeFailure::ALL[i].label());
 const REFUSED: Key = Key::new("reason", Refused::ALL.len(), |i| Refused::ALL[i].label());
 const SEALED: Key = Key::new("reason", SEAL_REASONS.len(), |i| SEAL_REASONS[i]);
@@ -299,7 +300,7 @@ static FAMILIES: &[Family] = &[
         s.blocks.shards[i].deliveries_failed[k].get()
     })
     .per_shard()
-    .by(FAILURE),
+    .by(FAILED),
     counter("sends", "Send requests given to the kernel", |s, i, _| s.blocks.shards[i].sends.get())
         .per_shard(),
     counter("sends_short", "Sends that the kernel took only partly or not at all", |s, i, _| {

@@ -22,6 +22,7 @@ use crate::ring::Receiver;
 use crate::ring::doorbell::Doorbell;
 use crate::shard::accept::{self, Lobby};
 use crate::shard::{Shard, run};
+use crate::sys::clock::Clock;
 use crate::sys::files::OwnTable;
 use crate::sys::sockopt;
 use crate::topology::ShardPlan;
@@ -54,6 +55,7 @@ pub(super) struct Seat {
     pub(super) blocks: Arc<Blocks>,
     pub(super) doorbell: Arc<Doorbell>,
     pub(super) receiver: Receiver,
+    pub(super) clock: Clock,
 }
 
 /// The thread's body.
@@ -66,7 +68,7 @@ pub(super) fn run(seat: Seat, notices: &mpsc::Sender<Notice>) -> Result<(), Stri
         }
     };
     block_on(|| async move {
-        let Seat { number, plan, edition, blocks, doorbell, receiver, listen } = seat;
+        let Seat { number, plan, edition, blocks, doorbell, receiver, listen, clock } = seat;
         let config = &edition.config;
         let address = listener.local_addr()?;
         let lobby = Lobby::new(number, Arc::clone(&blocks), config.clients.clone(), Arc::clone(&doorbell));
@@ -74,8 +76,14 @@ pub(super) fn run(seat: Seat, notices: &mpsc::Sender<Notice>) -> Result<(), Stri
         let canceller = Canceller::new();
         let stop = canceller.handle();
         let stop_accepting = stop_accepting(listen, &listener, canceller)?;
-        let seat =
-            run::Seat { ring: receiver, lobby: lobby.clone(), doorbell, spin: plan.spin, stop_accepting };
+        let seat = run::Seat {
+            ring: receiver,
+            lobby: lobby.clone(),
+            doorbell,
+            clock,
+            spin: plan.spin,
+            stop_accepting,
+        };
         monoio::spawn(accept::accept(monoio::net::TcpListener::from_std(listener)?, lobby, stop));
         blocks.shards[number].edition.set(edition.number);
         blocks.shards[number].thread.set(process::thread_id());

@@ -1,26 +1,28 @@
 //! Fanout: a topic's waiting batches become a round, and a round walks the topic's members in slices.
 //!
-//! A topic has at most one round at a time, so messages of a topic reach a member in offset order. Batches that came
-//! during a round ride together in the next: their frames are joined into one buffer, once per format, and each member
-//! gets them in one send. Small topics go first; large ones take turns, a slice each. *Not here*: sockets (`dataplane`),
-//! slow members (`input`).
+//! Batches that came during a round ride together in the next: their frames are joined into one buffer, once per
+//! format, and each member gets them in one send. A push is a round of its own, which may need credit for each device;
+//! rounds of a topic follow each other as `line` says. Urgent pushes go first, then small topics; large ones take turns,
+//! a slice each. *Not here*: sockets (`dataplane`), slow members (`input`), the beginning and end of pushes (`pace`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-
 use super::Shard;
-use super::members::ALL;
+use super::members::{ALL, Place};
+use super::round::{Part, Round};
 use crate::batch::{Batch, Offset};
-use crate::connection::Phase;
-use crate::connection::outbox::Delivery;
+use crate::config::Outbox as Bounds;
+use crate::connection::outbox::{Cargo, Delivery};
 use crate::connection::reason::CloseReason;
 use crate::connection::subscriptions::TopicId;
+use crate::connection::{Connection, Phase, Tick};
 use crate::dataplane::{Plane, Send, Short, Token, Took};
-use crate::formats::{FORMATS, FormatId};
-use crate::limits::{ROUND_BYTES_MAX, SLICE_SENDS};
-use crate::metrics::DeliveryFailure;
+use crate::formats::FormatId;
+use crate::limits::SLICE_SENDS;
+use crate::push::PushSlot;
+use crate::push::share::Failed;
+use crate::push::terms::Lane;
 
 /// Topics up to this many members are served whole, before a large one gets its next slice.
 const SMALL: usize = SLICE_SENDS / 4;
@@ -28,9 +30,10 @@ const SMALL: usize = SLICE_SENDS / 4;
 /// Members that a slice looks at: those who owe, or need nothing, cost no send but take time too.
 const VISITS_PER_SLICE: usize = 8 * SLICE_SENDS;
 
-/// Topics that have a round under way.
+/// Topics that have a round which may be able to go on.
 #[derive(Debug, Default)]
 pub struct Agenda {
+    urgent: VecDeque<TopicId>,
     small: VecDeque<TopicId>,
     large: VecDeque<TopicId>,
 }
@@ -38,120 +41,111 @@ pub struct Agenda {
 impl Agenda {
     /// Whether nothing is under way.
     pub fn is_empty(&self) -> bool {
-        self.small.is_empty() && self.large.is_empty()
+        self.urgent.is_empty() && self.small.is_empty() && self.large.is_empty()
     }
 
     /// Gives back room that nothing needs now.
     pub fn shrink(&mut self) {
+        self.urgent.shrink_to_fit();
         self.small.shrink_to_fit();
         self.large.shrink_to_fit();
     }
 
-    fn add(&mut self, id: TopicId, members: usize) {
-        if members <= SMALL { self.small.push_back(id) } else { self.large.push_back(id) }
-    }
-}
-
-/// Frames of a round in one format.
-#[derive(Debug)]
-struct Joined {
-    bytes: Bytes,
-    /// Where each batch begins: its first offset, its first byte, and the frames before it.
-    starts: Box<[(Offset, u32, u32)]>,
-    frames: u32,
-}
-
-/// One walk over the members: the batches it carries and how far it came.
-#[derive(Debug)]
-pub struct Round {
-    batches: Vec<Arc<Batch>>,
-    end: Offset,
-    /// Members below this position have not been met.
-    cursor: usize,
-    joined: [Option<Joined>; FORMATS.len()],
-}
-
-/// What one member still needs of a round.
-struct Part<'a> {
-    bytes: &'a [u8],
-    messages: u32,
-    frames: u32,
-}
-
-impl Round {
-    /// Takes batches while they fit a round; at least one. `waiting` is not empty.
-    fn take(waiting: &mut VecDeque<Arc<Batch>>, members: usize) -> Self {
-        let mut batches = Vec::with_capacity(waiting.len().min(16));
-        let (mut bytes, mut end) = (0, Offset(0));
-        while let Some(batch) = waiting.front() {
-            bytes += batch.payload_bytes();
-            if bytes > ROUND_BYTES_MAX && !batches.is_empty() {
-                break;
-            }
-            end = batch.end();
-            batches.extend(waiting.pop_front());
+    fn add(&mut self, place: Place, members: usize) {
+        match place.lane {
+            Lane::Urgent => self.urgent.push_back(place.topic),
+            Lane::Normal if members <= SMALL => self.small.push_back(place.topic),
+            Lane::Normal => self.large.push_back(place.topic),
         }
-        Self { batches, end, cursor: members, joined: [const { None }; FORMATS.len()] }
+    }
+}
+
+/// What a slice does: the sends it makes, and what became of members that get none.
+struct Slice<'r> {
+    round: &'r Round,
+    topic: TopicId,
+    now: Tick,
+    bounds: Bounds,
+    sends: Vec<Send<'r>>,
+    /// Members whose outbox took it.
+    queued: u64,
+    /// Members whose outbox did not, to be closed.
+    slow: Vec<Token>,
+    /// Members that it was for and who are gone or going.
+    closed: u64,
+    /// Pushes that left an outbox to make room.
+    dropped_pushes: Vec<(PushSlot, bool)>,
+    deliveries: u64,
+    missed_closed: u64,
+    missed_slow: u64,
+    frames: u64,
+    bytes: u64,
+    dropped: u64,
+    owed_before: u64,
+    owed_after: u64,
+}
+
+impl<'r> Slice<'r> {
+    fn new(round: &'r Round, topic: TopicId, now: Tick, bounds: Bounds, slow: Vec<Token>) -> Self {
+        Self {
+            round,
+            topic,
+            now,
+            bounds,
+            sends: Vec::with_capacity(SLICE_SENDS.min(round.cursor)),
+            queued: 0,
+            slow,
+            closed: 0,
+            dropped_pushes: Vec::new(),
+            deliveries: 0,
+            missed_closed: 0,
+            missed_slow: 0,
+            frames: 0,
+            bytes: 0,
+            dropped: 0,
+            owed_before: 0,
+            owed_after: 0,
+        }
     }
 
-    /// Payload bytes of all its batches.
-    pub fn payload_bytes(&self) -> usize {
-        self.batches.iter().map(|batch| batch.payload_bytes()).sum()
+    /// Members that cost credit.
+    fn served(&self) -> usize {
+        self.sends.len() + self.queued as usize + self.slow.len()
     }
 
-    /// Joins the frames of one format, unless that is done.
-    fn encode(&mut self, format: FormatId) {
-        if self.joined[format.index()].is_some() {
+    /// Who is free gets a send, who owes gets it into the outbox.
+    fn offer(&mut self, token: Token, connection: &mut Connection, part: &Part<'r>) {
+        let messages = u64::from(part.messages);
+        if connection.phase() != Phase::Open {
+            self.missed_closed += messages;
+            self.closed += 1;
             return;
         }
-        let mut starts = Vec::with_capacity(self.batches.len());
-        let (mut at, mut frames) = (0, 0);
-        for batch in &self.batches {
-            let encoded = batch.encoded(format);
-            starts.push((batch.first, at as u32, frames));
-            at += encoded.bytes.len();
-            frames += encoded.frames;
-        }
-        let bytes = if let [only] = &self.batches[..] {
-            only.encoded(format).bytes.clone()
-        } else {
-            let mut joined = BytesMut::with_capacity(at);
-            for batch in &self.batches {
-                joined.extend_from_slice(&batch.encoded(format).bytes);
-            }
-            joined.freeze()
+        let format = connection.format;
+        let Some(outbox) = connection.outbox() else {
+            self.deliveries += messages;
+            self.frames += u64::from(part.frames);
+            self.bytes += part.bytes.len() as u64;
+            self.sends.push(Send { token, fd: connection.fd, bytes: part.bytes });
+            return;
         };
-        self.joined[format.index()] = Some(Joined { bytes, starts: starts.into(), frames });
-    }
-
-    /// What a member needs that has everything below `delivered`; `None`: nothing.
-    fn part(&self, format: FormatId, delivered: Offset) -> Option<Part<'_>> {
-        if delivered >= self.end {
-            return None;
+        let before = outbox.bytes();
+        let batch = self.round.keep(format, part.bytes);
+        let cargo = Cargo { topic: self.topic, messages: part.messages, push: self.round.push };
+        match outbox.push_batch(&batch, cargo, self.now, &self.bounds) {
+            Delivery::Queued { dropped } => {
+                self.queued += 1;
+                self.dropped += u64::from(dropped);
+                self.deliveries += messages;
+                self.owed_before += before as u64;
+                self.owed_after += outbox.bytes() as u64;
+                self.dropped_pushes.append(&mut outbox.take_settled());
+            }
+            Delivery::TooSlow => {
+                self.missed_slow += messages;
+                self.slow.push(token);
+            }
         }
-        let joined = self.joined[format.index()].as_ref()?;
-        // Joins happen between batches, so `delivered` is where one of them begins, or lies before all of them.
-        let first = joined.starts.iter().find(|start| start.0 >= delivered)?;
-        Some(Part {
-            bytes: &joined.bytes[first.1 as usize..],
-            messages: (self.end.0 - first.0.0) as u32,
-            frames: joined.frames - first.2,
-        })
-    }
-
-    /// Messages in bytes that [`Round::part`] lent.
-    fn messages_in(&self, format: FormatId, part: &[u8]) -> u32 {
-        let joined = self.joined[format.index()].as_ref();
-        let first = joined.and_then(|joined| {
-            let at = joined.bytes.len() - part.len();
-            joined.starts.iter().find(|start| start.1 as usize == at)
-        });
-        first.map_or(0, |first| (self.end.0 - first.0.0) as u32)
-    }
-
-    /// A counted reference to bytes that [`Round::part`] lent.
-    fn keep(&self, format: FormatId, part: &[u8]) -> Bytes {
-        self.joined[format.index()].as_ref().map_or_else(Bytes::new, |joined| joined.bytes.slice_ref(part))
     }
 }
 
@@ -167,131 +161,165 @@ impl<P: Plane> Shard<P> {
         }
         self.backlog_bytes += batch.payload_bytes();
         entry.waiting.push_back(batch);
-        if entry.round.is_none() {
-            self.begin_round(id);
-        }
+        self.begin_rounds(id);
     }
 
-    /// Starts the next round of a topic that has batches waiting and no round.
-    fn begin_round(&mut self, id: TopicId) {
+    /// Makes rounds of what waits, as far as the line takes more, and sees to it that they go on.
+    pub(super) fn begin_rounds(&mut self, id: TopicId) {
         let Some(entry) = self.members.entry(id) else { return };
-        if entry.waiting.is_empty() {
-            return;
+        let members = entry.members.len();
+        let mut begun = 0;
+        while !entry.waiting.is_empty() && entry.line.takes_more() {
+            entry.line.append(Round::take(&mut entry.waiting, members));
+            begun += 1;
         }
-        entry.round = Some(Box::new(Round::take(&mut entry.waiting, entry.members.len())));
-        self.agenda.add(id, entry.members.len());
-        self.block().rounds.add(1);
+        self.block().rounds.add(begun);
+        self.enroll(Place { topic: id, lane: Lane::Normal });
     }
 
-    /// Serves small topics up to a slice's worth of sends, then one slice of one large topic.
+    /// Puts a line that has rounds on the agenda, unless it is there.
+    pub(super) fn enroll(&mut self, place: Place) {
+        let Some(entry) = self.members.entry(place.topic) else { return };
+        let members = entry.members.len();
+        let Some(line) = entry.line(place.lane) else { return };
+        if !line.is_empty() && !std::mem::replace(&mut line.is_on_agenda, true) {
+            self.agenda.add(place, members);
+        }
+    }
+
+    /// Serves urgent pushes and small topics up to a slice's worth of sends, then one slice of one large topic.
     pub(super) fn fan_out(&mut self) {
         let mut budget = SLICE_SENDS;
+        for _ in 0..self.agenda.urgent.len() {
+            let Some(topic) = self.agenda.urgent.pop_front() else { break };
+            budget = budget.saturating_sub(self.slice(Place { topic, lane: Lane::Urgent }).max(1));
+            if budget == 0 {
+                return;
+            }
+        }
         for _ in 0..self.agenda.small.len() {
-            let Some(id) = self.agenda.small.pop_front() else { break };
-            budget = budget.saturating_sub(self.slice(id).max(1));
+            let Some(topic) = self.agenda.small.pop_front() else { break };
+            budget = budget.saturating_sub(self.slice(Place { topic, lane: Lane::Normal }).max(1));
             if budget == 0 {
                 break;
             }
         }
-        if let Some(id) = self.agenda.large.pop_front() {
-            self.slice(id);
+        if let Some(topic) = self.agenda.large.pop_front() {
+            self.slice(Place { topic, lane: Lane::Normal });
         }
     }
 
-    /// One slice of one round; returns the sends it made.
-    fn slice(&mut self, id: TopicId) -> usize {
-        let Some(mut round) = self.members.entry(id).and_then(|entry| entry.round.take()) else { return 0 };
+    /// One slice of the first round of a line that can go on; returns the sends it made. A line without one leaves the
+    /// agenda.
+    fn slice(&mut self, place: Place) -> usize {
+        let Some((index, limit, mut round)) = self.next_round(place) else { return 0 };
         for format in FormatId::ALL {
             if self.block().connections[format.index()].get() > 0 {
                 round.encode(format);
             }
         }
+        let allowance = round.push.map_or(SLICE_SENDS, |slot| self.pushes.credit(slot).min(SLICE_SENDS));
         let mut cursor = round.cursor;
-        let (mut shorts, mut slow) = (std::mem::take(&mut self.shorts), std::mem::take(&mut self.slow));
-        let sends = self.gather(id, &round, &mut cursor, &mut slow);
+        let mut shorts = std::mem::take(&mut self.shorts);
+        let slice = self.gather(place.topic, &round, (&mut cursor, limit), allowance);
+        let Slice { sends, mut slow, queued, closed, dropped_pushes, .. } = slice;
         let count = sends.len();
+        let mut unsent = 0;
+        let (mut gone, too_slow) = (0, slow.len() as u64);
         if count > 0 {
             self.plane.send_slice(&sends, &mut shorts);
-            self.settle(id, &round, &sends, &mut shorts);
+            (unsent, gone) = self.settle(place.topic, &round, &sends, &mut shorts);
         }
         drop(sends);
+        if let Some(slot) = round.push {
+            round.unserved -= (count as u64 + queued + too_slow + closed) as u32;
+            self.pushes.spend(slot, count + queued as usize + too_slow as usize);
+            self.pushes.sent(slot, self.number, count as u64 - unsent - gone);
+            self.pushes.failed(slot, self.number, Failed::Closed, closed + gone);
+            self.pushes.failed(slot, self.number, Failed::Slow, too_slow);
+        }
+        self.settle_pushes(dropped_pushes, Failed::Slow);
         for token in slow.drain(..) {
             self.begin_close(token, CloseReason::Slow, "too slow");
         }
         (self.shorts, self.slow) = (shorts, slow);
         round.cursor = cursor;
-        self.after_slice(id, round);
+        self.after_slice(place, index, round);
         count
     }
 
-    /// Walks on, at most a slice's worth of sends: who is free gets a send, who owes gets it into the outbox.
+    /// Takes out the round of a line that goes on; a line without one leaves the agenda.
+    fn next_round(&mut self, place: Place) -> Option<(usize, usize, Box<Round>)> {
+        let entry = self.members.entry(place.topic)?;
+        let members = entry.members.len();
+        let line = entry.line(place.lane)?;
+        line.clamp(members);
+        let next = line.take_next(|slot| self.pushes.credit(slot) > 0);
+        line.is_on_agenda = next.is_some();
+        next
+    }
+
+    /// Walks on to `limit` at most, and until so many members were served.
     fn gather<'r>(
         &mut self,
         id: TopicId,
         round: &'r Round,
-        cursor: &mut usize,
-        slow: &mut Vec<Token>,
-    ) -> Vec<Send<'r>> {
-        let block = &self.blocks.shards[self.number];
-        let Some(entry) = self.members.entry(id) else { return Vec::new() };
-        // The list may have shrunk since the last slice: whoever was above its end has been moved below the cursor.
-        *cursor = (*cursor).min(entry.members.len());
-        let mut sends = Vec::with_capacity(SLICE_SENDS.min(*cursor));
-        let (mut deliveries, mut too_late, mut too_slow, mut frames, mut bytes, mut dropped) =
-            (0, 0, 0, 0, 0, 0);
-        let (mut owed_before, mut owed_after) = (0, 0);
-        let stop = cursor.saturating_sub(VISITS_PER_SLICE);
-        while *cursor > stop && sends.len() < SLICE_SENDS {
-            *cursor -= 1;
-            let member = &mut entry.members[*cursor];
-            let Some((token, connection)) = self.table.at(member.connection) else { continue };
-            let format = connection.format;
-            let Some(part) = round.part(format, member.delivered) else { continue };
-            member.delivered = round.end;
-            if connection.phase() != Phase::Open {
-                too_late += u64::from(part.messages);
-                continue;
-            }
-            if let Some(outbox) = connection.outbox() {
-                let before = outbox.bytes();
-                let batch = round.keep(format, part.bytes);
-                match outbox.push_batch(&batch, id, part.messages, self.now, &self.rules.outbox) {
-                    Delivery::Queued { dropped: gone } => {
-                        dropped += u64::from(gone);
-                        deliveries += u64::from(part.messages);
-                        owed_before += before as u64;
-                        owed_after += outbox.bytes() as u64;
-                    }
-                    Delivery::TooSlow => {
-                        too_slow += u64::from(part.messages);
-                        slow.push(token);
-                    }
+        (cursor, limit): (&mut usize, usize),
+        allowance: usize,
+    ) -> Slice<'r> {
+        let slow = std::mem::take(&mut self.slow);
+        let mut slice = Slice::new(round, id, self.now, self.rules.outbox, slow);
+        let stop = cursor.saturating_sub(VISITS_PER_SLICE).max(limit);
+        if let Some(targets) = &round.targets {
+            while *cursor > stop && slice.served() < allowance {
+                *cursor -= 1;
+                let token = targets[*cursor];
+                let member = self
+                    .table
+                    .get(token)
+                    .filter(|connection| id == ALL || connection.subscriptions.contains(id));
+                let part = member.as_ref().and_then(|member| round.part(member.format, Offset(0)));
+                match (member, part) {
+                    (Some(member), Some(part)) => slice.offer(token, member, &part),
+                    _ => slice.closed += 1,
                 }
-                continue;
             }
-            deliveries += u64::from(part.messages);
-            frames += u64::from(part.frames);
-            bytes += part.bytes.len() as u64;
-            sends.push(Send { token, fd: connection.fd, bytes: part.bytes });
+        } else if let Some(entry) = self.members.entry(id) {
+            while *cursor > stop && slice.served() < allowance {
+                *cursor -= 1;
+                let member = &mut entry.members[*cursor];
+                let Some((token, connection)) = self.table.at(member.connection) else { continue };
+                let Some(part) = round.part(connection.format, member.delivered) else { continue };
+                member.delivered = round.end;
+                slice.offer(token, connection, &part);
+            }
         }
-        block.deliveries.add(deliveries);
-        block.deliveries_failed[DeliveryFailure::Closing as usize].add(too_late);
-        block.deliveries_failed[DeliveryFailure::Slow as usize].add(too_slow);
-        block.outbox_bytes.add(owed_after);
-        block.outbox_bytes.sub(owed_before);
-        if dropped > 0 {
-            block.outbox_dropped[self.rules.drop_counter()].add(dropped);
+        let block = &self.blocks.shards[self.number];
+        block.deliveries.add(slice.deliveries);
+        block.deliveries_failed[Failed::Closed as usize].add(slice.missed_closed);
+        block.deliveries_failed[Failed::Slow as usize].add(slice.missed_slow);
+        block.outbox_bytes.add(slice.owed_after);
+        block.outbox_bytes.sub(slice.owed_before);
+        if slice.dropped > 0 {
+            block.outbox_dropped[self.rules.drop_counter()].add(slice.dropped);
         }
-        block.sends.add(sends.len() as u64);
-        block.frames.add(frames);
-        block.send_bytes.add(bytes);
-        sends
+        block.sends.add(slice.sends.len() as u64);
+        block.frames.add(slice.frames);
+        block.send_bytes.add(slice.bytes);
+        slice
     }
 
-    /// Gives every send that fell short an outbox with the rest, or removes a connection that is gone.
-    fn settle(&mut self, id: TopicId, round: &Round, sends: &[Send<'_>], shorts: &mut Vec<Short>) {
+    /// Gives every send that fell short an outbox with the rest, or removes a connection that is gone. How many there
+    /// were of each.
+    fn settle(
+        &mut self,
+        topic: TopicId,
+        round: &Round,
+        sends: &[Send<'_>],
+        shorts: &mut Vec<Short>,
+    ) -> (u64, u64) {
         self.block().sends_short.add(shorts.len() as u64);
-        let mut from = 0;
+        let (mut from, mut unsent, mut gone) = (0, 0, 0);
         for short in shorts.drain(..) {
             // Completions come in the order of the sends, so that one pass finds them all.
             let Some(at) = sends[from..].iter().position(|send| send.token == short.token) else {
@@ -306,38 +334,66 @@ impl<P: Plane> Shard<P> {
                     let format = connection.format;
                     let rest = round.keep(format, send.bytes);
                     let messages = round.messages_in(format, send.bytes);
-                    connection.owe(self.now).push_rest(rest, taken, id, messages, self.now);
+                    let cargo = Cargo { topic, messages, push: round.push };
+                    connection.owe(self.now).push_rest(rest, taken, cargo, self.now);
                     let owed = send.bytes.len() - taken;
                     self.block().outbox_bytes.add(owed as u64);
                     self.block().outboxes.add(1);
+                    unsent += 1;
                     self.await_room(short.token);
                 }
                 Took::Gone => {
                     self.block().sends_failed.add(1);
+                    gone += 1;
                     self.remove(short.token, CloseReason::Reset);
                 }
             }
         }
+        (unsent, gone)
     }
 
     /// Puts a round back, or ends it and begins the next.
-    fn after_slice(&mut self, id: TopicId, round: Box<Round>) {
-        let Some(entry) = self.members.entry(id) else {
-            self.backlog_bytes -= round.payload_bytes();
+    fn after_slice(&mut self, place: Place, index: usize, round: Box<Round>) {
+        let Some(entry) = self.members.entry(place.topic) else {
+            self.end_round(round, Failed::Closed);
             return;
         };
-        if round.cursor > 0 && !entry.members.is_empty() {
-            let members = entry.members.len();
-            entry.round = Some(round);
-            self.agenda.add(id, members);
-            return;
+        let nobody = entry.members.is_empty();
+        let is_served = round.push.is_some() && round.unserved == 0;
+        debug_assert!(round.cursor > 0 || round.unserved == 0, "a walk that is over has met everybody");
+        if round.cursor == 0 || nobody || is_served {
+            self.end_round(round, Failed::Closed);
+        } else if let Some(line) = entry.line(place.lane) {
+            line.put_back(index, round);
         }
-        self.backlog_bytes -= round.payload_bytes();
-        drop(round);
-        if entry.members.is_empty() {
-            self.forget_if_empty(id);
+        if nobody {
+            self.forget_if_empty(place.topic);
         } else {
-            self.begin_round(id);
+            self.go_on(place);
+        }
+    }
+
+    /// A slice of a line, or a round of it, is over: what waits gets its turn.
+    pub(super) fn go_on(&mut self, place: Place) {
+        let Some(entry) = self.members.entry(place.topic) else { return };
+        if entry.urgent.as_ref().is_some_and(|line| line.is_empty()) {
+            entry.urgent = None;
+        }
+        if let Some(line) = entry.line(place.lane) {
+            line.is_on_agenda = false;
+        }
+        match place.lane {
+            Lane::Normal => self.begin_rounds(place.topic),
+            Lane::Urgent => self.enroll(place),
+        }
+    }
+
+    /// Lets go of a round; whom its push has not served, it does not serve for this reason.
+    pub(super) fn end_round(&mut self, round: Box<Round>, why: Failed) {
+        self.backlog_bytes -= round.held_bytes();
+        if let Some(slot) = round.push {
+            self.pushes.failed(slot, self.number, why, u64::from(round.unserved));
+            self.pushes.end_round(slot, self.number);
         }
     }
 
@@ -348,9 +404,12 @@ impl<P: Plane> Shard<P> {
             return;
         }
         let waiting = std::mem::take(&mut entry.waiting);
-        let round = entry.round.take();
+        let mut rounds = entry.line.take_all();
+        rounds.extend(entry.urgent.take().into_iter().flat_map(|mut line| line.take_all()));
         self.backlog_bytes -= waiting.iter().map(|batch| batch.payload_bytes()).sum::<usize>();
-        self.backlog_bytes -= round.map_or(0, |round| round.payload_bytes());
+        for round in rounds {
+            self.end_round(round, Failed::Closed);
+        }
         if id != ALL {
             self.members.prune(id);
         }

@@ -4,12 +4,13 @@
 
 use bytes::Bytes;
 
-use super::{Shard, failure_of};
+use super::Shard;
 use crate::batch::Topic;
 use crate::connection::reason::CloseReason;
 use crate::connection::{Change, Phase};
 use crate::dataplane::{Event, Plane, Received, Token, Took};
 use crate::limits::SCRATCH_BYTES;
+use crate::push::share::Failed;
 
 /// Full scratch buffers that one connection may fill in one turn.
 const READS_PER_TURN: usize = 2;
@@ -108,7 +109,7 @@ impl<P: Plane> Shard<P> {
             self.retire(token);
             // Our Close may be among what is owed already, and a drain delivers what came before it.
             if was_open {
-                self.abandon(token);
+                self.abandon(token, Failed::Closed);
             }
         }
         self.reply(token, &replies);
@@ -128,23 +129,23 @@ impl<P: Plane> Shard<P> {
         }
         self.retire(token);
         if reason != CloseReason::Shutdown {
-            self.abandon(token);
+            self.abandon(token, Failed::of_close(reason));
         }
         self.reply(token, &close);
         self.finish_if_done(token);
     }
 
     /// Gives up what a connection owes, except the rest of the frame that has begun.
-    fn abandon(&mut self, token: Token) {
-        let Some(connection) = self.table.get(token) else { return };
-        let failure = failure_of(connection.reason());
-        let Some(outbox) = connection.outbox() else { return };
+    fn abandon(&mut self, token: Token, why: Failed) {
+        let Some(outbox) = self.table.get(token).and_then(|c| c.outbox()) else { return };
         let before = outbox.bytes();
         let messages = outbox.abandon();
         let after = outbox.bytes();
+        let settled = outbox.take_settled();
         self.block().outbox_bytes.sub((before - after) as u64);
         // An empty outbox stays until the socket has room: it knows that a poll is armed.
-        self.block().deliveries_failed[failure as usize].add(u64::from(messages));
+        self.block().deliveries_failed[why as usize].add(u64::from(messages));
+        self.settle_pushes(settled, why);
     }
 
     /// Sends control frames or answers, behind whatever is owed.
@@ -219,6 +220,8 @@ impl<P: Plane> Shard<P> {
             match self.plane.send(fd, front) {
                 Took::Bytes(sent) => {
                     outbox.advance(sent);
+                    let settled = outbox.take_settled();
+                    self.settle_pushes(settled, Failed::Closed);
                     self.block().outbox_bytes.sub(sent as u64);
                     if sent < wanted {
                         self.await_room(token);

@@ -6,9 +6,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::fanout::Round;
+use super::line::Line;
 use crate::batch::{Address, Batch, Offset, Topic};
 use crate::connection::subscriptions::TopicId;
+use crate::push::terms::Lane;
 
 /// The list of every connection: the members of [`Address::All`].
 pub const ALL: TopicId = TopicId(0);
@@ -37,8 +38,29 @@ pub struct Entry {
     pub tail: Offset,
     /// Batches that no round carries yet.
     pub waiting: VecDeque<Arc<Batch>>,
-    /// The walk that is under way.
-    pub round: Option<Box<Round>>,
+    /// The walks that are under way.
+    pub line: Line,
+    /// Those of urgent pushes.
+    pub urgent: Option<Box<Line>>,
+}
+
+/// One of a topic's lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The topic.
+    pub topic: TopicId,
+    /// Which of its lines.
+    pub lane: Lane,
+}
+
+impl Entry {
+    /// A line of it.
+    pub fn line(&mut self, lane: Lane) -> Option<&mut Line> {
+        match lane {
+            Lane::Normal => Some(&mut self.line),
+            Lane::Urgent => self.urgent.as_deref_mut(),
+        }
+    }
 }
 
 /// Every topic with members on this shard.
@@ -102,16 +124,16 @@ impl Members {
         entry.members.len() as u32 - 1
     }
 
-    /// Removes the member at a position; returns the connection that takes its place there.
-    pub fn leave(&mut self, id: TopicId, position: u32) -> Option<u32> {
+    /// Removes the member at a position; returns it, and the connection that takes its place there.
+    pub fn leave(&mut self, id: TopicId, position: u32) -> Option<(Member, Option<u32>)> {
         let members = &mut self.entry(id)?.members;
-        members.swap_remove(position as usize);
+        let gone = members.swap_remove(position as usize);
         if members.is_empty() {
             *members = Vec::new();
         } else if members.capacity() > SHRINK_FLOOR && members.len() < members.capacity() / 4 {
             members.shrink_to(members.len() * 2);
         }
-        members.get(position as usize).map(|moved| moved.connection)
+        Some((gone, members.get(position as usize).map(|moved| moved.connection)))
     }
 
     /// Forgets a topic that has no members.

@@ -9,7 +9,11 @@ pub mod accept;
 mod ages;
 mod fanout;
 mod input;
+mod line;
 mod members;
+mod pace;
+mod pushes;
+mod round;
 pub mod run;
 mod sweep;
 mod table;
@@ -27,11 +31,13 @@ use crate::dataplane::{Closing, Plane, Short, Token};
 use crate::downlink::Downlink;
 use crate::formats::FormatId;
 use crate::limits;
-use crate::metrics::{Blocks, DeliveryFailure, ShardBlock};
+use crate::metrics::{Blocks, ShardBlock};
+use crate::push::share::Failed;
 use ages::Ages;
 use fanout::Agenda;
 use input::Until;
 use members::{ALL, Members};
+use pushes::Pushes;
 use sweep::{Drain, SHUTTING_DOWN, Sweep};
 use table::Table;
 
@@ -63,6 +69,7 @@ pub struct Shard<P: Plane> {
     ages: Ages,
     members: Members,
     agenda: Agenda,
+    pushes: Pushes,
     /// Payload bytes of batches taken from the ring and not finished.
     backlog_bytes: usize,
     sweep: Sweep,
@@ -91,6 +98,7 @@ impl<P: Plane> Shard<P> {
             ages: Ages::default(),
             members: Members::default(),
             agenda: Agenda::default(),
+            pushes: Pushes::default(),
             backlog_bytes: 0,
             sweep: Sweep::default(),
             drain: None,
@@ -119,7 +127,8 @@ impl<P: Plane> Shard<P> {
 
     /// Whether the next downlink may be taken from the ring.
     pub fn has_room(&self) -> bool {
-        self.backlog_bytes < limits::BACKLOG_BYTES_MAX
+        let max = if self.pushes.is_empty() { limits::BACKLOG_BYTES_MAX } else { limits::HELD_BYTES_MAX };
+        self.backlog_bytes < max
     }
 
     /// Whether the next turn has something to do without news from outside.
@@ -148,6 +157,7 @@ impl<P: Plane> Shard<P> {
         self.block().downlink_bytes_released.add(downlink.weight() as u64);
         match downlink {
             Downlink::Batch(batch) => self.enqueue(batch),
+            Downlink::Push(push, batches) => self.take_push(push, &batches),
             Downlink::Census(census) => {
                 let members = self
                     .members
@@ -168,6 +178,7 @@ impl<P: Plane> Shard<P> {
     /// One turn: input that was left, a share of the fanout, a share of the sweep.
     pub fn turn(&mut self) {
         self.read_on();
+        self.pace();
         self.fan_out();
         self.sweep_on();
         self.block().backlog_bytes.set(self.backlog_bytes as u64);
@@ -257,7 +268,8 @@ impl<P: Plane> Shard<P> {
     /// Gives up a place in a topic that the connection itself has forgotten already.
     fn vacate(&mut self, place: Membership) {
         let Membership { topic, position } = place;
-        if let Some(moved) = self.members.leave(topic, position)
+        let Some((gone, moved)) = self.members.leave(topic, position) else { return };
+        if let Some(moved) = moved
             && let Some((_, connection)) = self.table.at(moved)
         {
             if topic == ALL {
@@ -266,6 +278,7 @@ impl<P: Plane> Shard<P> {
                 connection.subscriptions.moved(topic, position);
             }
         }
+        self.note_leave(topic, gone.delivered);
         self.forget_if_empty(topic);
         if topic != ALL {
             self.count_memberships(-1);
@@ -287,8 +300,9 @@ impl<P: Plane> Shard<P> {
             how = Closing::Reset;
             self.block().outboxes.sub(1);
             self.block().outbox_bytes.sub(outbox.bytes() as u64);
-            let failure = failure_of(connection.reason());
-            self.block().deliveries_failed[failure as usize].add(u64::from(outbox.abandon()));
+            let why = Failed::of_close(connection.reason().unwrap_or(reason));
+            self.block().deliveries_failed[why as usize].add(u64::from(outbox.abandon()));
+            self.settle_pushes(outbox.take_settled(), why);
         }
         self.plane.close(token, connection.fd, how);
         let places = connection.take_places();
@@ -314,15 +328,11 @@ impl<P: Plane> Shard<P> {
     fn begin_drain(&mut self, over: Duration) {
         if self.drain.is_none() {
             self.drain = Some(Drain::new(self.now, over));
+            self.cut_paced();
         }
     }
 
     fn block(&self) -> &ShardBlock {
         &self.blocks.shards[self.number]
     }
-}
-
-/// What the messages that a connection owes count as when it gives them up.
-fn failure_of(reason: Option<CloseReason>) -> DeliveryFailure {
-    if reason == Some(CloseReason::Slow) { DeliveryFailure::Slow } else { DeliveryFailure::Closed }
 }

@@ -16,6 +16,7 @@ use crate::downlink::Downlink;
 use crate::limits::{DOWNLINKS_PER_TURN, DRAIN_HANDSHAKES, EVENTS_PER_TURN, TICK};
 use crate::ring::Receiver;
 use crate::ring::doorbell::Doorbell;
+use crate::sys::clock::Clock;
 use crate::sys::eventfd::EventFd;
 use crate::sys::memory;
 use crate::sys::readiness::Readiness;
@@ -33,6 +34,8 @@ pub struct Seat {
     pub lobby: Rc<Lobby>,
     /// Rung by the ingest core, by accept, and by the dataplane's ring.
     pub doorbell: Arc<Doorbell>,
+    /// The process's clock.
+    pub clock: Clock,
     /// How long to look for work before sleeping; zero where the core is shared.
     pub spin: Duration,
     /// Called once, when the shard was told to drain: stop accepting.
@@ -41,7 +44,7 @@ pub struct Seat {
 
 /// Runs a shard until it has drained.
 pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
-    let Seat { mut ring, lobby, doorbell, spin, stop_accepting } = seat;
+    let Seat { mut ring, lobby, doorbell, clock, spin, stop_accepting } = seat;
     let mut exit = Exit { stop_accepting: Some(stop_accepting), door_closes: None };
     let wakeup = Readiness::of(doorbell.bell())?;
     let always = EventFd::new()?;
@@ -54,6 +57,7 @@ pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
         let turn_began = Instant::now();
         let now = Tick((turn_began.duration_since(began).as_millis() / TICK.as_millis()) as u32);
         shard.set_now(now);
+        shard.set_clock(clock.now_us());
         let arrived = turn(&mut shard, &mut ring, &lobby);
         if crowd.is_over(now, arrived, shard.connections()) {
             shard.shrink();
@@ -75,14 +79,22 @@ pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
         }
         doorbell.prepare_sleep();
         let quiet = shard.plane().is_quiet() || !shard.plane().turn();
-        if quiet && ring.is_empty() && lobby.is_empty() {
-            wakeup.ready().await?;
+        let until_pace = shard.pace_in_us();
+        if quiet && ring.is_empty() && lobby.is_empty() && until_pace != Some(0) {
+            sleep(&wakeup, until_pace).await?;
         } else {
             always.ready().await?;
         }
         doorbell.awake();
         doorbell.bell().drain();
     }
+}
+
+/// Sleeps until there is news, or so many microseconds.
+async fn sleep(wakeup: &Readiness, at_most_us: Option<u64>) -> std::io::Result<()> {
+    let Some(at_most) = at_most_us.map(Duration::from_micros) else { return wakeup.ready().await };
+    // Time that passed without news is no error.
+    monoio::time::timeout(at_most, wakeup.ready()).await.unwrap_or(Ok(()))
 }
 
 /// One turn: what the kernel reports, what ingest sent, who arrived, and then the shard's own work. Returns how many

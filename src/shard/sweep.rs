@@ -10,6 +10,7 @@ use crate::connection::reason::CloseReason;
 use crate::connection::{Checkup, Phase, Tick};
 use crate::dataplane::{Plane, Send, Token, Took};
 use crate::limits::{DRAIN_TAIL, SLICE_SENDS, SWEEP_TICKS, TICK};
+use crate::push::share::Failed;
 
 /// A whole Ping frame without payload (RFC 6455 5.5.2).
 static PING: [u8; 2] = [0x89, 0];
@@ -96,6 +97,8 @@ impl<P: Plane> Shard<P> {
                 Checkup::Ping => silent.push((token, connection.fd)),
                 Checkup::Dropped(messages) => {
                     let owes = connection.outbox().map_or(0, |outbox| outbox.bytes());
+                    let settled = connection.outbox().map_or_else(Vec::new, |outbox| outbox.take_settled());
+                    self.settle_pushes(settled, Failed::Slow);
                     let block = self.block();
                     block.outbox_bytes.sub((owes_before.unwrap_or(0) - owes) as u64);
                     block.outbox_dropped[self.rules.drop_counter()].add(u64::from(messages));

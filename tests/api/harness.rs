@@ -16,8 +16,10 @@ use fanfare::api::{Control, Deadlines, serve_within};
 use fanfare::config::live::Edition;
 use fanfare::config::{Config, Redis, RedisEndpoint, RedisUrl};
 use fanfare::ingest::publisher::{Publisher, Request, Requests};
+use fanfare::ingest::pushes::births;
 use fanfare::metrics::Blocks;
 use fanfare::ring::doorbell::Doorbell;
+use fanfare::sys::clock::Clock;
 use fanfare::sys::eventfd::EventFd;
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::Value;
@@ -53,6 +55,8 @@ impl Gateway {
             blocks: blocks.clone(),
             listener,
             orders: inbox,
+            clock: Clock::start(),
+            births: births().1,
         };
         std::thread::spawn(move || {
             monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()

@@ -88,6 +88,7 @@ impl World {
                 asked.least += (members - doubtful) as u64;
                 asked.most += members as u64;
             }
+            Downlink::Push(..) => unreachable!("the world makes no pushes"),
             Downlink::Configure(_) => unreachable!("the world keeps its configuration"),
             Downlink::Drain(_) => {
                 self.is_drain_under_way = true;

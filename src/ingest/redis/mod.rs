@@ -31,6 +31,7 @@ pub use dial::Dialer;
 pub use failure::Failure;
 pub use publish::publish;
 pub use queue::{Full, PublishQueue};
+pub(super) use report::Throttle;
 pub use resolve::Lookup;
 pub use subscribe::subscribe;
 

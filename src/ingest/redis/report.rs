@@ -52,14 +52,14 @@ impl Report {
 
 /// Lets one event in [`LOG_QUIET`] through, and counts the others.
 #[derive(Default)]
-pub(super) struct Throttle {
+pub(in crate::ingest) struct Throttle {
     last: Option<Instant>,
     held: u64,
 }
 
 impl Throttle {
     /// `Some(n)`: say it, and that it happened n times since the last time it was said, this one included.
-    pub(super) fn event(&mut self, now: Instant) -> Option<u64> {
+    pub(in crate::ingest) fn event(&mut self, now: Instant) -> Option<u64> {
         self.held += 1;
         if self.last.is_some_and(|last| now.saturating_duration_since(last) < LOG_QUIET) {
             return None;

@@ -1,0 +1,283 @@
+//! Pushes by HTTP: beginning one, looking at them, steering them.
+//!
+//! *Not here*: the registry of them (`push::registry`), the stream of one's progress (`connection`).
+
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Api;
+use super::refusal::{Code, Refusal};
+use super::response::Response;
+use super::views::Accepted;
+use crate::ingest::publisher::NewPush;
+use crate::limits::{API_PROGRESS_EVERY, API_PUSH_WAIT, PUSHES_RUNNING_MAX};
+use crate::push::Source;
+use crate::push::id::PushId;
+use crate::push::rate::Rate;
+use crate::push::registry::{self, Admission, Change, Facts, Refused, Snapshot};
+use crate::push::request::{self, Request};
+use crate::push::share::{Failed, UNLIMITED};
+use crate::push::terms;
+
+/// Time between two looks whether every shard has a push.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// A push as the API shows it.
+#[derive(Debug, Serialize)]
+pub struct View {
+    id: String,
+    state: &'static str,
+    to: Value,
+    lane: &'static str,
+    weight: u32,
+    messages: u32,
+    bytes: u64,
+    source: &'static str,
+    accepted_at: String,
+    finished_at: Option<String>,
+    rate: Option<f64>,
+    rate_now: Option<f64>,
+    eta_s: Option<f64>,
+    expires_in_s: Option<f64>,
+    targeted: Option<u64>,
+    sent: u64,
+    failed: serde_json::Map<String, Value>,
+    remaining: Option<u64>,
+    latency_ms: Option<Latency>,
+}
+
+#[derive(Debug, Serialize)]
+struct Latency {
+    first: f64,
+    p50: f64,
+    p99: f64,
+    last: f64,
+}
+
+impl View {
+    /// Of a push as it is now.
+    pub fn new(push: &Snapshot) -> Self {
+        let facts = &push.facts;
+        let standing = push.standing.unwrap_or_default();
+        let at = |unix_ms| {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms);
+            humantime::format_rfc3339_millis(time).to_string()
+        };
+        let milli = |milli: u64| (milli != UNLIMITED).then_some(milli as f64 / 1000.0);
+        let ms = |us: u64| us as f64 / 1000.0;
+        let failed = Failed::ALL.map(|why| (why.label().to_owned(), standing.failed[why as usize].into()));
+        Self {
+            id: facts.id.to_string(),
+            state: push.state.label(),
+            to: request::to_json(&facts.to),
+            lane: facts.terms.lane.label(),
+            weight: push.weight,
+            messages: facts.messages,
+            bytes: facts.bytes,
+            source: facts.source.label(),
+            accepted_at: at(facts.accepted.unix_ms),
+            finished_at: push.finished_after_ms.map(|after| at(facts.accepted.unix_ms + after)),
+            rate: push.rate.map(Rate::as_f64),
+            rate_now: milli(push.rate_now_milli),
+            eta_s: push.eta_s.map(|seconds| (seconds * 10.0).round() / 10.0),
+            expires_in_s: push.expires_in_s.map(|seconds| (seconds * 10.0).round() / 10.0),
+            targeted: push.standing.map(|standing| standing.targeted),
+            sent: standing.sent,
+            failed: failed.into_iter().collect(),
+            remaining: push.standing.map(|standing| standing.remaining()),
+            latency_ms: push.latency.map(|spread| Latency {
+                first: ms(spread.first),
+                p50: ms(spread.p50),
+                p99: ms(spread.p99),
+                last: ms(spread.last),
+            }),
+        }
+    }
+
+    /// Whether there is nothing more to tell.
+    pub fn is_over(&self) -> bool {
+        self.finished_at.is_some()
+    }
+}
+
+/// What was told of a push to one who watches it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    told: Option<(Instant, &'static str)>,
+}
+
+impl Progress {
+    /// A server-sent event, when it is time for one or the state is another.
+    pub fn event(&mut self, view: &View, now: Instant) -> Option<Vec<u8>> {
+        let is_due = self.told.is_none_or(|(at, state)| {
+            state != view.state || now.saturating_duration_since(at) >= API_PROGRESS_EVERY
+        });
+        if !is_due {
+            return None;
+        }
+        self.told = Some((now, view.state));
+        let name = if view.is_over() { "end" } else { "progress" };
+        let data = serde_json::to_string(view).expect("the API's own types have string keys only");
+        Some(format!("event: {name}\ndata: {data}\n\n").into_bytes())
+    }
+}
+
+/// Begins a push, and waits a moment for every shard to say how many devices it is for.
+pub async fn begin(api: &Api, asked: Request) -> Result<Response, Refusal> {
+    let accepted = api.clock.now();
+    let terms = api.config().pacing.complete(asked.terms, &asked.to);
+    let request = Request { terms, ..asked };
+    let id = match &request.id {
+        Some(id) => id.clone(),
+        None => PushId::new(&api.next_id()).expect("hexadecimal digits"),
+    };
+    let count = request.messages.len();
+    let facts = Facts {
+        id: id.clone(),
+        to: request.to.clone().into(),
+        terms,
+        source: Source::Http,
+        messages: count as u32,
+        bytes: request.bytes(),
+        accepted,
+    };
+    let accepted_as = api.pushes.borrow_mut().accept(facts, &request).map_err(|why| refusal(why, &id))?;
+    if accepted_as == Admission::New {
+        let new = NewPush { id: id.clone(), request, accepted };
+        if let Err(refusal) = super::routes::hand_push_over(api, new) {
+            api.pushes.borrow_mut().withdraw(id.as_str());
+            return Err(refusal);
+        }
+    }
+    let targeted = targeted(api, &id).await;
+    let duplicate = accepted_as == Admission::Duplicate;
+    let begun = Accepted { id: id.to_string(), accepted: count, targeted, duplicate };
+    let location = Some(format!("/v1/pushes/{id}"));
+    Ok(Response { location, ..Response::json(202, &begun) })
+}
+
+/// How many devices a push is for, if every shard has it soon.
+async fn targeted(api: &Api, id: &PushId) -> Option<u64> {
+    let until = Instant::now() + API_PUSH_WAIT;
+    loop {
+        api.adopt_pushes();
+        let now_us = api.clock.now_us();
+        let standing = api.pushes.borrow().snapshot(id.as_str(), now_us)?.standing;
+        if let Some(standing) = standing {
+            // It has its rate from its first moment on.
+            api.tick_pushes();
+            return Some(standing.targeted);
+        }
+        if Instant::now() >= until {
+            return None;
+        }
+        monoio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// All that run and all that were over lately.
+pub fn list(api: &Api) -> Response {
+    api.tick_pushes();
+    let pushes = api.pushes.borrow();
+    let running: Vec<View> = pushes.all_running(api.clock.now_us()).iter().map(View::new).collect();
+    let recent: Vec<View> = pushes.all_recent().map(View::new).collect();
+    Response::json(200, &serde_json::json!({"running": running, "recent": recent}))
+}
+
+/// One.
+pub fn show(api: &Api, id: &str) -> Result<Response, Refusal> {
+    Ok(Response::json(200, &view(api, id)?))
+}
+
+/// One as it is now.
+pub fn view(api: &Api, id: &str) -> Result<View, Refusal> {
+    api.tick_pushes();
+    let snapshot = api.pushes.borrow().snapshot(id, api.clock.now_us());
+    snapshot.as_ref().map(View::new).ok_or_else(unknown)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Patch {
+    #[serde(default, deserialize_with = "present")]
+    rate: Option<Option<f64>>,
+    ramp_s: Option<f64>,
+    weight: Option<u64>,
+    state: Option<String>,
+}
+
+/// Tells null from absence.
+fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<f64>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+impl Patch {
+    fn change(&self) -> Result<Change, Refusal> {
+        let wrong = |wrong: terms::BadTerm| {
+            Refusal::new(Code::BadBody, format!("`{}` takes {}", wrong.name, wrong.takes))
+        };
+        let ramp = self.ramp_s.map(terms::ramp).transpose().map_err(wrong)?.unwrap_or_default();
+        let rate = match self.rate {
+            None if self.ramp_s.is_some() => {
+                return Err(Refusal::new(Code::BadBody, "`ramp_s` takes a `rate` beside it, to which to go"));
+            }
+            None => None,
+            Some(rate) => Some((rate.map(terms::rate).transpose().map_err(wrong)?, ramp)),
+        };
+        let is_paused = match self.state.as_deref() {
+            None => None,
+            Some("paused") => Some(true),
+            Some("running") => Some(false),
+            Some(_) => return Err(Refusal::new(Code::BadBody, "`state` takes \"paused\" or \"running\"")),
+        };
+        let weight = self.weight.map(terms::weight).transpose().map_err(wrong)?;
+        Ok(Change { rate, weight, is_paused })
+    }
+}
+
+/// Changes one that runs; in force when this answers.
+pub fn change(api: &Api, id: &str, body: &Bytes) -> Result<Response, Refusal> {
+    let patch: Patch = serde_json::from_slice(body)
+        .map_err(|error| Refusal::new(Code::BadBody, format!("the body is not a change: {error}")))?;
+    let change = patch.change()?;
+    let id = known(id)?;
+    api.tick_pushes();
+    api.pushes
+        .borrow_mut()
+        .change(id.as_str(), change, api.clock.now_us())
+        .map_err(|why| refusal(why, &id))?;
+    show(api, id.as_str())
+}
+
+/// Ends one that runs.
+pub fn cancel(api: &Api, id: &str) -> Result<Response, Refusal> {
+    let id = known(id)?;
+    api.tick_pushes();
+    api.pushes.borrow_mut().cancel(id.as_str()).map_err(|why| refusal(why, &id))?;
+    show(api, id.as_str())
+}
+
+fn known(id: &str) -> Result<PushId, Refusal> {
+    PushId::new(id).map_err(|_| unknown())
+}
+
+fn unknown() -> Refusal {
+    Refusal::new(Code::NotFound, "no push has this id; /v1/pushes lists them")
+}
+
+fn refusal(why: registry::Refused, id: &PushId) -> Refusal {
+    match why {
+        Refused::TooMany => {
+            let message = format!("{PUSHES_RUNNING_MAX} pushes run already");
+            Refusal::new(Code::TooManyPushes, message)
+        }
+        Refused::Conflict => {
+            Refusal::new(Code::IdConflict, format!("{id} is the id of a push that asked for something else"))
+        }
+        Refused::Unknown => unknown(),
+        Refused::Over => Refusal::new(Code::Finished, format!("{id} is over")),
+    }
+}

@@ -1,0 +1,202 @@
+//! Pushes on a shard: how one begins, what becomes of its orders, how it ends before its time.
+//!
+//! *Not here*: the walk (`fanout`), credit and accounts (`pushes`).
+
+use std::sync::Arc;
+
+use super::Shard;
+use super::members::Place;
+use super::pushes::Orders;
+use super::round::Round;
+use crate::batch::{Batch, Offset};
+use crate::connection::reason::CloseReason;
+use crate::connection::subscriptions::TopicId;
+use crate::dataplane::{Plane, Token};
+use crate::push::share::Failed;
+use crate::push::terms::Lane;
+use crate::push::{Push, PushSlot};
+
+impl Failed {
+    /// Why a push did not reach a connection that ended for this reason while it was owed.
+    pub(super) fn of_close(reason: CloseReason) -> Self {
+        match reason {
+            CloseReason::Slow => Self::Slow,
+            CloseReason::Shutdown => Self::Shutdown,
+            _ => Self::Closed,
+        }
+    }
+}
+
+impl<P: Plane> Shard<P> {
+    /// Sets the fine clock, microseconds of the process's clock; it never goes back.
+    pub fn set_clock(&mut self, now_us: u64) {
+        self.pushes.set_now(now_us);
+    }
+
+    /// Microseconds after which a push needs a turn, whatever else happens; `None`: there is none.
+    pub fn pace_in_us(&self) -> Option<u64> {
+        self.pushes.wait_us()
+    }
+
+    /// Takes a push: a round for each of its batches whose address has members here.
+    pub(super) fn take_push(&mut self, push: Arc<Push>, batches: &[Arc<Batch>]) {
+        let lane = push.terms.lane;
+        let mut parts = Vec::with_capacity(batches.len());
+        let mut targeted = 0;
+        for batch in batches {
+            let Some(topic) = self.members.find(&batch.address) else { continue };
+            let Some(entry) = self.members.entry(topic) else { continue };
+            if lane == Lane::Normal {
+                debug_assert!(batch.first >= entry.tail, "offsets of an address only grow");
+                entry.tail = batch.end();
+            }
+            if !entry.members.is_empty() {
+                targeted += entry.members.len() as u64;
+                parts.push((topic, batch));
+            }
+        }
+        let slot = self.pushes.take(push, self.number, targeted);
+        for (topic, batch) in &parts {
+            let place = Place { topic: *topic, lane };
+            self.pushes.begin_round(slot, place);
+            match lane {
+                Lane::Normal => self.append_push(*topic, slot, batch),
+                Lane::Urgent => self.append_urgent_push(*topic, slot, batch),
+            }
+            self.block().rounds.add(1);
+            self.enroll(place);
+        }
+        if parts.is_empty() {
+            self.pushes.retire(slot, self.number);
+        }
+    }
+
+    /// Behind everything that its topic has waiting.
+    fn append_push(&mut self, topic: TopicId, slot: PushSlot, batch: &Arc<Batch>) {
+        let Some(entry) = self.members.entry(topic) else { return };
+        let members = entry.members.len();
+        while !entry.waiting.is_empty() {
+            entry.line.append(Round::take(&mut entry.waiting, members));
+        }
+        let round = Round::of_push(Arc::clone(batch), slot, members);
+        self.backlog_bytes += round.held_bytes();
+        entry.line.append(round);
+    }
+
+    fn append_urgent_push(&mut self, topic: TopicId, slot: PushSlot, batch: &Arc<Batch>) {
+        let Some(entry) = self.members.entry(topic) else { return };
+        let table = &mut self.table;
+        let targets: Box<[Token]> = entry
+            .members
+            .iter()
+            .map(|member| table.at(member.connection).map_or(NOBODY, |(token, _)| token))
+            .collect();
+        let round = Round::of_urgent_push(Arc::clone(batch), slot, targets);
+        self.backlog_bytes += round.held_bytes();
+        entry.urgent.get_or_insert_default().append(round);
+    }
+
+    /// Looks at the orders of pushes, and lets those go on that have credit.
+    pub(super) fn pace(&mut self) {
+        let mut from = 0;
+        let mut looked = false;
+        while let Some(slot) = self.pushes.next_due(from) {
+            from = slot.0 + 1;
+            looked = true;
+            let mut servable = 0;
+            for number in 0.. {
+                let Some(place) = self.pushes.place(slot, number) else { break };
+                let line = self.members.entry(place.topic).and_then(|entry| entry.line(place.lane));
+                servable += line.map_or(0, |line| line.servable(slot));
+            }
+            match self.pushes.look(slot, self.number, servable) {
+                Orders::Wait => {}
+                Orders::Go => {
+                    for number in 0.. {
+                        let Some(place) = self.pushes.place(slot, number) else { break };
+                        self.enroll(place);
+                    }
+                }
+                Orders::End(why) => self.cut(slot, why),
+            }
+        }
+        if looked {
+            self.pushes.end_look();
+        }
+    }
+
+    /// Ends a push for everybody whom it has not served. What stood behind it goes on.
+    fn cut(&mut self, slot: PushSlot, why: Failed) {
+        let mut places = Vec::new();
+        while let Some(place) = self.pushes.place(slot, places.len()) {
+            places.push(place);
+        }
+        for place in places {
+            let line = self.members.entry(place.topic).and_then(|entry| entry.line(place.lane));
+            let rounds = line.map_or_else(Vec::new, |line| line.take_push(slot));
+            if rounds.is_empty() {
+                continue;
+            }
+            for round in rounds {
+                self.end_round(round, why);
+            }
+            self.release(place);
+        }
+    }
+
+    /// Ends every push that has a pace: a drain does not wait for them, and does not rush them either.
+    pub(super) fn cut_paced(&mut self) {
+        for slot in self.pushes.all() {
+            if self.pushes.is_paced(slot) {
+                self.cut(slot, Failed::Shutdown);
+            }
+        }
+    }
+
+    /// A round left a line by itself: what stood behind it may go on.
+    fn release(&mut self, place: Place) {
+        let Some(entry) = self.members.entry(place.topic) else { return };
+        if entry.urgent.as_ref().is_some_and(|line| line.is_empty() && !line.is_on_agenda) {
+            entry.urgent = None;
+        }
+        match place.lane {
+            Lane::Normal => self.begin_rounds(place.topic),
+            Lane::Urgent => self.enroll(place),
+        }
+    }
+
+    /// A member left a topic that had everything below `delivered`: pushes that were on their way to it have failed.
+    pub(super) fn note_leave(&mut self, topic: TopicId, delivered: Offset) {
+        let Some(entry) = self.members.entry(topic) else { return };
+        if !entry.line.has_push() {
+            return;
+        }
+        let mut missed = Vec::new();
+        entry.line.note_leave(delivered, |slot| missed.push(slot));
+        let served = entry.line.take_served();
+        for slot in missed {
+            self.pushes.failed(slot, self.number, Failed::Closed, 1);
+        }
+        if served.is_empty() {
+            return;
+        }
+        for round in served {
+            self.end_round(round, Failed::Closed);
+        }
+        self.release(Place { topic, lane: Lane::Normal });
+    }
+
+    /// Accounts for pushes that left an outbox.
+    pub(super) fn settle_pushes(&mut self, settled: Vec<(PushSlot, bool)>, why: Failed) {
+        for (slot, is_sent) in settled {
+            if is_sent {
+                self.pushes.sent(slot, self.number, 1);
+            } else {
+                self.pushes.failed(slot, self.number, why, 1);
+            }
+        }
+    }
+}
+
+/// A place in a list of targets that nobody has.
+const NOBODY: Token = Token { index: u32::MAX, generation: 0 };

@@ -1,0 +1,170 @@
+//! A round: batches of one topic on their way through its members, and the frames they become.
+//!
+//! *Not here*: the walk (`fanout`), which of several rounds goes next (`line`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::batch::{Batch, Offset};
+use crate::dataplane::Token;
+use crate::formats::{FORMATS, FormatId};
+use crate::limits::ROUND_BYTES_MAX;
+use crate::push::PushSlot;
+
+/// Frames of a round in one format.
+#[derive(Debug)]
+struct Joined {
+    bytes: Bytes,
+    starts: Box<[Start]>,
+    frames: u32,
+    messages: u32,
+}
+
+/// Where a batch begins in a round: its first offset, and what is before it.
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    first: Offset,
+    bytes: u32,
+    frames: u32,
+    messages: u32,
+}
+
+/// One walk over the members: the batches it carries and how far it came.
+#[derive(Debug)]
+pub struct Round {
+    batches: Vec<Arc<Batch>>,
+    pub(super) end: Offset,
+    /// Whom it has not met: places of the member list, or of `targets`, below this.
+    pub(super) cursor: usize,
+    joined: [Option<Joined>; FORMATS.len()],
+    /// The push that it is; then it has one batch.
+    pub(super) push: Option<PushSlot>,
+    /// Devices of its push that it has not met and that have not left.
+    pub(super) unserved: u32,
+    /// Whom it is for, if that is not the member list: who was a member when it came.
+    pub(super) targets: Option<Box<[Token]>>,
+}
+
+/// What one member still needs of a round.
+pub(super) struct Part<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) messages: u32,
+    pub(super) frames: u32,
+}
+
+impl Round {
+    /// Takes batches while they fit a round; at least one. `waiting` is not empty.
+    pub(super) fn take(waiting: &mut VecDeque<Arc<Batch>>, members: usize) -> Self {
+        let mut batches = Vec::with_capacity(waiting.len().min(16));
+        let mut bytes = 0;
+        while let Some(batch) = waiting.front() {
+            bytes += batch.payload_bytes();
+            if bytes > ROUND_BYTES_MAX && !batches.is_empty() {
+                break;
+            }
+            batches.extend(waiting.pop_front());
+        }
+        Self::of(batches, members)
+    }
+
+    /// A push's round over the member list.
+    pub(super) fn of_push(batch: Arc<Batch>, push: PushSlot, members: usize) -> Self {
+        Self { push: Some(push), unserved: members as u32, ..Self::of(vec![batch], members) }
+    }
+
+    /// A push's round over those who are members now, whatever becomes of the list.
+    pub(super) fn of_urgent_push(batch: Arc<Batch>, push: PushSlot, targets: Box<[Token]>) -> Self {
+        let count = targets.len();
+        Self { targets: Some(targets), ..Self::of_push(batch, push, count) }
+    }
+
+    fn of(batches: Vec<Arc<Batch>>, members: usize) -> Self {
+        Self {
+            end: batches.last().map_or(Offset(0), |batch| batch.end()),
+            batches,
+            cursor: members,
+            joined: [const { None }; FORMATS.len()],
+            push: None,
+            unserved: 0,
+            targets: None,
+        }
+    }
+
+    /// Payload bytes of all its batches, and what it keeps beside them.
+    pub fn held_bytes(&self) -> usize {
+        let targets = self.targets.as_ref().map_or(0, |targets| size_of_val(&targets[..]));
+        self.batches.iter().map(|batch| batch.payload_bytes()).sum::<usize>() + targets
+    }
+
+    /// Whether both can be one round: neither is a push, they are at the same place, and together within the bound.
+    pub(super) fn can_absorb(&self, later: &Self) -> bool {
+        self.push.is_none()
+            && later.push.is_none()
+            && self.cursor == later.cursor
+            && self.held_bytes() + later.held_bytes() <= ROUND_BYTES_MAX
+    }
+
+    /// Carries what a later round carried.
+    pub(super) fn absorb(&mut self, later: Self) {
+        self.batches.extend(later.batches);
+        self.end = later.end;
+        self.joined = [const { None }; FORMATS.len()];
+    }
+
+    /// Joins the frames of one format, unless that is done.
+    pub(super) fn encode(&mut self, format: FormatId) {
+        if self.joined[format.index()].is_some() {
+            return;
+        }
+        let mut starts = Vec::with_capacity(self.batches.len());
+        let (mut at, mut frames, mut messages) = (0, 0, 0);
+        for batch in &self.batches {
+            let encoded = batch.encoded(format);
+            starts.push(Start { first: batch.first, bytes: at as u32, frames, messages });
+            at += encoded.bytes.len();
+            frames += encoded.frames;
+            messages += batch.messages.len() as u32;
+        }
+        let bytes = if let [only] = &self.batches[..] {
+            only.encoded(format).bytes.clone()
+        } else {
+            let mut joined = BytesMut::with_capacity(at);
+            for batch in &self.batches {
+                joined.extend_from_slice(&batch.encoded(format).bytes);
+            }
+            joined.freeze()
+        };
+        self.joined[format.index()] = Some(Joined { bytes, starts: starts.into(), frames, messages });
+    }
+
+    /// What a member needs that has everything below `delivered`; `None`: nothing.
+    pub(super) fn part(&self, format: FormatId, delivered: Offset) -> Option<Part<'_>> {
+        if delivered >= self.end {
+            return None;
+        }
+        let joined = self.joined[format.index()].as_ref()?;
+        // Joins happen between batches, so `delivered` is where one of them begins, or lies before all of them.
+        let start = joined.starts.iter().find(|start| start.first >= delivered)?;
+        Some(Part {
+            bytes: &joined.bytes[start.bytes as usize..],
+            messages: joined.messages - start.messages,
+            frames: joined.frames - start.frames,
+        })
+    }
+
+    /// Messages in bytes that [`Round::part`] lent.
+    pub(super) fn messages_in(&self, format: FormatId, part: &[u8]) -> u32 {
+        self.joined[format.index()].as_ref().map_or(0, |joined| {
+            let at = joined.bytes.len() - part.len();
+            let start = joined.starts.iter().find(|start| start.bytes as usize == at);
+            start.map_or(0, |start| joined.messages - start.messages)
+        })
+    }
+
+    /// A counted reference to bytes that [`Round::part`] lent.
+    pub(super) fn keep(&self, format: FormatId, part: &[u8]) -> Bytes {
+        self.joined[format.index()].as_ref().map_or_else(Bytes::new, |joined| joined.bytes.slice_ref(part))
+    }
+}
