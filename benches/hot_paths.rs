@@ -123,7 +123,14 @@ fn shard(connections: RawFd) -> Shard<Sink> {
 }
 
 fn arrival(fd: RawFd) -> Arrival {
-    Arrival { fd, format: FormatId::GO_PUSH_V1, topics: Vec::new(), response: Vec::new(), tail: Vec::new() }
+    Arrival {
+        fd,
+        peer: None,
+        format: FormatId::GO_PUSH_V1,
+        topics: Vec::new(),
+        response: Vec::new(),
+        tail: Vec::new(),
+    }
 }
 
 /// The first batch is a round of its own, the others wait meanwhile and are joined.

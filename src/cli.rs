@@ -7,6 +7,7 @@
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::client::{push, pushes, top};
 use crate::config::flags::Flags;
 use crate::doctor;
 
@@ -37,6 +38,12 @@ pub struct Arguments {
 pub enum Command {
     /// Tell what on this host stands in the way of so many connections, and the command that mends it
     Doctor(doctor::Arguments),
+    /// Send messages to devices by way of a running gateway, paced if wanted, and watch how they arrive
+    Push(push::Arguments),
+    /// List what a running gateway pushes, and steer it: show, rate, pause, resume, cancel, watch
+    Pushes(pushes::Arguments),
+    /// Show what a running gateway does, now: connections, rates, lag, pushes
+    Top(top::Arguments),
 }
 
 impl Arguments {
@@ -79,6 +86,32 @@ mod tests {
             let arguments = parsed(arguments).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(arguments.flags.shards.as_deref(), Some("4"));
             assert!(matches!(arguments.command, Some(Command::Doctor(_))));
+        }
+    }
+
+    #[test]
+    fn a_push_has_an_audience_and_a_message() {
+        for good in [
+            &["push", "--all", "1"][..],
+            &["push", "--topic", "a", "--topic", "b", "--rate", "500", "--ramp", "10s", "-1.5", "-"],
+            &["--api", "gateway:7799", "pushes", "rate", "x", "none"],
+            &["pushes", "cancel", "x", "--json", "--api", "http://gateway:7799"],
+            &["top", "--once", "--interval", "500ms"],
+        ] {
+            assert!(parsed(good).is_ok(), "{good:?}");
+        }
+        for wrong in [
+            &["push", "1"][..],
+            &["push", "--all"],
+            &["push", "--all", "--topic", "a", "1"],
+            &["push", "--all", "--ramp", "10s", "1"],
+            &["push", "--all", "--rate", "0", "1"],
+            &["push", "--all", "--weight", "0", "1"],
+            &["push", "--all", "--id", "a/b", "1"],
+            &["pushes", "show"],
+            &["pushes", "rate", "x", "fast"],
+        ] {
+            assert!(parsed(wrong).is_err_and(|error| error.use_stderr()), "{wrong:?}");
         }
     }
 

@@ -31,11 +31,17 @@ pub mod connection;
 
 pub mod wire;
 
+pub mod events;
+
+pub mod redis;
+
 pub mod api;
 
 pub mod metrics;
 
 pub mod cli;
+
+pub mod client;
 
 pub mod config;
 

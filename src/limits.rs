@@ -220,6 +220,33 @@ pub const REDIS_PUBLISH_BYTES: usize = 64;
 /// Least time between two log lines about the same kind of event.
 pub const LOG_QUIET: Duration = Duration::from_secs(10);
 
+/// Records of connections' lives in a shard's ring to the events thread: 1 MiB a shard, and twenty milliseconds of
+/// 800,000 a second, which is more than a shard can close.
+pub const EVENTS_RING_SLOTS: usize = 16 * 1024;
+/// How often the events thread looks at the rings and the outlets. A doorbell would cost the shards a fence a record.
+pub const EVENTS_POLL: Duration = Duration::from_millis(20);
+/// The same while a ring still has more than was taken.
+pub const EVENTS_POLL_BUSY: Duration = Duration::from_millis(1);
+/// Records that the events thread takes from one ring before it looks at the next.
+pub const EVENTS_TURN: usize = 4096;
+/// At the end of a drain: time in which receivers can still take the last events. With the drain's own duration and
+/// tail it stays below the service manager's patience.
+pub const EVENTS_FLUSH: Duration = Duration::from_secs(3);
+/// Events of one batch; one request of the webhook, one message of the channel.
+pub const EVENTS_BATCH_DEFAULT: usize = 500;
+/// Bytes of one batch. An event has about 250.
+pub const EVENTS_BATCH_BYTES_DEFAULT: usize = 256 * 1024;
+/// Age of the oldest event at which a batch leaves that is not full.
+pub const EVENTS_DELAY_DEFAULT: Duration = Duration::from_millis(200);
+/// Bytes of events that wait for one receiver: about 60,000.
+pub const EVENTS_QUEUE_BYTES_DEFAULT: usize = 16 * 1024 * 1024;
+/// Entries that the Redis stream keeps, about.
+pub const EVENTS_STREAM_DEFAULT: u64 = 1_000_000;
+/// Time for one request to the webhook.
+pub const EVENTS_WEBHOOK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// Bytes of the webhook's answer that are read, so that the connection can be used again.
+pub const EVENTS_ANSWER_BYTES_MAX: u64 = 16 * 1024;
+
 /// Bytes that `fanfare doctor` reads of one file. The largest, a process's status, has a few kilobytes on a large machine.
 pub const HOST_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Entries that it looks at in one directory: network devices, or the queues of one.
@@ -230,6 +257,19 @@ pub const HOST_CPUS_MAX: usize = 8192;
 pub const HOST_CGROUP_DEPTH_MAX: usize = 64;
 /// Connections that it asks the host for unless told otherwise: more than an untuned host holds with two shards.
 pub const DOCTOR_CONNECTIONS_DEFAULT: u64 = 100_000;
+
+/// A server-sent event that the client commands take. A push's account names up to [`PUSH_TOPICS_MAX`] topics.
+pub const SSE_EVENT_BYTES_MAX: usize = 256 * 1024;
+/// The same account as the answer to a request, 1,000 and more of them in a list; the metrics of 256 shards.
+pub const CLIENT_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Standard input of `fanfare push -`: above what a push's body may have by default.
+pub const CLIENT_INPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Time for the gateway to answer a client command, and silence of a stream of events after which it counts as gone.
+pub const CLIENT_DEADLINE: Duration = Duration::from_secs(10);
+/// The same of `fanfare top`: somebody who presses q waits for at most this.
+pub const TOP_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a client command reads before it looks whether somebody wants it to stop.
+pub const CLIENT_LOOK: Duration = Duration::from_millis(300);
 
 /// A line of RESP: heads and error texts. Redis' longest are a few hundred bytes.
 pub const RESP_LINE_BYTES_MAX: usize = 4 * 1024;
@@ -269,3 +309,6 @@ const _: () = assert!(REDIS_PING_AFTER.as_secs() + REDIS_PONG_WITHIN.as_secs() <
 const _: () = assert!(MESSAGE_BYTES_MAX as u64 <= RESP_BULK_BYTES_MAX);
 const _: () = assert!(REDIS_WINDOW_BYTES < REDIS_OUTBOX_BYTES_MAX);
 const _: () = assert!(RESP_COPY_BELOW < REDIS_IO_BYTES);
+const _: () = assert!(EVENTS_TURN <= EVENTS_RING_SLOTS);
+const _: () = assert!(EVENTS_BATCH_BYTES_DEFAULT < EVENTS_QUEUE_BYTES_DEFAULT);
+const _: () = assert!(EVENTS_POLL.as_millis() < TICK.as_millis());

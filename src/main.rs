@@ -5,6 +5,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use fanfare::cli::{Arguments, Command};
+use fanfare::client::http::Gateway;
+use fanfare::client::{self, Exit};
+use fanfare::config::flags::Flags;
 use fanfare::config::{Config, print, raw};
 use fanfare::doctor;
 use fanfare::server::error::StartError;
@@ -51,11 +54,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let flags = &arguments.flags;
-    let loaded = raw::load(flags, std::env::vars_os()).map_err(for_operator)?;
-    match &arguments.command {
-        None => {}
-        Some(Command::Doctor(asked)) => return Ok(answer_doctor(asked, loaded.config)),
+    if let Some(command) = &arguments.command {
+        return answer(command, flags);
     }
+    let loaded = raw::load(flags, std::env::vars_os()).map_err(for_operator)?;
     // Before any thread is pinned: afterwards the answer is the pinned core.
     let cores = affinity::allowed();
     if flags.print_config {
@@ -96,6 +98,21 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
 }
 
+/// What is not serving.
+fn answer(command: &Command, flags: &Flags) -> Result<ExitCode, Failure> {
+    let gateway = || Gateway::find(flags, std::env::vars_os());
+    let exit: Exit = match command {
+        Command::Doctor(asked) => {
+            let loaded = raw::load(flags, std::env::vars_os()).map_err(for_operator)?;
+            return Ok(answer_doctor(asked, loaded.config));
+        }
+        Command::Push(asked) => asked.run(&gateway()?)?,
+        Command::Pushes(asked) => asked.run(&gateway()?)?,
+        Command::Top(asked) => asked.run(&gateway()?)?,
+    };
+    Ok(ExitCode::from(exit.code()))
+}
+
 fn answer_doctor(asked: &doctor::Arguments, config: Config) -> ExitCode {
     let diagnosis = doctor::diagnose(asked, config);
     say(&if asked.json { diagnosis.to_json() + "\n" } else { diagnosis.to_string() });
@@ -104,6 +121,12 @@ fn answer_doctor(asked: &doctor::Arguments, config: Config) -> ExitCode {
 
 fn for_operator(problem: impl Display) -> Failure {
     Failure { sentence: problem.to_string(), code: EXIT_OPERATOR }
+}
+
+impl From<client::Failure> for Failure {
+    fn from(failure: client::Failure) -> Self {
+        Self { sentence: failure.sentence, code: failure.exit.code() }
+    }
 }
 
 impl From<StartError> for Failure {

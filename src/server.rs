@@ -4,6 +4,7 @@
 //! messages in silence. *Not here*: what the threads do, and when the main thread looks at them (`supervision`).
 
 pub mod error;
+mod events;
 mod shard;
 pub mod sockets;
 
@@ -26,8 +27,8 @@ use crate::config::live::Edition;
 use crate::ingest;
 use crate::ingest::publisher::Publisher;
 use crate::ingest::pushes::{self, Births};
-use crate::ingest::redis::Lookup;
 use crate::metrics::Blocks;
+use crate::redis::Lookup;
 use crate::ring;
 use crate::ring::broadcast::Broadcast;
 use crate::ring::doorbell::Doorbell;
@@ -38,6 +39,7 @@ use crate::sys::signals::{Stop, Waker};
 use crate::sys::sockopt;
 use crate::topology::{self, Plan};
 use error::StartError;
+use events::Journals;
 use shard::Listen;
 use sockets::Sockets;
 
@@ -53,6 +55,10 @@ pub enum Part {
     Ingest,
     /// The control thread.
     Control,
+    /// Collects events of connections' lives and speaks to Redis about them; ends in a drain when the shards have.
+    Events,
+    /// Posts such events; ends in a drain, and nobody waits for it.
+    Webhook,
     /// Resolves Redis' host name, and ends with the session that it resolves for; that session's thread tells why.
     Resolver,
 }
@@ -63,6 +69,8 @@ impl fmt::Display for Part {
             Self::Shard(number) => write!(f, "shard-{number}"),
             Self::Ingest => f.write_str("ingest"),
             Self::Control => f.write_str("control"),
+            Self::Events => f.write_str("events"),
+            Self::Webhook => f.write_str("webhook"),
             Self::Resolver => f.write_str("resolver"),
         }
     }
@@ -125,6 +133,7 @@ pub fn start(
     let threads = Threads { notices: notices_sender, waker: waker.clone() };
 
     let mut senders = Vec::with_capacity(plan.shards.len());
+    let mut journals = Journals::new(config);
     let mut devices = config.server.listen;
     for (number, shard) in plan.shards.iter().enumerate() {
         let doorbell = doorbell()?;
@@ -138,6 +147,7 @@ pub fn start(
             blocks: Arc::clone(&blocks),
             doorbell,
             receiver,
+            journal: journals.add(number, config, &blocks),
             clock,
         };
         let to_main = threads.notices.clone();
@@ -154,6 +164,7 @@ pub fn start(
     // The shards have their own descriptors for them by now.
     drop(sockets.devices);
 
+    let events = journals.start(&threads, config, &blocks)?;
     let (births, born) = pushes::births();
     let publisher = start_ingest(&threads, &plan, &edition, &blocks, (senders, clock, births))?;
     let (orders, inbox) = orders::orders().map_err(no_eventfd)?;
@@ -173,7 +184,7 @@ pub fn start(
         })
     })?;
     let shards = (0..plan.shards.len()).map(Part::Shard);
-    let working = shards.chain([Part::Ingest, Part::Control]).collect();
+    let working = shards.chain([Part::Ingest, Part::Control]).chain(events).collect();
     Ok(Running { devices, api, plan, blocks, edition, orders, notices, is_draining: false, working })
 }
 
@@ -280,7 +291,7 @@ impl Running {
         while let Ok(notice) = self.notices.try_recv() {
             let Notice::Ended { part, cause } = notice else { continue };
             match cause {
-                Ok(()) if part == Part::Resolver => {}
+                Ok(()) if part == Part::Resolver || (part == Part::Webhook && self.is_draining) => {}
                 Ok(()) if self.is_draining => self.working.retain(|working| *working != part),
                 Ok(()) => return Some(Outcome::Died(format!("the thread {part} ended"))),
                 Err(cause) => return Some(Outcome::Died(format!("the thread {part} failed: {cause}"))),
@@ -295,7 +306,8 @@ impl Running {
             let turns = match part {
                 Part::Shard(number) => &self.blocks.shards[number].turns,
                 Part::Ingest => &self.blocks.ingest.turns,
-                Part::Control | Part::Resolver => &self.blocks.control.turns,
+                Part::Events => &self.blocks.events.turns,
+                Part::Control | Part::Resolver | Part::Webhook => &self.blocks.control.turns,
             };
             (part, turns.get())
         })

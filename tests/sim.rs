@@ -21,6 +21,8 @@ mod client;
 mod finale;
 #[path = "sim/ledger.rs"]
 mod ledger;
+#[path = "sim/lives.rs"]
+mod lives;
 #[path = "sim/mind.rs"]
 mod mind;
 #[path = "sim/observe.rs"]

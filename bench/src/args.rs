@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::compare::CompareArgs;
+use crate::paced::PacedArgs;
+use crate::pushes::PushesArgs;
 use crate::receiver::SlowKinds;
 use crate::server::ServerKind;
 
@@ -32,6 +34,10 @@ pub(crate) enum Command {
     Slow(Box<SlowArgs>),
     /// The same load against fanfare and other servers, one after the other on the same core: one table with ratios.
     Compare(Box<CompareArgs>),
+    /// One paced push, seen from the devices: how even it is, a change of its rate on the way, and whether its ledger is true.
+    Paced(Box<PacedArgs>),
+    /// Many pushes at once, steered, while devices join, leave and die: every ledger against what the devices saw.
+    Pushes(Box<PushesArgs>),
     /// Show results files again, side by side when there are several.
     Report(ReportArgs),
 }

@@ -74,6 +74,13 @@ impl Client {
         self.exchange(&request)
     }
 
+    /// Any method with a JSON body.
+    pub(crate) fn send_json(&mut self, method: &str, path: &str, body: &[u8]) -> io::Result<Response> {
+        let mut request = Vec::with_capacity(256 + body.len());
+        write_request(method, &self.url.authority, path, "application/json", body, &mut request);
+        self.exchange(&request)
+    }
+
     /// Sends and waits for the answer. An error closes the connection; the next request opens a new one.
     fn exchange(&mut self, request: &[u8]) -> io::Result<Response> {
         let mut socket = if let Some(socket) = self.socket.take() {
@@ -96,8 +103,19 @@ impl Client {
 
 /// Appends a POST.
 pub(crate) fn write_post(authority: &str, path: &str, content_type: &str, body: &[u8], out: &mut Vec<u8>) {
+    write_request("POST", authority, path, content_type, body, out);
+}
+
+fn write_request(
+    method: &str,
+    authority: &str,
+    path: &str,
+    content_type: &str,
+    body: &[u8],
+    out: &mut Vec<u8>,
+) {
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     out.extend_from_slice(head.as_bytes());

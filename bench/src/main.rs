@@ -1,7 +1,8 @@
 //! fanfare-bench: load for fanfare and other WebSocket push gateways, from one machine, with every byte verified.
 //!
 //! `args` → `floor`, or `fanout` (alone, or under `ladder` and `slow`) → `receiver` (devices, which ask `verify`) and
-//! `publisher` (backend) → `results` → `report`; `progress` while it lasts.
+//! `publisher` (backend) → `results` → `report`; `progress` while it lasts. `paced` and `pushes` have devices of their own,
+//! which note what came to each of them and when.
 
 mod args;
 mod clock;
@@ -14,9 +15,11 @@ mod http;
 mod idle;
 mod ladder;
 mod message;
+mod paced;
 mod probe;
 mod progress;
 mod publisher;
+mod pushes;
 mod receiver;
 mod report;
 mod results;
@@ -48,6 +51,8 @@ fn main() -> ExitCode {
         args::Command::Compare(args) => compare::run(args),
         args::Command::Ladder(args) => ladder::run(args),
         args::Command::Slow(args) => slow::run(args),
+        args::Command::Paced(args) => paced::run(args),
+        args::Command::Pushes(args) => pushes::run(args),
         args::Command::Report(args) => report::compare::run(args),
     };
     match result {

@@ -202,16 +202,27 @@ pub fn view(api: &Api, id: &str) -> Result<View, Refusal> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Patch {
-    #[serde(default, deserialize_with = "present")]
-    rate: Option<Option<f64>>,
+    #[serde(default)]
+    rate: NewRate,
     ramp_s: Option<f64>,
     weight: Option<u64>,
     state: Option<String>,
 }
 
-/// Tells null from absence.
-fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<f64>>, D::Error> {
-    Option::deserialize(value).map(Some)
+/// A rate that may be there, be null, or be absent.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(from = "Option<f64>")]
+enum NewRate {
+    #[default]
+    Absent,
+    Unbounded,
+    Bounded(f64),
+}
+
+impl From<Option<f64>> for NewRate {
+    fn from(given: Option<f64>) -> Self {
+        given.map_or(Self::Unbounded, Self::Bounded)
+    }
 }
 
 impl Patch {
@@ -221,11 +232,12 @@ impl Patch {
         };
         let ramp = self.ramp_s.map(terms::ramp).transpose().map_err(wrong)?.unwrap_or_default();
         let rate = match self.rate {
-            None if self.ramp_s.is_some() => {
+            NewRate::Absent if self.ramp_s.is_some() => {
                 return Err(Refusal::new(Code::BadBody, "`ramp_s` takes a `rate` beside it, to which to go"));
             }
-            None => None,
-            Some(rate) => Some((rate.map(terms::rate).transpose().map_err(wrong)?, ramp)),
+            NewRate::Absent => None,
+            NewRate::Unbounded => Some((None, ramp)),
+            NewRate::Bounded(rate) => Some((Some(terms::rate(rate).map_err(wrong)?), ramp)),
         };
         let is_paused = match self.state.as_deref() {
             None => None,

@@ -7,9 +7,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use super::events;
 use super::given::Given;
 use super::{
-    Config, LivenessCounts, LogFormat, OutboxPolicy, REDIS_PREFIX_DEFAULT, Redis, RedisUrl, TopicTemplate,
+    Config, EventsRedis, LivenessCounts, LogFormat, OutboxPolicy, REDIS_PREFIX_DEFAULT, Redis, RedisUrl,
+    TopicTemplate,
 };
 use crate::limits;
 
@@ -77,6 +79,7 @@ impl Draft {
 
 const POLICIES: [OutboxPolicy; 3] = [OutboxPolicy::Close, OutboxPolicy::DropOldest, OutboxPolicy::LatestOnly];
 const LIVENESS: [LivenessCounts; 2] = [LivenessCounts::AnyFrame, LivenessCounts::PingOnly];
+const EVENTS_REDIS: [EventsRedis; 3] = [EventsRedis::Off, EventsRedis::Channel, EventsRedis::Stream];
 const FORMATS: [LogFormat; 2] = [LogFormat::Text, LogFormat::Json];
 
 /// A row of [`KEYS`] that a reload applies.
@@ -91,7 +94,7 @@ const fn at_start(section: &'static str, name: &'static str, kind: Kind) -> Key 
 
 /// The rows, in the order of `fanfare.toml`.
 #[rustfmt::skip]
-pub(super) static KEYS: [Key; 25] = [
+pub(super) static KEYS: [Key; 36] = [
     at_start("server", "listen", Kind::Text {
         set: |d, text| address(text).map(|it| d.config.server.listen = it),
         get: |d| d.config.server.listen.to_string(),
@@ -185,6 +188,11 @@ pub(super) static KEYS: [Key; 25] = [
         set: |d, on| d.config.clients.server_ping = on,
         get: |d| d.config.clients.server_ping,
     }),
+    at_once("clients", "idle_after_s", Kind::Whole {
+        min: 0, max: 604_800,
+        set: |d, n| d.config.clients.idle_after = (n > 0).then(|| Duration::from_secs(n)),
+        get: |d| d.config.clients.idle_after.map_or(0, |after| after.as_secs()),
+    }),
     at_once("outbox", "bytes_max", Kind::Whole {
         min: limits::ROUND_BYTES_MAX as u64 + 1, max: 64 * 1024 * 1024,
         set: |d, n| d.config.outbox.bytes_max = n as usize,
@@ -199,6 +207,53 @@ pub(super) static KEYS: [Key; 25] = [
         words: &["close", "drop-oldest", "latest-only"],
         set: |d, n| d.config.outbox.policy = POLICIES[n],
         get: |d| d.config.outbox.policy as usize,
+    }),
+    at_start("events", "redis", Kind::Choice {
+        words: &["off", "channel", "stream"],
+        set: |d, n| d.config.events.redis = EVENTS_REDIS[n],
+        get: |d| d.config.events.redis as usize,
+    }),
+    at_start("events", "name", Kind::Text {
+        set: |d, text| events::name(text).map(|it| d.config.events.name = it),
+        get: |d| d.config.events.name.clone(),
+    }),
+    at_start("events", "stream_length_max", Kind::Whole {
+        min: 1, max: 100_000_000,
+        set: |d, n| d.config.events.stream_length_max = n,
+        get: |d| d.config.events.stream_length_max,
+    }),
+    at_start("events", "webhook", Kind::Text {
+        set: |d, text| events::webhook(text).map(|it| d.config.events.webhook = it),
+        get: |d| d.config.events.webhook.clone().unwrap_or_default(),
+    }),
+    at_start("events", "webhook_timeout_s", Kind::Whole {
+        min: 1, max: 60,
+        set: |d, n| d.config.events.webhook_timeout = Duration::from_secs(n),
+        get: |d| d.config.events.webhook_timeout.as_secs(),
+    }),
+    at_once("events", "kinds", Kind::List {
+        set: |d, texts| events::kinds(texts).map(|it| d.config.events.kinds = it),
+        get: |d| events::words(d.config.events.kinds),
+    }),
+    at_start("events", "batch_events_max", Kind::Whole {
+        min: 1, max: 10_000,
+        set: |d, n| d.config.events.batch_events_max = n as usize,
+        get: |d| d.config.events.batch_events_max as u64,
+    }),
+    at_start("events", "batch_bytes_max", Kind::Whole {
+        min: 1_024, max: 16 * 1024 * 1024,
+        set: |d, n| d.config.events.batch_bytes_max = n as usize,
+        get: |d| d.config.events.batch_bytes_max as u64,
+    }),
+    at_start("events", "delay_ms", Kind::Whole {
+        min: 0, max: 10_000,
+        set: |d, n| d.config.events.delay = Duration::from_millis(n),
+        get: |d| d.config.events.delay.as_millis() as u64,
+    }),
+    at_start("events", "queue_bytes_max", Kind::Whole {
+        min: 65_536, max: 1024 * 1024 * 1024,
+        set: |d, n| d.config.events.queue_bytes_max = n as usize,
+        get: |d| d.config.events.queue_bytes_max as u64,
     }),
     at_once("log", "level", Kind::Text {
         set: |d, text| log_filter(text).map(|it| d.config.log.level = it),
@@ -418,7 +473,7 @@ mod tests {
         }
         assert_eq!(
             sections().collect::<Vec<_>>(),
-            ["server", "api", "redis", "merge", "clients", "outbox", "log"]
+            ["server", "api", "redis", "merge", "clients", "outbox", "events", "log"]
         );
     }
 

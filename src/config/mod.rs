@@ -5,6 +5,7 @@
 //! (`problem`).
 
 mod environment;
+mod events;
 mod file;
 pub mod flags;
 mod given;
@@ -21,6 +22,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::batch::Address;
+use crate::events::record::Kinds;
 use crate::limits;
 use crate::push::pattern;
 use crate::push::rate::Rate;
@@ -28,6 +30,9 @@ use crate::push::terms::Terms;
 
 /// Prefix of the Redis channels unless told otherwise.
 pub const REDIS_PREFIX_DEFAULT: &str = "fanfare:";
+
+/// Channel or stream of events unless told otherwise. Not under [`REDIS_PREFIX_DEFAULT`], where every gateway listens.
+pub const EVENTS_NAME_DEFAULT: &str = "fanfare-events";
 
 /// Everything the operator decides.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +51,8 @@ pub struct Config {
     pub outbox: Outbox,
     /// `[pacing]`
     pub pacing: Pacing,
+    /// `[events]`
+    pub events: Events,
     /// `[log]`
     pub log: Log,
 }
@@ -145,6 +152,8 @@ pub struct Clients {
     pub liveness_counts: LivenessCounts,
     /// Send a WebSocket ping once at half of `liveness`.
     pub server_ping: bool,
+    /// Time without a business message after which a connection is closed; `None`: never for that.
+    pub idle_after: Option<Duration>,
 }
 
 /// A topic's name with parameters of the connect query in it.
@@ -235,6 +244,49 @@ pub struct TopicPace {
     pub weight: u32,
 }
 
+/// Who is told what happens to connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Events {
+    /// How Redis is told.
+    pub redis: EventsRedis,
+    /// The channel's or stream's name.
+    pub name: String,
+    /// Entries that the stream keeps, about.
+    pub stream_length_max: u64,
+    /// Where batches are posted, an `http` or `https` URL.
+    pub webhook: Option<String>,
+    /// Time for one request.
+    pub webhook_timeout: Duration,
+    /// What is told.
+    pub kinds: Kinds,
+    /// Events of a batch.
+    pub batch_events_max: usize,
+    /// Bytes of a batch.
+    pub batch_bytes_max: usize,
+    /// Age of the oldest event at which a batch leaves.
+    pub delay: Duration,
+    /// Bytes that wait for one receiver.
+    pub queue_bytes_max: usize,
+}
+
+impl Events {
+    /// Whether anybody is told anything.
+    pub fn is_on(&self) -> bool {
+        self.redis != EventsRedis::Off || self.webhook.is_some()
+    }
+}
+
+/// How Redis is told of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventsRedis {
+    /// Not at all.
+    Off,
+    /// `PUBLISH`: a batch is one message.
+    Channel,
+    /// `XADD`: an event is one entry.
+    Stream,
+}
+
 /// Logging.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -293,6 +345,7 @@ impl Default for Config {
                 liveness: limits::LIVENESS_DEFAULT,
                 liveness_counts: LivenessCounts::AnyFrame,
                 server_ping: true,
+                idle_after: None,
             },
             outbox: Outbox {
                 bytes_max: limits::OUTBOX_BYTES_DEFAULT,
@@ -300,6 +353,18 @@ impl Default for Config {
                 policy: OutboxPolicy::Close,
             },
             pacing: Pacing::default(),
+            events: Events {
+                redis: EventsRedis::Off,
+                name: EVENTS_NAME_DEFAULT.into(),
+                stream_length_max: limits::EVENTS_STREAM_DEFAULT,
+                webhook: None,
+                webhook_timeout: limits::EVENTS_WEBHOOK_TIMEOUT_DEFAULT,
+                kinds: Kinds::ALL,
+                batch_events_max: limits::EVENTS_BATCH_DEFAULT,
+                batch_bytes_max: limits::EVENTS_BATCH_BYTES_DEFAULT,
+                delay: limits::EVENTS_DELAY_DEFAULT,
+                queue_bytes_max: limits::EVENTS_QUEUE_BYTES_DEFAULT,
+            },
             log: Log { level: "info".into(), format: LogFormat::Text },
         }
     }

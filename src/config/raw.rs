@@ -9,13 +9,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 
-use super::Config;
 use super::environment;
 use super::file;
 use super::flags::Flags;
 use super::given::Given;
 use super::keys::{self, Draft, KEYS};
 use super::problem::{Origin, Problem, Problems};
+use super::{Config, EVENTS_NAME_DEFAULT, EventsRedis};
 
 /// A configuration, and where each of its values stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,7 +97,7 @@ struct Relation {
     broken: fn(&Config) -> Option<(String, String)>,
 }
 
-const RELATIONS: [Relation; 2] = [
+const RELATIONS: [Relation; 4] = [
     Relation {
         keys: &[("api", "listen"), ("server", "listen")],
         broken: |config| {
@@ -115,6 +115,26 @@ const RELATIONS: [Relation; 2] = [
             (templates > topics_max).then(|| {
                 let wrong = format!("{templates} topics to join and clients.topics_max allows {topics_max}");
                 (wrong, "join fewer or raise clients.topics_max".into())
+            })
+        },
+    },
+    Relation {
+        keys: &[("events", "redis"), ("redis", "url")],
+        broken: |config| {
+            (config.events.redis != EventsRedis::Off && config.redis.is_none()).then(|| {
+                let wrong = "events are to go to Redis, and redis.url is empty".into();
+                (wrong, "give redis.url, or \"off\" and an events.webhook".into())
+            })
+        },
+    },
+    Relation {
+        keys: &[("events", "name"), ("events", "redis"), ("redis", "prefix")],
+        broken: |config| {
+            let prefix = &config.redis.as_ref()?.prefix;
+            let (redis, name) = (config.events.redis, &config.events.name);
+            (redis == EventsRedis::Channel && name.starts_with(prefix.as_str())).then(|| {
+                let wrong = format!("every gateway listens on {name:?}, because it begins with redis.prefix");
+                (wrong, format!("give a name such as {EVENTS_NAME_DEFAULT:?}"))
             })
         },
     },

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! User, password and path are percent-decoded (RFC 3986, 2.1). The database index is checked and dropped: publish and
-//! subscribe know no databases. *Not here*: connecting (`ingest::redis`).
+//! subscribe know no databases. *Not here*: connecting (`redis`).
 
 use std::ffi::OsString;
 use std::fmt;

@@ -18,6 +18,7 @@ use std::ops::ControlFlow;
 
 use crate::config::{Clients, LivenessCounts, Outbox as OutboxBounds, OutboxPolicy};
 use crate::formats::{Command, Format, FormatId};
+use crate::wire::close::NO_STATUS;
 use crate::wire::decoder::{self, Event, Partial};
 use crate::wire::frame::{self, Opcode};
 use outbox::Outbox;
@@ -81,6 +82,8 @@ pub struct Rules {
     pub liveness_counts: LivenessCounts,
     /// Silence after which a connection is closed.
     pub liveness: u32,
+    /// Ticks without a business message after which a connection is closed; `None`: it never is for that.
+    pub idle_after: Option<u32>,
     /// Whether half of that silence is answered with a ping.
     pub server_ping: bool,
     /// Bounds of an outbox.
@@ -108,6 +111,7 @@ impl Rules {
             decoder: decoder::Limits { message_bytes_max: clients.message_bytes_max },
             liveness_counts: clients.liveness_counts,
             liveness: ticks(clients.liveness),
+            idle_after: clients.idle_after.map(ticks),
             server_ping: clients.server_ping,
             outbox,
             outbox_age: ticks(outbox.age_max),
@@ -133,6 +137,10 @@ pub struct Input {
     pub frames: u32,
     /// Data frames that the format ignores.
     pub ignored: u32,
+    /// Whether a data frame was a command other than the format's PING: a business message.
+    pub is_business: bool,
+    /// The code of the client's Close frame, if one came: 1005 for a Close without a code (RFC 6455 section 7.1.5).
+    pub client_code: Option<u16>,
     /// The closing handshake moved on: what is in `replies` is the last thing to send.
     pub ended: bool,
 }
@@ -185,6 +193,11 @@ impl Connection {
         ((position != NOWHERE).then_some(position), std::mem::take(&mut self.subscriptions))
     }
 
+    /// Whether it still has its place in the list of everybody.
+    pub fn is_placed(&self) -> bool {
+        self.position_in_all != NOWHERE
+    }
+
     /// Notes its place in the list of everybody.
     pub fn place_in_all(&mut self, position: u32) {
         self.position_in_all = position;
@@ -228,7 +241,9 @@ impl Connection {
             replies,
             changes,
             alive: false,
+            is_business: false,
             ignored: 0,
+            client_code: None,
             ending: None,
         };
         let decoded = decoder::decode(&mut self.partial, input, &rules.decoder, &mut |event: Event<'_>| {
@@ -236,6 +251,8 @@ impl Connection {
         });
         let (alive, ending) = (reader.alive, reader.ending);
         result.ignored = reader.ignored;
+        result.is_business = reader.is_business;
+        result.client_code = reader.client_code;
         match decoded {
             Ok(frames) => {
                 result.frames = frames as u32;
@@ -342,7 +359,9 @@ struct Reader<'r> {
     replies: &'r mut Vec<u8>,
     changes: &'r mut dyn FnMut(Change<'_>),
     alive: bool,
+    is_business: bool,
     ignored: u32,
+    client_code: Option<u16>,
     ending: Option<Ending>,
 }
 
@@ -357,6 +376,7 @@ impl Reader<'_> {
                         None => frame::push_frame(self.replies, Opcode::Close, &[]),
                     }
                 }
+                self.client_code = Some(close.map_or(NO_STATUS, |(code, _)| code));
                 self.ending = Some(Ending::ClientClose);
                 ControlFlow::Break(())
             }
@@ -372,6 +392,7 @@ impl Reader<'_> {
     }
 
     fn command(&mut self, command: Command<'_>) -> ControlFlow<()> {
+        self.is_business |= matches!(command, Command::Join(_) | Command::Leave(_) | Command::Answer { .. });
         match command {
             Command::Ping { pong } => {
                 self.replies.extend_from_slice(pong);

@@ -48,6 +48,15 @@ struct Item {
     cargo: Option<Cargo>,
     /// It begins in the middle of a frame and ends with it.
     is_rest: bool,
+    /// The push of which it is the last frame's rest: given up, but whole once this is sent.
+    completes: Option<PushSlot>,
+}
+
+impl Item {
+    /// The push that is sent, or not, with it.
+    fn push(&self) -> Option<PushSlot> {
+        self.completes.or_else(|| self.cargo?.push)
+    }
 }
 
 /// The queue of one slow connection.
@@ -105,13 +114,25 @@ impl Outbox {
         debug_assert!(self.items.is_empty(), "a short send means that nothing was owed before it");
         self.bytes = frames.len() - sent;
         self.sent = sent;
-        self.items.push_back(Item { bytes: frames, since: now, cargo: Some(cargo), is_rest: false });
+        self.items.push_back(Item {
+            bytes: frames,
+            since: now,
+            cargo: Some(cargo),
+            is_rest: false,
+            completes: None,
+        });
     }
 
     /// Appends frames that no policy drops. Their bytes count against the bound: see [`Outbox::is_over`].
     pub fn push_control(&mut self, frames: Bytes, now: Tick) {
         self.bytes += frames.len();
-        self.items.push_back(Item { bytes: frames, since: now, cargo: None, is_rest: false });
+        self.items.push_back(Item {
+            bytes: frames,
+            since: now,
+            cargo: None,
+            is_rest: false,
+            completes: None,
+        });
     }
 
     /// Appends control frames whose first `sent` bytes the kernel has taken.
@@ -125,7 +146,7 @@ impl Outbox {
     /// Appends bytes that belong together: nothing may come between them, and giving up keeps all of them.
     pub fn push_whole(&mut self, bytes: Bytes, now: Tick) {
         self.bytes += bytes.len();
-        self.items.push_back(Item { bytes, since: now, cargo: None, is_rest: true });
+        self.items.push_back(Item { bytes, since: now, cargo: None, is_rest: true, completes: None });
     }
 
     /// Whether more is owed than the bound allows, control frames included.
@@ -152,7 +173,13 @@ impl Outbox {
             }
         }
         self.bytes += frames.len();
-        self.items.push_back(Item { bytes: frames.clone(), since: now, cargo: Some(cargo), is_rest: false });
+        self.items.push_back(Item {
+            bytes: frames.clone(),
+            since: now,
+            cargo: Some(cargo),
+            is_rest: false,
+            completes: None,
+        });
         Delivery::Queued { dropped }
     }
 
@@ -172,7 +199,7 @@ impl Outbox {
             if !spared {
                 freed += item.bytes.len();
                 messages += item.cargo.map_or(0, |cargo| cargo.messages);
-                settled.extend(item.cargo.and_then(|cargo| cargo.push).map(|push| (push, false)));
+                settled.extend(item.push().map(|push| (push, false)));
             }
             spared
         });
@@ -193,29 +220,40 @@ impl Outbox {
             if let Some(done) = self.items.pop_front() {
                 self.sent -= done.bytes.len();
                 self.began = done.since;
-                self.settled.extend(done.cargo.and_then(|cargo| cargo.push).map(|push| (push, true)));
+                self.settled.extend(done.push().map(|push| (push, true)));
             }
         }
     }
 
     /// Gives up everything but the rest of the frame that has begun; returns how many messages of untouched or
-    /// unfinished batches that were. The batch's shared buffer is let go: the rest is copied.
+    /// unfinished batches that were. The batch's shared buffer is let go: the rest is copied. A push whose last frame
+    /// has begun is not settled yet: its device has all of it once the rest is sent.
     pub fn abandon(&mut self) -> u32 {
         let rest = self.items.front().map_or(0, |item| {
             if item.is_rest { item.bytes.len() - self.sent } else { rest_of_frame(&item.bytes, self.sent) }
         });
         let messages = self.items.iter().filter_map(|item| item.cargo).map(|cargo| cargo.messages).sum();
-        let pushes = self.items.iter().filter_map(|item| item.cargo?.push);
-        self.settled.extend(pushes.map(|push| (push, false)));
         let kept = self.items.front().filter(|_| rest > 0).map(|item| Item {
             bytes: Bytes::copy_from_slice(&item.bytes[self.sent..self.sent + rest]),
             since: item.since,
             cargo: None,
             is_rest: true,
+            completes: item.push().filter(|_| self.sent + rest == item.bytes.len()),
         });
+        let unsettled = usize::from(kept.as_ref().is_some_and(|item| item.completes.is_some()));
+        let pushes = self.items.iter().skip(unsettled).filter_map(Item::push);
+        self.settled.extend(pushes.map(|push| (push, false)));
         self.items = kept.into_iter().collect();
         self.sent = 0;
         self.bytes = rest;
+        messages
+    }
+
+    /// Gives up everything, because nothing can be sent any more; returns how many messages that were.
+    pub fn give_up(&mut self) -> u32 {
+        let messages = self.abandon();
+        self.settled.extend(self.items.drain(..).filter_map(|item| item.push()).map(|push| (push, false)));
+        self.bytes = 0;
         messages
     }
 }
@@ -341,6 +379,27 @@ mod tests {
         let _ = outbox.push_batch(&frames(1, 10), push(5), Tick(0), &bounds);
         outbox.abandon();
         assert_eq!(outbox.take_settled(), [(PushSlot(5), false)]);
+    }
+
+    #[test]
+    fn a_push_whose_last_frame_has_begun_is_settled_by_its_rest() {
+        let push = |slot| Cargo { push: Some(PushSlot(slot)), ..cargo(TOPIC, 2) };
+        for (sent, is_last) in [(11, false), (12, false), (13, true)] {
+            let begun = || {
+                let mut outbox = Outbox::new(Tick(0));
+                outbox.push_rest(frames(2, 10), sent, push(0), Tick(0));
+                outbox.abandon();
+                outbox
+            };
+            let mut outbox = begun();
+            assert_eq!(outbox.take_settled(), if is_last { vec![] } else { vec![(PushSlot(0), false)] });
+            outbox.advance(outbox.bytes());
+            assert_eq!(outbox.take_settled(), if is_last { vec![(PushSlot(0), true)] } else { vec![] });
+            let mut outbox = begun();
+            outbox.give_up();
+            assert_eq!(outbox.take_settled(), [(PushSlot(0), false)]);
+            assert!(outbox.is_empty() && outbox.bytes() == 0);
+        }
     }
 
     #[test]

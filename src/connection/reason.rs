@@ -20,6 +20,8 @@ pub enum CloseReason {
     TooBig,
     /// Nothing was heard for the liveness interval (1001).
     Silent,
+    /// No business message for `clients.idle_after_s`, neither from the client nor to it (4009).
+    Idle,
     /// The outbox reached its bound in bytes or age (4008).
     Slow,
     /// The gateway drains (1001).
@@ -30,7 +32,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ClientClose,
         Self::ClientGone,
         Self::Reset,
@@ -39,6 +41,7 @@ impl CloseReason {
         Self::BadRequest,
         Self::TooBig,
         Self::Silent,
+        Self::Idle,
         Self::Slow,
         Self::Shutdown,
         Self::CloseTimeout,
@@ -54,6 +57,7 @@ impl CloseReason {
             Self::TooBig => Some(1009),
             Self::Silent | Self::Shutdown => Some(1001),
             Self::Slow => Some(4008),
+            Self::Idle => Some(4009),
         }
     }
 
@@ -68,6 +72,7 @@ impl CloseReason {
             Self::BadRequest => "bad_request",
             Self::TooBig => "too_big",
             Self::Silent => "silent",
+            Self::Idle => "idle",
             Self::Slow => "slow",
             Self::Shutdown => "shutdown",
             Self::CloseTimeout => "close_timeout",

@@ -4,7 +4,6 @@
 //! inbox and its ring of requests fill, Redis feels TCP's back-pressure and publishers get 429. *Not here*: batches
 //! (`batch`), rings (`ring`), what a shard does (never named here).
 
-pub mod backoff;
 pub mod inbox;
 pub mod publisher;
 pub mod pushes;
@@ -28,6 +27,7 @@ use crate::limits::{
 use crate::metrics::{Blocks, Refused};
 use crate::push::header::Header;
 use crate::push::{self, Source};
+use crate::redis::{Dialer, Lookup, Timing};
 use crate::ring::broadcast::Broadcast;
 use crate::ring::doorbell::Doorbell;
 use crate::sys::clock::Clock;
@@ -36,7 +36,7 @@ use crate::sys::readiness::Readiness;
 use inbox::Inbox;
 use publisher::{Request, Requests};
 use pushes::{Births, Pushes};
-use redis::{Dialer, Incoming, Lookup, PublishQueue, Timing};
+use redis::{Incoming, PublishQueue};
 
 /// How long nothing may come from Redis before a drain believes that nothing more will.
 const DRAIN_QUIET: Duration = Duration::from_millis(50);

@@ -10,7 +10,6 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Ingest;
-use super::redis::Throttle;
 use crate::batch::{Batch, Epoch, Offset, seal};
 use crate::config::Pacing;
 use crate::downlink::Downlink;
@@ -25,6 +24,7 @@ use crate::push::seen::Seen;
 use crate::push::share::Share;
 use crate::push::terms::{Lane, Terms};
 use crate::push::{Moment, Push, Source};
+use crate::redis::Throttle;
 use crate::sys::clock::Clock;
 
 /// The way of new pushes to the control thread.

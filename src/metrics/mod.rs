@@ -74,6 +74,10 @@ pub struct ShardBlock {
     pub handshakes_failed: [Value; HandshakeFailure::ALL.len()],
     /// Handshakes under way now.
     pub handshakes: Value,
+    /// Lifecycle events that the shard noted.
+    pub events: Value,
+    /// Those that found no room in its ring to the events thread.
+    pub events_dropped: Value,
     /// Connections ended, by [`CloseReason`].
     pub closed: [Value; CloseReason::ALL.len()],
     /// Topics with at least one member on this shard.
@@ -344,6 +348,60 @@ pub struct ControlBlock {
     pub push_devices_failed: [Value; Failed::ALL.len()],
 }
 
+/// A receiver of lifecycle events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum EventSink {
+    /// The Redis channel or stream.
+    Redis,
+    /// The webhook.
+    Webhook,
+}
+
+impl EventSink {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 2] = [Self::Redis, Self::Webhook];
+
+    /// Label in `events_sent_total{sink}`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Webhook => "webhook",
+        }
+    }
+}
+
+/// What one receiver of lifecycle events comes to. `sent`, `failed` and `refused` are written by who delivers to it, the
+/// others by the events thread.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct EventSinkBlock {
+    /// Events that it took.
+    pub sent: Value,
+    /// Attempts to reach it, or to deliver a batch, that failed. The batch is delivered again.
+    pub failed: Value,
+    /// Events of batches that it will never take.
+    pub refused: Value,
+    /// Events that found its queue full.
+    pub overflowed: Value,
+    /// Events that it had not taken when the process ended.
+    pub left: Value,
+    /// Events in its queue now.
+    pub queue: Value,
+    /// Bytes in its queue now.
+    pub queue_bytes: Value,
+}
+
+/// What the events thread counts.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct EventsBlock {
+    /// Turns of the loop, at least one a tick.
+    pub turns: Value,
+    /// By [`EventSink`].
+    pub sinks: [EventSinkBlock; EventSink::ALL.len()],
+}
+
 /// Every block of the process; shared by reference count, written by their owners.
 #[derive(Debug)]
 pub struct Blocks {
@@ -353,6 +411,8 @@ pub struct Blocks {
     pub ingest: IngestBlock,
     /// The control thread's.
     pub control: ControlBlock,
+    /// The events thread's, and its receivers'.
+    pub events: EventsBlock,
     /// One ring's depth per shard, written by ingest: bytes pushed so far.
     pub ring_bytes_pushed: Box<[Value]>,
     /// Downlinks pushed so far, per shard; written by ingest.
@@ -373,6 +433,7 @@ impl Blocks {
             shards: (0..shards).map(|_| ShardBlock::default()).collect(),
             ingest: IngestBlock::default(),
             control: ControlBlock::default(),
+            events: EventsBlock::default(),
             ring_bytes_pushed: (0..shards).map(|_| Value::default()).collect(),
             ring_downlinks_pushed: (0..shards).map(|_| Value::default()).collect(),
             ring_stalls: (0..shards).map(|_| Value::default()).collect(),

@@ -33,7 +33,7 @@ pub fn cpu_us() -> u64 {
     cpu_us_in(&stat).unwrap_or(0)
 }
 
-/// Fields 14 and 15 of `proc_pid_stat(5)`, in hundredths of a second (USER_HZ of every architecture that we run on). The
+/// Fields 14 and 15 of `proc_pid_stat(5)`, in hundredths of a second (`USER_HZ` of every architecture that we run on). The
 /// name, field 2, may have spaces and parentheses.
 fn cpu_us_in(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;

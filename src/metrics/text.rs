@@ -12,9 +12,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prometheus_client::registry::Registry;
 
 use super::histogram::{Histogram, Snapshot};
-use super::{Audience, Blocks, HandshakeFailure, PublishRefused, Refused, process};
+use super::{Audience, Blocks, EventSink, HandshakeFailure, PublishRefused, Refused, process};
 use crate::connection::reason::CloseReason;
 use crate::formats::FORMATS;
+use crate::push::registry::State;
 use crate::push::share::Failed;
 
 /// Media type of [`Exposition::text`].
@@ -167,14 +168,6 @@ struct Key {
     name: &'static str,
     values: usize,
     value: fn(usize) -> &'static str,
-    /// A second label that follows from the first.
-    also: Option<(&'static str, fn(usize) -> String)>,
-}
-
-impl Key {
-    const fn new(name: &'static str, values: usize, value: fn(usize) -> &'static str) -> Self {
-        Self { name, values, value, also: None }
-    }
 }
 
 /// One metric family. `read` takes the shard (0 when the family has no shard label) and the index of the key's value.
@@ -184,6 +177,10 @@ struct Family {
     kind: Kind,
     per_shard: bool,
     key: Option<Key>,
+    /// A second one: the index is then the first's times its number of values, plus its own.
+    second: Option<Key>,
+    /// A label that follows from the first key's value.
+    also: Option<(&'static str, fn(usize) -> String)>,
     read: Reading,
 }
 
@@ -194,31 +191,54 @@ enum Reading {
     Histogram(fn(&Source, usize) -> Snapshot),
 }
 
-const FORMAT: Key = Key::new("format", FORMATS.len(), |i| FORMATS[i].name());
-const CLOSED: Key = Key {
-    also: Some(("code", |i| CloseReason::ALL[i].code().map_or_else(String::new, |code| code.to_string()))),
-    ..Key::new("reason", CloseReason::ALL.len(), |i| CloseReason::ALL[i].label())
-};
-const FAILED: Key = Key::new("reason", Failed::ALL.len(), |i| Failed::ALL[i].label());
+const FORMAT: Key = Key { name: "format", values: FORMATS.len(), value: |i| FORMATS[i].name() };
+const CLOSED: Key =
+    Key { name: "reason", values: CloseReason::ALL.len(), value: |i| CloseReason::ALL[i].label() };
 const STATES: [&str; 3] = ["handshaking", "open", "closing"];
-const STATE: Key = Key::new("state", STATES.len(), |i| STATES[i]);
-const HANDSHAKE: Key = Key::new("reason", HandshakeFailure::ALL.len(), |i| HandshakeFailure::ALL[i].label());
-const REFUSED: Key = Key::new("reason", Refused::ALL.len(), |i| Refused::ALL[i].label());
-const SEALED: Key = Key::new("reason", SEAL_REASONS.len(), |i| SEAL_REASONS[i]);
-const POLICY: Key = Key::new("policy", DROP_POLICIES.len(), |i| DROP_POLICIES[i]);
-const PUBLISH: Key = Key::new("reason", PublishRefused::ALL.len(), |i| PublishRefused::ALL[i].label());
-const AUDIENCE: Key = Key::new("audience", Audience::ALL.len(), |i| Audience::ALL[i].label());
-const CLASS: Key = Key::new("class", 5, |i| ["1xx", "2xx", "3xx", "4xx", "5xx"][i]);
-const SOURCE: Key = Key::new("source", 2, |i| ["redis", "http"][i]);
+const STATE: Key = Key { name: "state", values: STATES.len(), value: |i| STATES[i] };
+const HANDSHAKE: Key =
+    Key { name: "reason", values: HandshakeFailure::ALL.len(), value: |i| HandshakeFailure::ALL[i].label() };
+const REFUSED: Key = Key { name: "reason", values: Refused::ALL.len(), value: |i| Refused::ALL[i].label() };
+const SEALED: Key = Key { name: "reason", values: SEAL_REASONS.len(), value: |i| SEAL_REASONS[i] };
+const UNDER_WAY: Key = Key { name: "state", values: 2, value: |i| ["running", "paused"][i] };
+const OVER: Key = Key { name: "state", values: State::OVER.len(), value: |i| State::OVER[i].label() };
+const FAILED: Key = Key { name: "reason", values: Failed::ALL.len(), value: |i| Failed::ALL[i].label() };
+const POLICY: Key = Key { name: "policy", values: DROP_POLICIES.len(), value: |i| DROP_POLICIES[i] };
+const PUBLISH: Key =
+    Key { name: "reason", values: PublishRefused::ALL.len(), value: |i| PublishRefused::ALL[i].label() };
+const AUDIENCE: Key =
+    Key { name: "audience", values: Audience::ALL.len(), value: |i| Audience::ALL[i].label() };
+const CLASS: Key = Key { name: "class", values: 5, value: |i| ["1xx", "2xx", "3xx", "4xx", "5xx"][i] };
+const SINK: Key = Key { name: "sink", values: EventSink::ALL.len(), value: |i| EventSink::ALL[i].label() };
+const DROP: Key = Key { name: "reason", values: 3, value: |i| ["queue_full", "refused", "shutdown"][i] };
+const SOURCE: Key = Key { name: "source", values: 2, value: |i| ["redis", "http"][i] };
 
 type Read = fn(&Source, usize, usize) -> u64;
 
 const fn counter(name: &'static str, help: &'static str, read: Read) -> Family {
-    Family { name, help, kind: Kind::Counter, per_shard: false, key: None, read: Reading::Value(read) }
+    Family {
+        name,
+        help,
+        kind: Kind::Counter,
+        per_shard: false,
+        key: None,
+        second: None,
+        also: None,
+        read: Reading::Value(read),
+    }
 }
 
 const fn gauge(name: &'static str, help: &'static str, read: Read) -> Family {
-    Family { name, help, kind: Kind::Gauge, per_shard: false, key: None, read: Reading::Value(read) }
+    Family {
+        name,
+        help,
+        kind: Kind::Gauge,
+        per_shard: false,
+        key: None,
+        second: None,
+        also: None,
+        read: Reading::Value(read),
+    }
 }
 
 /// Bounds are indices of [`super::histogram::bound`]: 3 a decade, 0 is 1.
@@ -229,7 +249,16 @@ const fn histogram(
     read: fn(&Source, usize) -> Snapshot,
 ) -> Family {
     let kind = Kind::Histogram(per, from, to);
-    Family { name, help, kind, per_shard: false, key: None, read: Reading::Histogram(read) }
+    Family {
+        name,
+        help,
+        kind,
+        per_shard: false,
+        key: None,
+        second: None,
+        also: None,
+        read: Reading::Histogram(read),
+    }
 }
 
 impl Family {
@@ -239,6 +268,14 @@ impl Family {
 
     const fn by(self, key: Key) -> Self {
         Self { key: Some(key), ..self }
+    }
+
+    const fn and(self, second: Key) -> Self {
+        Self { second: Some(second), ..self }
+    }
+
+    const fn with(self, name: &'static str, value: fn(usize) -> String) -> Self {
+        Self { also: Some((name, value)), ..self }
     }
 
     /// The value is microseconds and is shown as seconds.
@@ -281,7 +318,9 @@ static FAMILIES: &[Family] = &[
         s.sum(|shard| shard.handshakes_failed[k].get())
     })
     .by(HANDSHAKE),
-    counter("closed", "Connections ended", |s, _, k| s.sum(|shard| shard.closed[k].get())).by(CLOSED),
+    counter("closed", "Connections ended", |s, _, k| s.sum(|shard| shard.closed[k].get()))
+        .by(CLOSED)
+        .with("code", |i| CloseReason::ALL[i].code().map_or_else(String::new, |code| code.to_string())),
     gauge("shard_topics", "Topics with a member on the shard", |s, i, _| s.blocks.shards[i].topics.get())
         .per_shard(),
     gauge("memberships", "Memberships: a connection in a topic", |s, i, _| {
@@ -385,6 +424,29 @@ static FAMILIES: &[Family] = &[
         (1_000_000, 6, 18),
         |s, _| Snapshot::of(&s.blocks.ingest.merge_us),
     ),
+    // Pushes.
+    gauge("pushes", "Pushes that are not over", |s, _, k| {
+        let control = &s.blocks.control;
+        [&control.pushes_running, &control.pushes_paused][k].get()
+    })
+    .by(UNDER_WAY),
+    counter("pushes_finished", "Pushes that are over", |s, _, k| s.blocks.control.pushes_finished[k].get())
+        .by(OVER),
+    counter("pushes_repeated", "Pushes by Redis whose id had been there before", |s, _, _| {
+        s.blocks.ingest.pushes_repeated.get()
+    }),
+    counter("push_devices_sent", "Devices that pushes reached, one for each address", |s, _, _| {
+        s.blocks.control.push_devices_sent.get()
+    }),
+    counter("push_devices_failed", "Devices that pushes did not reach", |s, _, k| {
+        s.blocks.control.push_devices_failed[k].get()
+    })
+    .by(FAILED),
+    counter(
+        "push_stalls",
+        "Times that the ingest core took nothing because too many pushes run",
+        |s, _, _| s.blocks.ingest.push_stalls.get(),
+    ),
     gauge("open_messages", "Messages in open batches", |s, _, _| s.blocks.ingest.open_messages.get()),
     gauge("topics", "Topics with state in the ingest core", |s, _, _| s.blocks.ingest.topics.get()),
     gauge("redis_configured", "1 if Redis is configured", |s, _, _| s.blocks.ingest.redis_configured.get()),
@@ -426,6 +488,35 @@ static FAMILIES: &[Family] = &[
         s.blocks.control.publish_refused[k].get()
     })
     .by(PUBLISH),
+    // Lifecycle events.
+    counter("events", "Lifecycle events noted by the shard", |s, i, _| s.blocks.shards[i].events.get())
+        .per_shard(),
+    counter("events_unnoted", "Lifecycle events dropped because the shard's ring was full", |s, i, _| {
+        s.blocks.shards[i].events_dropped.get()
+    })
+    .per_shard(),
+    counter("events_sent", "Lifecycle events that the receiver took", |s, _, k| {
+        s.blocks.events.sinks[k].sent.get()
+    })
+    .by(SINK),
+    counter("events_failed", "Attempts to reach the receiver of lifecycle events that failed", |s, _, k| {
+        s.blocks.events.sinks[k].failed.get()
+    })
+    .by(SINK),
+    counter("events_dropped", "Lifecycle events that the receiver will not get", |s, _, k| {
+        let sink = &s.blocks.events.sinks[k / 3];
+        [&sink.overflowed, &sink.refused, &sink.left][k % 3].get()
+    })
+    .by(SINK)
+    .and(DROP),
+    gauge("events_queue", "Lifecycle events that wait for the receiver", |s, _, k| {
+        s.blocks.events.sinks[k].queue.get()
+    })
+    .by(SINK),
+    gauge("events_queue_bytes", "Bytes of lifecycle events that wait for the receiver", |s, _, k| {
+        s.blocks.events.sinks[k].queue_bytes.get()
+    })
+    .by(SINK),
     // The process.
     gauge("process_resident_memory_bytes", "Resident memory of the process", |_, _, _| {
         process::resident_bytes()
@@ -480,6 +571,7 @@ mod tests {
         blocks.ring_stalls[1].add(9);
         blocks.ingest.batches_sealed[2].add(4);
         blocks.control.publish_refused[PublishRefused::QueueFull as usize].add(5);
+        blocks.events.sinks[1].refused.add(6);
         let text = exposition.text();
         let raw = FORMATS[2].name();
         for line in [
@@ -502,6 +594,7 @@ mod tests {
             "fanfare_ring_stalls_total{shard=\"1\"} 9",
             "fanfare_batches_sealed_total{reason=\"delay\"} 4",
             "fanfare_publish_refused_total{reason=\"queue_full\"} 5",
+            "fanfare_events_dropped_total{sink=\"webhook\",reason=\"refused\"} 6",
             "fanfare_process_start_time_seconds 1.5",
             &format!("fanfare_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
         ] {

@@ -47,8 +47,13 @@ impl Bucket {
             self.burst = (self.burst + CATCH_UP * grown).min((BURST_S * per_s).max(BURST_MIN));
         }
         if rate_milli != self.rate_milli {
-            // What a faster rate has let pile up is not spent at a slower one, and the other way round.
-            self.schedule = self.schedule.min(1.0);
+            // What a delay has let pile up is the same time at a slower rate, and no more devices at a faster one; what
+            // has just become due stays so, since rates change a little with every allotment.
+            if self.schedule > 1.0 {
+                let slower = rate_milli as f64 / self.rate_milli as f64;
+                let kept = if self.is_bounded() { self.schedule * slower.min(1.0) } else { 1.0 };
+                self.schedule = kept.max(1.0);
+            }
             self.rate_milli = rate_milli;
         }
     }
@@ -111,9 +116,10 @@ mod tests {
     }
 
     fn most_and_least(served: &[u64], window_us: u64, from: u64, to: u64) -> (usize, usize) {
-        let counts = (from..to - window_us)
-            .step_by(1000)
-            .map(|begin| served.iter().filter(|at| (begin..begin + window_us).contains(*at)).count());
+        let counts = (from..to - window_us).step_by(1000).map(|begin| {
+            let before = |time| served.partition_point(|at| *at < time);
+            before(begin + window_us) - before(begin)
+        });
         counts.fold((0, usize::MAX), |(most, least), count| (most.max(count), least.min(count)))
     }
 
@@ -174,6 +180,20 @@ mod tests {
         assert_eq!(bucket.credit(), usize::MAX);
         bucket.spend(1_000_000);
         assert_eq!(bucket.credit(), usize::MAX);
+    }
+
+    #[test]
+    fn a_rate_that_changes_a_little_all_the_time_loses_nothing() {
+        for rate in [500_u64, 20_000] {
+            let mut bucket = Bucket::new(0, rate * 1000, 0.0);
+            let mut total = 0;
+            for ms in (0..5_000).step_by(7) {
+                bucket.advance(ms * 1000, rate * 1000 + ms % 2);
+                total += bucket.credit();
+                bucket.spend(bucket.credit());
+            }
+            assert!(total as u64 >= rate * 5 * 98 / 100, "{total} of {}", rate * 5);
+        }
     }
 
     #[test]

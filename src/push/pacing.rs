@@ -47,10 +47,11 @@ pub fn rates(cap_milli: Option<u64>, demands: &[Demand]) -> Vec<u64> {
         cap -= modest.iter().map(|&i| demands[i].rate_milli).sum::<u64>();
         sharing = greedy;
     }
-    // Whoever has nothing to serve now may not begin at its full rate before the next allotment.
+    // Whoever has nothing to serve now begins with the next allotment: pushes that stand behind each other would have
+    // the cap each, one device after the other.
     for (rate, demand) in rates.iter_mut().zip(demands) {
         if !demand.is_active() {
-            *rate = (*rate).min(cap_milli.unwrap_or(UNLIMITED));
+            *rate = 0;
         }
     }
     rates
@@ -66,7 +67,9 @@ pub fn split(rate_milli: u64, servable: &[u64]) -> Vec<u64> {
     if order.is_empty() {
         return even(rate_milli, servable.len());
     }
-    order.sort_by_key(|&shard| std::cmp::Reverse(servable[shard]));
+    // By halves, so that shards which are served in turn do not change places with every device: each change costs what
+    // the next one is late.
+    order.sort_by_key(|&shard| std::cmp::Reverse(servable[shard].ilog2()));
     order.truncate((rate_milli / PACE_SHARD_MILLI_MIN).max(1) as usize);
     let total: u64 = order.iter().map(|&shard| servable[shard]).sum();
     let mut given = 0;

@@ -83,6 +83,14 @@ pub struct Facts {
     pub accepted: Moment,
 }
 
+impl Facts {
+    /// Whether both are the same request, as far as can be seen without its messages.
+    fn asks_the_same(&self, other: &Self) -> bool {
+        (&self.to, self.terms, self.messages, self.bytes)
+            == (&other.to, other.terms, other.messages, other.bytes)
+    }
+}
+
 /// A push as it is at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -206,15 +214,14 @@ impl Registry {
     /// Notes a push before it is handed on.
     pub fn accept(&mut self, facts: Facts, request: &Request) -> Result<Admission, Refused> {
         let fingerprint = request.fingerprint();
-        let known = self.running.iter().find(|push| push.facts.id == facts.id).map(|push| push.fingerprint);
-        let known = known.or_else(|| {
-            self.recent
-                .iter()
-                .find(|(_, _, old)| old.facts.id == facts.id)
-                .map(|(_, fingerprint, _)| *fingerprint)
-        });
-        match known {
-            Some(Some(same)) if same != fingerprint => return Err(Refused::Conflict),
+        let running = self.running.iter().map(|push| (push.fingerprint, &push.facts));
+        // One that was lost was sent to nobody: its sender may try again.
+        let recent = self.recent.iter().filter(|(_, _, old)| old.state != State::Lost);
+        let recent = recent.map(|(_, fingerprint, old)| (*fingerprint, &old.facts));
+        match running.chain(recent).find(|(_, known)| known.id == facts.id) {
+            Some((Some(known), _)) if known != fingerprint => return Err(Refused::Conflict),
+            // It came another way, without its messages: what is known of it has to be the same.
+            Some((None, known)) if !known.asks_the_same(&facts) => return Err(Refused::Conflict),
             Some(_) => return Ok(Admission::Duplicate),
             None => {}
         }
@@ -260,11 +267,12 @@ impl Registry {
         for ((running, demand), rate) in self.running.iter_mut().zip(&demands).zip(rates) {
             running.rate_now_milli = rate;
             let Some(push) = &running.push else { continue };
-            let shares = match is_taken(push) {
-                true => pacing::split(rate, &demand.servable),
-                false => pacing::even(rate, shards),
+            let parts = if is_taken(push) {
+                pacing::split(rate, &demand.servable)
+            } else {
+                pacing::even(rate, shards)
             };
-            for (share, milli) in push.shares.iter().zip(shares) {
+            for (share, milli) in push.shares.iter().zip(parts) {
                 share.order_rate(milli);
             }
         }
@@ -272,7 +280,7 @@ impl Registry {
         while at < self.running.len() {
             if let Some(state) = self.running[at].outcome(now_us) {
                 let over = self.running.remove(at);
-                self.put_aside(over, state, now_us);
+                self.put_aside(&over, state, now_us);
             } else {
                 at += 1;
             }
@@ -285,7 +293,7 @@ impl Registry {
         }
     }
 
-    fn put_aside(&mut self, over: Running, state: State, now_us: u64) {
+    fn put_aside(&mut self, over: &Running, state: State, now_us: u64) {
         if let Some(index) = State::OVER.iter().position(|known| *known == state) {
             self.over[index] += 1;
         }

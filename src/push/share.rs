@@ -87,6 +87,7 @@ impl Standing {
     }
 
     /// Both together.
+    #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
             targeted: self.targeted + other.targeted,

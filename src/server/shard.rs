@@ -16,6 +16,7 @@ use super::error::StartError;
 use super::{Notice, block_on};
 use crate::config::live::Edition;
 use crate::dataplane::Uring;
+use crate::events::journal::Journal;
 use crate::limits;
 use crate::metrics::{Blocks, process};
 use crate::ring::Receiver;
@@ -55,6 +56,7 @@ pub(super) struct Seat {
     pub(super) blocks: Arc<Blocks>,
     pub(super) doorbell: Arc<Doorbell>,
     pub(super) receiver: Receiver,
+    pub(super) journal: Option<Journal>,
     pub(super) clock: Clock,
 }
 
@@ -68,11 +70,14 @@ pub(super) fn run(seat: Seat, notices: &mpsc::Sender<Notice>) -> Result<(), Stri
         }
     };
     block_on(|| async move {
-        let Seat { number, plan, edition, blocks, doorbell, receiver, listen, clock } = seat;
+        let Seat { number, plan, edition, blocks, doorbell, receiver, listen, journal, clock } = seat;
         let config = &edition.config;
         let address = listener.local_addr()?;
         let lobby = Lobby::new(number, Arc::clone(&blocks), config.clients.clone(), Arc::clone(&doorbell));
-        let shard = Shard::new(plane, number, Arc::clone(&blocks), &config.clients, config.outbox);
+        let mut shard = Shard::new(plane, number, Arc::clone(&blocks), &config.clients, config.outbox);
+        if let Some(journal) = journal {
+            shard.keep_journal(journal);
+        }
         let canceller = Canceller::new();
         let stop = canceller.handle();
         let stop_accepting = stop_accepting(listen, &listener, canceller)?;

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::IntoRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -127,12 +128,12 @@ pub async fn accept(listener: TcpListener, lobby: Rc<Lobby>, stop: CancelHandle)
                 // A new socket has room for a short answer: this does not wait.
                 answer(stream, upgrade::overload_response().to_vec()).await;
             }
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 lobby.block().accepted.add(1);
                 lobby.count(1);
                 // Boxed for its size, and so are its parts: a task as large as the runtime's own state lies in
                 // the same pages of the allocator, and that state would keep what a crowd of handshakes touched.
-                monoio::spawn(Box::pin(handshake(stream, Rc::clone(&lobby))));
+                monoio::spawn(Box::pin(handshake(stream, peer, Rc::clone(&lobby))));
             }
             Err(_) if lobby.door.get() != Door::Open => break,
             Err(error) => {
@@ -146,13 +147,14 @@ pub async fn accept(listener: TcpListener, lobby: Rc<Lobby>, stop: CancelHandle)
     lobby.doorbell.ring();
 }
 
-async fn handshake(mut stream: TcpStream, lobby: Rc<Lobby>) {
+async fn handshake(mut stream: TcpStream, peer: SocketAddr, lobby: Rc<Lobby>) {
     let deadline = lobby.clients.borrow().upgrade_deadline;
     let head = monoio::time::timeout(deadline, Box::pin(read_head(&mut stream, &lobby))).await;
     match head {
         Ok(Ok(Head::Upgrade { upgrade, tail })) if lobby.door.get() != Door::Closed => {
             let upgrade::Upgrade { format, topics, response, .. } = upgrade;
-            let arrival = Arrival { fd: stream.into_raw_fd(), format, topics, response, tail };
+            let fd = stream.into_raw_fd();
+            let arrival = Arrival { fd, peer: Some(peer), format, topics, response, tail };
             lobby.arrivals.borrow_mut().push(arrival);
             lobby.doorbell.ring();
         }

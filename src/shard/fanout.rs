@@ -156,6 +156,7 @@ impl<P: Plane> Shard<P> {
         let Some(entry) = self.members.entry(id) else { return };
         debug_assert!(batch.first >= entry.tail, "offsets of an address only grow");
         entry.tail = batch.end();
+        entry.active = self.now;
         if entry.members.is_empty() {
             return;
         }
@@ -228,6 +229,7 @@ impl<P: Plane> Shard<P> {
         let (mut gone, too_slow) = (0, slow.len() as u64);
         if count > 0 {
             self.plane.send_slice(&sends, &mut shorts);
+            self.count_sends(&sends);
             (unsent, gone) = self.settle(place.topic, &round, &sends, &mut shorts);
         }
         drop(sends);
@@ -327,6 +329,8 @@ impl<P: Plane> Shard<P> {
             };
             let send = &sends[from + at];
             from += at;
+            let taken = if let Took::Bytes(taken) = short.took { taken } else { 0 };
+            self.count_out_less(short.token, send.bytes.len().saturating_sub(taken));
             let Some(connection) = self.table.get(short.token) else { continue };
             match short.took {
                 Took::Bytes(taken) if taken >= send.bytes.len() => {}
@@ -355,18 +359,23 @@ impl<P: Plane> Shard<P> {
     /// Puts a round back, or ends it and begins the next.
     fn after_slice(&mut self, place: Place, index: usize, round: Box<Round>) {
         let Some(entry) = self.members.entry(place.topic) else {
-            self.end_round(round, Failed::Closed);
+            self.end_round(&round, Failed::Closed);
             return;
         };
+        entry.active = self.now;
         let nobody = entry.members.is_empty();
         let is_served = round.push.is_some() && round.unserved == 0;
         debug_assert!(round.cursor > 0 || round.unserved == 0, "a walk that is over has met everybody");
         if round.cursor == 0 || nobody || is_served {
-            self.end_round(round, Failed::Closed);
+            self.end_round(&round, Failed::Closed);
         } else if let Some(line) = entry.line(place.lane) {
             line.put_back(index, round);
         }
         if nobody {
+            // The list of everybody outlives its members, and is on no agenda now.
+            if let Some(line) = self.members.entry(place.topic).and_then(|entry| entry.line(place.lane)) {
+                line.is_on_agenda = false;
+            }
             self.forget_if_empty(place.topic);
         } else {
             self.go_on(place);
@@ -389,7 +398,7 @@ impl<P: Plane> Shard<P> {
     }
 
     /// Lets go of a round; whom its push has not served, it does not serve for this reason.
-    pub(super) fn end_round(&mut self, round: Box<Round>, why: Failed) {
+    pub(super) fn end_round(&mut self, round: &Round, why: Failed) {
         self.backlog_bytes -= round.held_bytes();
         if let Some(slot) = round.push {
             self.pushes.failed(slot, self.number, why, u64::from(round.unserved));
@@ -408,7 +417,7 @@ impl<P: Plane> Shard<P> {
         rounds.extend(entry.urgent.take().into_iter().flat_map(|mut line| line.take_all()));
         self.backlog_bytes -= waiting.iter().map(|batch| batch.payload_bytes()).sum::<usize>();
         for round in rounds {
-            self.end_round(round, Failed::Closed);
+            self.end_round(&round, Failed::Closed);
         }
         if id != ALL {
             self.members.prune(id);

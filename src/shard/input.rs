@@ -87,6 +87,7 @@ impl<P: Plane> Shard<P> {
     pub(super) fn handle_input(&mut self, token: Token, input: &mut [u8]) {
         let Some(connection) = self.table.get(token) else { return };
         let was_open = connection.phase() == Phase::Open;
+        let length = input.len();
         let mut replies = std::mem::take(&mut self.replies);
         let mut wishes = Vec::new();
         let format = connection.format.format();
@@ -97,8 +98,12 @@ impl<P: Plane> Shard<P> {
             });
         };
         let result = connection.handle_bytes(input, format, self.now, &self.rules, &mut replies, &mut wish);
+        self.count_in(token, length);
         self.block().frames_in.add(u64::from(result.frames));
         self.block().frames_ignored.add(u64::from(result.ignored));
+        if result.is_business {
+            self.table.note_business(token, self.now);
+        }
         for wish in wishes {
             match wish {
                 Wish::Join(topic) => self.join(token, topic),
@@ -106,7 +111,7 @@ impl<P: Plane> Shard<P> {
             }
         }
         if result.ended {
-            self.retire(token);
+            self.retire(token, result.client_code);
             // Our Close may be among what is owed already, and a drain delivers what came before it.
             if was_open {
                 self.abandon(token, Failed::Closed);
@@ -127,7 +132,7 @@ impl<P: Plane> Shard<P> {
         if !connection.close(reason, text, self.now, &mut close) {
             return;
         }
-        self.retire(token);
+        self.retire(token, None);
         if reason != CloseReason::Shutdown {
             self.abandon(token, Failed::of_close(reason));
         }
@@ -165,11 +170,12 @@ impl<P: Plane> Shard<P> {
             return;
         }
         match self.plane.send(connection.fd, frames) {
-            Took::Bytes(sent) if sent == frames.len() => {}
+            Took::Bytes(sent) if sent == frames.len() => self.count_out(token, sent),
             Took::Bytes(sent) => {
                 connection.owe(now).push_control_rest(Bytes::copy_from_slice(frames), sent, now);
                 self.block().outbox_bytes.add((frames.len() - sent) as u64);
                 self.block().outboxes.add(1);
+                self.count_out(token, sent);
                 self.await_room(token);
             }
             Took::Gone => self.remove(token, CloseReason::Reset),
@@ -184,13 +190,14 @@ impl<P: Plane> Shard<P> {
             return;
         }
         match self.plane.send(connection.fd, &response) {
-            Took::Bytes(sent) if sent == response.len() => {}
+            Took::Bytes(sent) if sent == response.len() => self.count_out(token, sent),
             Took::Bytes(sent) => {
                 let rest = Bytes::from(response).slice(sent..);
                 let owed = rest.len();
                 connection.owe(now).push_whole(rest, now);
                 self.block().outbox_bytes.add(owed as u64);
                 self.block().outboxes.add(1);
+                self.count_out(token, sent);
                 self.await_room(token);
             }
             Took::Gone => self.remove(token, CloseReason::Reset),
@@ -223,6 +230,7 @@ impl<P: Plane> Shard<P> {
                     let settled = outbox.take_settled();
                     self.settle_pushes(settled, Failed::Closed);
                     self.block().outbox_bytes.sub(sent as u64);
+                    self.count_out(token, sent);
                     if sent < wanted {
                         self.await_room(token);
                         return;

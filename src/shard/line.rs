@@ -81,25 +81,25 @@ impl Line {
     }
 
     /// Takes out the rounds of a push.
-    pub(super) fn take_push(&mut self, push: PushSlot) -> Vec<Box<Round>> {
+    pub(super) fn take_push(&mut self, push: PushSlot) -> Vec<Round> {
         self.take_where(|round| round.push == Some(push))
     }
 
     /// Takes out rounds of pushes that have nobody left to serve.
-    pub(super) fn take_served(&mut self) -> Vec<Box<Round>> {
+    pub(super) fn take_served(&mut self) -> Vec<Round> {
         self.take_where(|round| round.push.is_some() && round.unserved == 0)
     }
 
     /// Takes out everything.
-    pub(super) fn take_all(&mut self) -> Vec<Box<Round>> {
+    pub(super) fn take_all(&mut self) -> Vec<Round> {
         self.take_where(|_| true)
     }
 
-    fn take_where(&mut self, matches: impl Fn(&Round) -> bool) -> Vec<Box<Round>> {
-        let (taken, kept) =
-            std::mem::take(&mut self.rounds).into_iter().partition::<Vec<_>, _>(|r| matches(r));
-        self.rounds = kept.into();
-        taken
+    fn take_where(&mut self, matches: impl Fn(&Round) -> bool) -> Vec<Round> {
+        let rounds = std::mem::take(&mut self.rounds);
+        let (taken, kept) = rounds.into_iter().partition::<VecDeque<_>, _>(|round| matches(round));
+        self.rounds = kept;
+        taken.into_iter().map(|round| *round).collect()
     }
 
     /// Whether some round is a push's.

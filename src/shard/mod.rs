@@ -9,6 +9,7 @@ pub mod accept;
 mod ages;
 mod fanout;
 mod input;
+mod lifecycle;
 mod line;
 mod members;
 mod pace;
@@ -18,6 +19,7 @@ pub mod run;
 mod sweep;
 mod table;
 
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +31,7 @@ use crate::connection::subscriptions::{Membership, Subscriptions};
 use crate::connection::{Connection, Rules, Tick};
 use crate::dataplane::{Closing, Plane, Short, Token};
 use crate::downlink::Downlink;
+use crate::events::journal::Journal;
 use crate::formats::FormatId;
 use crate::limits;
 use crate::metrics::{Blocks, ShardBlock};
@@ -46,6 +49,8 @@ use table::Table;
 pub struct Arrival {
     /// The socket; owned by whoever holds the arrival.
     pub fd: RawFd,
+    /// The other end of its TCP connection.
+    pub peer: Option<SocketAddr>,
     /// The protocol it asked for.
     pub format: FormatId,
     /// Topics to join at once.
@@ -74,6 +79,8 @@ pub struct Shard<P: Plane> {
     backlog_bytes: usize,
     sweep: Sweep,
     drain: Option<Drain>,
+    /// What happens to connections is noted here, if anybody wants to know.
+    journal: Option<Journal>,
     /// Connections whose receive buffer had more than one turn takes.
     unread: Vec<(Token, Until)>,
     /// Where input is received; empty until the first, and after [`Shard::shrink`].
@@ -102,6 +109,7 @@ impl<P: Plane> Shard<P> {
             backlog_bytes: 0,
             sweep: Sweep::default(),
             drain: None,
+            journal: None,
             unread: Vec::new(),
             scratch: Box::default(),
             replies: Vec::new(),
@@ -169,6 +177,9 @@ impl<P: Plane> Shard<P> {
             Downlink::Configure(edition) => {
                 self.rules = Rules::new(&edition.config.clients, edition.config.outbox);
                 self.topics_max = edition.config.clients.topics_max;
+                if let Some(journal) = &mut self.journal {
+                    journal.set_kinds(edition.config.events.kinds);
+                }
                 self.block().edition.set(edition.number);
             }
             Downlink::Drain(over) => self.begin_drain(over),
@@ -200,8 +211,8 @@ impl<P: Plane> Shard<P> {
 
     /// Takes a connection in.
     pub fn admit(&mut self, arrival: Arrival) {
-        let Arrival { fd, format, topics, response, mut tail } = arrival;
-        let Ok(token) = self.table.insert(Connection::new(fd, format, self.now)) else {
+        let Arrival { fd, peer, format, topics, response, mut tail } = arrival;
+        let Ok(token) = self.table.insert(Connection::new(fd, format, self.now), self.now) else {
             self.plane.close(Token { index: 0, generation: 0 }, fd, Closing::Reset);
             return;
         };
@@ -210,6 +221,7 @@ impl<P: Plane> Shard<P> {
         if let Some(connection) = self.table.get(token) {
             connection.place_in_all(position);
         }
+        self.record_open(token, peer);
         for topic in topics {
             self.join(token, topic);
         }
@@ -237,6 +249,7 @@ impl<P: Plane> Shard<P> {
         }
         let position = self.members.join(id, token.index);
         connection.subscriptions.add(Membership { topic: id, position });
+        self.record_join(token, id);
         self.count_memberships(1);
     }
 
@@ -244,11 +257,14 @@ impl<P: Plane> Shard<P> {
     fn leave(&mut self, token: Token, topic: &str) {
         let Some(id) = self.members.find_name(topic) else { return };
         let Some(position) = self.table.get(token).and_then(|c| c.subscriptions.remove(id)) else { return };
+        self.record_leave(token, id);
         self.vacate(Membership { topic: id, position });
     }
 
     /// Gives up every place of a connection that closes: it is nobody's member while it says goodbye.
-    fn retire(&mut self, token: Token) {
+    /// `client_code` is what the client's own Close said.
+    fn retire(&mut self, token: Token, client_code: Option<u16>) {
+        self.record_close(token, CloseReason::ClientClose, client_code);
         if let Some(places) = self.table.get(token).map(Connection::take_places) {
             // Its place among everybody is given up once: when it begins to close.
             self.block().closing.add(u64::from(places.0.is_some()));
@@ -293,6 +309,7 @@ impl<P: Plane> Shard<P> {
 
     /// Ends a connection: its places, its socket, its memory. `reason` counts unless one was known before.
     fn remove(&mut self, token: Token, reason: CloseReason) {
+        self.record_close(token, reason, None);
         let Some(mut connection) = self.table.remove(token) else { return };
         let mut how = if reason == CloseReason::CloseTimeout { Closing::Reset } else { Closing::Orderly };
         if let Some(mut outbox) = connection.take_outbox() {
@@ -301,7 +318,7 @@ impl<P: Plane> Shard<P> {
             self.block().outboxes.sub(1);
             self.block().outbox_bytes.sub(outbox.bytes() as u64);
             let why = Failed::of_close(connection.reason().unwrap_or(reason));
-            self.block().deliveries_failed[why as usize].add(u64::from(outbox.abandon()));
+            self.block().deliveries_failed[why as usize].add(u64::from(outbox.give_up()));
             self.settle_pushes(outbox.take_settled(), why);
         }
         self.plane.close(token, connection.fd, how);

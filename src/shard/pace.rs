@@ -138,7 +138,7 @@ impl<P: Plane> Shard<P> {
                 continue;
             }
             for round in rounds {
-                self.end_round(round, why);
+                self.end_round(&round, why);
             }
             self.release(place);
         }
@@ -181,7 +181,7 @@ impl<P: Plane> Shard<P> {
             return;
         }
         for round in served {
-            self.end_round(round, Failed::Closed);
+            self.end_round(&round, Failed::Closed);
         }
         self.release(Place { topic, lane: Lane::Normal });
     }

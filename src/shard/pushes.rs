@@ -61,10 +61,10 @@ impl Pushes {
     }
 
     /// Takes one in, for so many devices, in so many rounds.
-    pub fn take(&mut self, push: Arc<Push>, shard: usize, targeted: u64) -> PushSlot {
-        let share = &push.shares[shard];
+    pub fn take(&mut self, push: Arc<Push>, number: usize, targeted: u64) -> PushSlot {
+        let share = &push.shares[number];
         share.take(targeted);
-        let phase = shard as f64 / push.shares.len() as f64;
+        let phase = number as f64 / push.shares.len() as f64;
         let bucket = Bucket::new(self.now_us, share.rate_milli(), phase);
         let live = Live {
             push,
@@ -96,11 +96,11 @@ impl Pushes {
     }
 
     /// A round of it is over.
-    pub fn end_round(&mut self, slot: PushSlot, shard: usize) {
+    pub fn end_round(&mut self, slot: PushSlot, number: usize) {
         if let Some(live) = self.get_mut(slot) {
             live.rounds -= 1;
         }
-        self.retire(slot, shard);
+        self.retire(slot, number);
     }
 
     fn get_mut(&mut self, slot: PushSlot) -> Option<&mut Live> {
@@ -124,19 +124,19 @@ impl Pushes {
     }
 
     /// The kernel has taken every byte for so many devices.
-    pub fn sent(&mut self, slot: PushSlot, shard: usize, devices: u64) {
+    pub fn sent(&mut self, slot: PushSlot, number: usize, devices: u64) {
         let now_us = self.now_us;
-        self.settle(slot, shard, devices, |push, share| {
+        self.settle(slot, number, devices, |push, share| {
             share.sent(devices, now_us.saturating_sub(push.accepted.us));
         });
     }
 
     /// So many devices will not be served.
-    pub fn failed(&mut self, slot: PushSlot, shard: usize, why: Failed, devices: u64) {
-        self.settle(slot, shard, devices, |_, share| share.failed(why, devices));
+    pub fn failed(&mut self, slot: PushSlot, number: usize, why: Failed, devices: u64) {
+        self.settle(slot, number, devices, |_, share| share.failed(why, devices));
     }
 
-    fn settle(&mut self, slot: PushSlot, shard: usize, devices: u64, note: impl FnOnce(&Push, &Share)) {
+    fn settle(&mut self, slot: PushSlot, number: usize, devices: u64, note: impl FnOnce(&Push, &Share)) {
         let Some(live) = self.get_mut(slot) else {
             debug_assert!(devices == 0, "a push that is over owes nobody");
             return;
@@ -144,7 +144,7 @@ impl Pushes {
         if devices == 0 {
             return;
         }
-        let share = &live.push.shares[shard];
+        let share = &live.push.shares[number];
         note(&live.push, share);
         live.remaining -= devices;
         debug_assert_eq!(
@@ -152,14 +152,14 @@ impl Pushes {
             Some(live.remaining),
             "targeted = sent + failed + remaining"
         );
-        self.retire(slot, shard);
+        self.retire(slot, number);
     }
 
     /// Forgets it once nothing of it is left.
-    pub fn retire(&mut self, slot: PushSlot, shard: usize) {
+    pub fn retire(&mut self, slot: PushSlot, number: usize) {
         let Some(live) = self.get_mut(slot) else { return };
         if live.remaining == 0 && live.rounds == 0 {
-            live.push.shares[shard].set_servable(0);
+            live.push.shares[number].set_servable(0);
             self.slots[slot.0 as usize] = None;
             self.live -= 1;
             if self.live == 0 {
@@ -184,10 +184,10 @@ impl Pushes {
     }
 
     /// Looks at the orders of one; `servable`: devices that it could serve now.
-    pub fn look(&mut self, slot: PushSlot, shard: usize, servable: u64) -> Orders {
+    pub fn look(&mut self, slot: PushSlot, number: usize, servable: u64) -> Orders {
         let now_us = self.now_us;
         let Some(live) = self.get_mut(slot) else { return Orders::Wait };
-        let share = &live.push.shares[shard];
+        let share = &live.push.shares[number];
         share.set_servable(servable);
         if live.rounds > 0 && share.is_cancelled() {
             return Orders::End(Failed::Cancelled);
@@ -206,9 +206,9 @@ impl Pushes {
         if live.bucket.credit() > 0 && live.is_servable { Orders::Go } else { Orders::Wait }
     }
 
-    /// Where a round of one is, or was, by number.
-    pub fn place(&self, slot: PushSlot, number: usize) -> Option<Place> {
-        self.get(slot)?.places.get(number).copied()
+    /// Where a round of one is, or was.
+    pub fn place(&self, slot: PushSlot, index: usize) -> Option<Place> {
+        self.get(slot)?.places.get(index).copied()
     }
 
     /// Whether it has a bound to its rate.

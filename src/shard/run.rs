@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Shard;
 use super::accept::Lobby;
@@ -51,12 +51,14 @@ pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
     always.signal();
     let always = Readiness::of(&always)?;
     let began = Instant::now();
+    let began_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let mut pace = Pace::default();
     let mut crowd = Crowd::default();
     loop {
         let turn_began = Instant::now();
         let now = Tick((turn_began.duration_since(began).as_millis() / TICK.as_millis()) as u32);
         shard.set_now(now);
+        shard.set_journal_time(began_ms + turn_began.duration_since(began).as_millis() as u64);
         shard.set_clock(clock.now_us());
         let arrived = turn(&mut shard, &mut ring, &lobby);
         if crowd.is_over(now, arrived, shard.connections()) {

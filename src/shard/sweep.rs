@@ -6,6 +6,8 @@
 use std::time::Duration;
 
 use super::Shard;
+use super::members::ALL;
+use crate::connection::outbox::Outbox;
 use crate::connection::reason::CloseReason;
 use crate::connection::{Checkup, Phase, Tick};
 use crate::dataplane::{Plane, Send, Token, Took};
@@ -89,6 +91,12 @@ impl<P: Plane> Shard<P> {
             }
             let index = self.sweep.cursor;
             self.sweep.cursor += 1;
+            if self.is_idle(index) {
+                if let Some((token, _)) = self.table.at(index) {
+                    self.begin_close(token, CloseReason::Idle, "no messages");
+                }
+                continue;
+            }
             let Some((token, connection)) = self.table.at(index) else { continue };
             let owes_before = connection.outbox().map(|outbox| outbox.bytes());
             match connection.check(self.now, &self.rules) {
@@ -97,7 +105,7 @@ impl<P: Plane> Shard<P> {
                 Checkup::Ping => silent.push((token, connection.fd)),
                 Checkup::Dropped(messages) => {
                     let owes = connection.outbox().map_or(0, |outbox| outbox.bytes());
-                    let settled = connection.outbox().map_or_else(Vec::new, |outbox| outbox.take_settled());
+                    let settled = connection.outbox().map_or_else(Vec::new, Outbox::take_settled);
                     self.settle_pushes(settled, Failed::Slow);
                     let block = self.block();
                     block.outbox_bytes.sub((owes_before.unwrap_or(0) - owes) as u64);
@@ -113,6 +121,23 @@ impl<P: Plane> Shard<P> {
         self.ping(&silent);
     }
 
+    /// Whether the connection at an index has had no business message for too long: none from its client, none to any of
+    /// its topics or to everybody since it came. Who is still owed something waits for a message.
+    fn is_idle(&mut self, index: u32) -> bool {
+        let Some(idle_after) = self.rules.idle_after else { return false };
+        let Some((connection, spoke)) = self.table.spoke_at(index) else { return false };
+        if connection.phase() != Phase::Open
+            || connection.outbox().is_some()
+            || self.now.since(spoke) < idle_after
+        {
+            return false;
+        }
+        let topics = connection.subscriptions.as_slice().iter().map(|place| place.topic);
+        let now = self.now;
+        let is_quiet = |id| self.members.entry(id).is_none_or(|entry| entry.is_quiet_since(now, idle_after));
+        topics.chain([ALL]).all(is_quiet)
+    }
+
     fn ping(&mut self, silent: &[(Token, i32)]) {
         if silent.is_empty() {
             return;
@@ -121,7 +146,10 @@ impl<P: Plane> Shard<P> {
         let mut shorts = Vec::new();
         self.plane.send_slice(&pings, &mut shorts);
         self.block().pings_sent.add(pings.len() as u64);
+        self.count_sends(&pings);
         for short in shorts {
+            let taken = if let Took::Bytes(taken) = short.took { taken } else { 0 };
+            self.count_out_less(short.token, PING.len().saturating_sub(taken));
             match short.took {
                 // A socket that has no room for two bytes has news for its client already.
                 Took::Bytes(0 | 2..) => {}

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::connection::Connection;
+use super::lifecycle::Account;
+use crate::connection::{Connection, Tick};
 use crate::dataplane::Token;
 use crate::limits::{CONNECTIONS_PER_SHARD_MAX, TABLE_CHUNK};
 
@@ -16,6 +17,9 @@ enum Slot {
     Free(u16),
     Taken {
         generation: u32,
+        /// When the client last said something that counts as business: at first, when it came. The four bytes are those
+        /// that the connection's alignment leaves unused.
+        spoke: Tick,
         connection: Connection,
     },
 }
@@ -28,14 +32,17 @@ struct Chunk {
     slots: Box<[Slot]>,
     free: u16,
     taken: u16,
+    /// One a slot, if they are kept.
+    accounts: Option<Box<[Account]>>,
 }
 
 impl Chunk {
-    fn new() -> Self {
+    fn new(has_accounts: bool) -> Self {
         let slots = (1..=TABLE_CHUNK)
             .map(|next| Slot::Free(if next == TABLE_CHUNK { NO_SLOT } else { next as u16 }))
             .collect();
-        Self { slots, free: 0, taken: 0 }
+        let accounts = has_accounts.then(|| vec![Account::default(); TABLE_CHUNK].into());
+        Self { slots, free: 0, taken: 0, accounts }
     }
 }
 
@@ -48,12 +55,18 @@ pub struct Table {
     len: usize,
     /// Never repeats within four thousand million connections of one shard.
     next_generation: u32,
+    has_accounts: bool,
 }
 
 impl Table {
     /// Connections now.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// From here on every connection has an account. There is none yet.
+    pub fn keep_accounts(&mut self) {
+        self.has_accounts = true;
     }
 
     /// Whether there is none.
@@ -71,8 +84,8 @@ impl Table {
         self.chunks.shrink_to_fit();
     }
 
-    /// Takes a connection in; gives it back when the table is full.
-    pub fn insert(&mut self, connection: Connection) -> Result<Token, Connection> {
+    /// Takes a connection in that begins now; gives it back when the table is full.
+    pub fn insert(&mut self, connection: Connection, now: Tick) -> Result<Token, Connection> {
         let number = if let Some(&number) = self.open.first() {
             number
         } else if self.span() as usize >= CONNECTIONS_PER_SHARD_MAX {
@@ -82,12 +95,16 @@ impl Table {
             self.open.insert(self.chunks.len() as u32 - 1);
             self.chunks.len() as u32 - 1
         };
-        let chunk = self.chunks[number as usize].get_or_insert_with(Chunk::new);
+        let has_accounts = self.has_accounts;
+        let chunk = self.chunks[number as usize].get_or_insert_with(|| Chunk::new(has_accounts));
         let place = chunk.free;
         let slot = &mut chunk.slots[place as usize];
         let Slot::Free(next) = *slot else { unreachable!("the free list leads to free slots") };
         self.next_generation = self.next_generation.wrapping_add(1);
-        *slot = Slot::Taken { generation: self.next_generation, connection };
+        *slot = Slot::Taken { generation: self.next_generation, spoke: now, connection };
+        if let Some(accounts) = &mut chunk.accounts {
+            accounts[place as usize] = Account::default();
+        }
         chunk.free = next;
         chunk.taken += 1;
         if next == NO_SLOT {
@@ -100,7 +117,7 @@ impl Table {
     /// The connection, unless it is not there any more.
     pub fn get(&mut self, token: Token) -> Option<&mut Connection> {
         match self.slot(token.index)? {
-            Slot::Taken { generation, connection } if *generation == token.generation => Some(connection),
+            Slot::Taken { generation, connection, .. } if *generation == token.generation => Some(connection),
             _ => None,
         }
     }
@@ -108,7 +125,7 @@ impl Table {
     /// Whoever is at an index now.
     pub fn at(&mut self, index: u32) -> Option<(Token, &mut Connection)> {
         match self.slot(index)? {
-            Slot::Taken { generation, connection } => {
+            Slot::Taken { generation, connection, .. } => {
                 Some((Token { index, generation: *generation }, connection))
             }
             Slot::Free(_) => None,
@@ -118,6 +135,30 @@ impl Table {
     /// Connections that came after this one, whether they are there or not.
     pub fn came_after(&self, token: Token) -> u32 {
         self.next_generation.wrapping_sub(token.generation)
+    }
+
+    /// Notes that the client said something that counts as business.
+    pub fn note_business(&mut self, token: Token, now: Tick) {
+        if let Some(Slot::Taken { generation, spoke, .. }) = self.slot(token.index)
+            && *generation == token.generation
+        {
+            *spoke = now;
+        }
+    }
+
+    /// Whoever is at an index now, and when it last said something that counts as business.
+    pub fn spoke_at(&mut self, index: u32) -> Option<(&mut Connection, Tick)> {
+        match self.slot(index)? {
+            Slot::Taken { spoke, connection, .. } => Some((connection, *spoke)),
+            Slot::Free(_) => None,
+        }
+    }
+
+    /// The account of a connection, if accounts are kept and it is still there.
+    pub(super) fn account(&mut self, token: Token) -> Option<&mut Account> {
+        self.get(token)?;
+        let chunk = self.chunks.get_mut(token.index as usize / TABLE_CHUNK)?.as_mut()?;
+        Some(&mut chunk.accounts.as_mut()?[token.index as usize % TABLE_CHUNK])
     }
 
     /// Takes a connection out.
@@ -153,7 +194,6 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::Tick;
     use crate::formats::FormatId;
 
     fn connection(fd: i32) -> Connection {
@@ -163,9 +203,9 @@ mod tests {
     #[test]
     fn a_stale_token_finds_nobody() {
         let mut table = Table::default();
-        let Ok(first) = table.insert(connection(1)) else { panic!("room") };
+        let Ok(first) = table.insert(connection(1), Tick(0)) else { panic!("room") };
         assert!(table.remove(first).is_some());
-        let Ok(second) = table.insert(connection(2)) else { panic!("room") };
+        let Ok(second) = table.insert(connection(2), Tick(0)) else { panic!("room") };
         assert_eq!(first.index, second.index, "the place is used again");
         assert!(table.get(first).is_none());
         assert!(table.remove(first).is_none());
@@ -175,7 +215,8 @@ mod tests {
     #[test]
     fn memory_follows_the_connections_down() {
         let mut table = Table::default();
-        let tokens: Vec<_> = (0..3 * TABLE_CHUNK).filter_map(|_| table.insert(connection(7)).ok()).collect();
+        let tokens: Vec<_> =
+            (0..3 * TABLE_CHUNK).filter_map(|_| table.insert(connection(7), Tick(0)).ok()).collect();
         assert_eq!(table.span() as usize, 3 * TABLE_CHUNK);
         for token in &tokens[TABLE_CHUNK..2 * TABLE_CHUNK] {
             assert!(table.remove(*token).is_some());
@@ -185,7 +226,7 @@ mod tests {
             assert!(table.remove(*token).is_some());
         }
         assert_eq!(table.span() as usize, TABLE_CHUNK, "empty chunks at the end leave the list");
-        let Ok(token) = table.insert(connection(0)) else { panic!("room") };
+        let Ok(token) = table.insert(connection(0), Tick(0)) else { panic!("room") };
         assert_eq!(token.index as usize / TABLE_CHUNK, 1);
         assert_eq!(table.len(), TABLE_CHUNK + 1);
     }

@@ -15,3 +15,4 @@ pub mod probe;
 pub mod readiness;
 pub mod signals;
 pub mod sockopt;
+pub mod terminal;

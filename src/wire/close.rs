@@ -4,6 +4,12 @@
 
 use std::fmt;
 
+/// What a Close frame without a code stands for; never in a frame itself (RFC 6455 section 7.1.5).
+pub const NO_STATUS: u16 = 1005;
+
+/// What an end without a Close frame stands for; never in a frame itself (RFC 6455 section 7.1.5).
+pub const ABNORMAL: u16 = 1006;
+
 /// Whether an endpoint may put the code into a Close frame.
 ///
 /// RFC 6455 section 7.4: 1004 is reserved, 1005, 1006 and 1015 MUST NOT be set in a frame, below 1000 nothing is

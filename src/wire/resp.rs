@@ -4,7 +4,7 @@
 //! below, no byte is looked at more than a few times, and nothing recurses. A walk over the heads of a reply finds
 //! its end; only a whole reply is given to `redis-protocol`, whose own decoder bounds neither counts nor nesting and
 //! does not look at the CRLF after a bulk string. *Not here*: sockets, TLS, what a reply means for a session
-//! (`ingest::redis`).
+//! (`redis`).
 
 mod walk;
 

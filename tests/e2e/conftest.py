@@ -2,7 +2,9 @@
 
 import os
 import resource
+import shutil
 import signal
+import subprocess
 
 import pytest
 
@@ -51,6 +53,27 @@ def deadline():
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    """A root, and a certificate of it for localhost: paths of both and of the key."""
+    openssl = shutil.which("openssl")
+    assert openssl, "openssl is missing: tests/setup installs it"
+    root, root_key = tmp_path / "root.pem", tmp_path / "root.key"
+    leaf, leaf_key = tmp_path / "leaf.pem", tmp_path / "leaf.key"
+    request, extensions = tmp_path / "leaf.csr", tmp_path / "leaf.ext"
+    extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+
+    def run(*arguments):
+        subprocess.run([openssl, *map(str, arguments)], check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    run("req", "-x509", *key, "-keyout", root_key, "-out", root, "-subj", "/CN=test root", "-days", "2")
+    run("req", *key, "-keyout", leaf_key, "-out", request, "-subj", "/CN=localhost")
+    run("x509", "-req", "-in", request, "-CA", root, "-CAkey", root_key, "-CAcreateserial", "-out", leaf,
+        "-days", "2", "-extfile", extensions)
+    return root, leaf, leaf_key
 
 
 @pytest.fixture

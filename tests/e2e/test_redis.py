@@ -1,7 +1,5 @@
 """Redis comes, goes and comes back; devices stay."""
 
-import shutil
-import subprocess
 import threading
 
 import pytest
@@ -137,27 +135,6 @@ def test_a_wrong_password_is_told_in_the_log_and_the_password_is_not(start_redis
     eventually(lambda: "WRONGPASS" in gateway.log or "invalid" in gateway.log.lower(), "a line about the password")
     assert gateway.ready() == 503
     assert "wr0ngsecret" not in gateway.log
-
-
-@pytest.fixture
-def certificates(tmp_path):
-    """A root, and a certificate of it for localhost: paths of both and of the key."""
-    openssl = shutil.which("openssl")
-    assert openssl, "openssl is missing: tests/setup installs it"
-    root, root_key = tmp_path / "root.pem", tmp_path / "root.key"
-    leaf, leaf_key = tmp_path / "leaf.pem", tmp_path / "leaf.key"
-    request, extensions = tmp_path / "leaf.csr", tmp_path / "leaf.ext"
-    extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
-
-    def run(*arguments):
-        subprocess.run([openssl, *map(str, arguments)], check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    run("req", "-x509", *key, "-keyout", root_key, "-out", root, "-subj", "/CN=test root", "-days", "2")
-    run("req", *key, "-keyout", leaf_key, "-out", request, "-subj", "/CN=localhost")
-    run("x509", "-req", "-in", request, "-CA", root, "-CAkey", root_key, "-CAcreateserial", "-out", leaf,
-        "-days", "2", "-extfile", extensions)
-    return root, leaf, leaf_key
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare::config::{RedisEndpoint, RedisUrl};
 use fanfare::ingest::inbox::Inbox;
-use fanfare::ingest::redis::{Dialer, Incoming, PublishQueue, Timing, publish, subscribe};
+use fanfare::ingest::redis::{Incoming, PublishQueue, publish, subscribe};
 use fanfare::limits::REDIS_OUTBOX_BYTES_MAX;
 use fanfare::metrics::{Blocks, IngestBlock};
+use fanfare::redis::{Dialer, Timing};
 
 /// The prefix of every test: as hard to match literally as a prefix can be.
 pub(crate) const PREFIX: &str = "t[1]*:";

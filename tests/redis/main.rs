@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fanfare::config::{RedisEndpoint, RedisUrl};
-use fanfare::ingest::redis::{Dialer, Incoming, Timing, subscribe};
+use fanfare::ingest::redis::{Incoming, subscribe};
 use fanfare::limits::{MESSAGE_BYTES_MAX, REDIS_INBOX_MESSAGES_MAX};
 use fanfare::metrics::Refused;
+use fanfare::redis::{Dialer, Timing};
 use gateway::{Gateway, IMPATIENT, PREFIX, channel, eventually, run, tcp, within};
 use server::{RedisServer, free_port};
 

@@ -28,6 +28,9 @@ impl World {
         }
         self.leave_all();
         self.check_nothing_is_left();
+        for (seat, block) in self.seats.iter().zip(&self.blocks.shards) {
+            seat.lives.check_end(block);
+        }
         for Asked { census, least, most } in &self.censuses {
             let total = census.total().expect("every shard has answered");
             assert!((*least..=*most).contains(&total), "a census counted {total}, not {least} to {most}");

@@ -92,6 +92,7 @@ impl Plan {
                 liveness: Duration::from_secs(liveness_s as u64),
                 liveness_counts: counts,
                 server_ping: rng.percent(40),
+                idle_after: None,
             },
             outbox: Outbox {
                 bytes_max: rng.scale(200, 64 * 1024),

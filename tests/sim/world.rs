@@ -12,6 +12,8 @@ use fanfare::batch::{Address, Batch, seal};
 use fanfare::connection::Tick;
 use fanfare::dataplane::Event;
 use fanfare::downlink::{Census, Downlink};
+use fanfare::events::journal;
+use fanfare::events::record::Kinds;
 use fanfare::formats::FormatId;
 use fanfare::limits::{DOWNLINKS_PER_TURN, TICK};
 use fanfare::metrics::Blocks;
@@ -22,6 +24,7 @@ use fanfare::shard::{Arrival, Shard};
 
 use crate::client::{Act, Client, Pace};
 use crate::ledger::{ALL, Ledger, To};
+use crate::lives::Lives;
 use crate::plan::{Flood, Plan};
 use crate::plane::SimPlane;
 use crate::rng::Rng;
@@ -70,6 +73,7 @@ pub(crate) struct Asked {
 /// A shard's thread.
 pub(crate) struct Seat {
     pub(crate) shard: Shard<SimPlane>,
+    pub(crate) lives: Lives,
     pub(crate) receiver: Receiver,
     pub(crate) doorbell: Arc<Doorbell<SimBell>>,
     is_asleep: bool,
@@ -119,8 +123,12 @@ impl World {
             let (sender, receiver) = ring(number, Arc::clone(&doorbell), Arc::clone(&blocks));
             senders.push(sender);
             let plane = SimPlane::new(rng.split());
+            let mut shard = Shard::new(plane, number, Arc::clone(&blocks), &plan.clients, plan.outbox);
+            let (journal, reader) = journal::journal(number, Kinds::ALL, Arc::clone(&blocks));
+            shard.keep_journal(journal);
             seats.push(Seat {
-                shard: Shard::new(plane, number, Arc::clone(&blocks), &plan.clients, plan.outbox),
+                shard,
+                lives: Lives::new(reader),
                 receiver,
                 doorbell,
                 is_asleep: false,
@@ -270,7 +278,8 @@ impl World {
         let response = if rng.percent(80) { RESPONSE.to_vec() } else { Vec::new() };
         client.greeting.clone_from(&response);
         client.answer_bytes = response.len() as u64;
-        let arrival = Arrival { fd, format, topics: topics.collect(), response, tail: Vec::new() };
+        let arrival =
+            Arrival { fd, peer: None, format, topics: topics.collect(), response, tail: Vec::new() };
         trail::note(|| {
             format!("{id} arrives at {number}: {format:?} {joins:?} {capacity} {:?}", client.pace)
         });
@@ -377,7 +386,9 @@ impl World {
 
     /// Calls the shard, and looks at what it did.
     pub(crate) fn call(&mut self, number: usize, call: impl FnOnce(&mut Shard<SimPlane>)) {
-        call(&mut self.seats[number].shard);
+        let seat = &mut self.seats[number];
+        call(&mut seat.shard);
+        seat.lives.check(&self.blocks.shards[number]);
         self.observe(number);
         self.check(number);
     }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::message::MessageSpec;
 
-pub(crate) use frame::{client_frame, opcode, write_head};
+pub(crate) use frame::{client_frame, opcode, read_head, write_head};
 pub(crate) use stream::{Desk, Signal, Stream};
 pub(crate) use tally::{Closed, Faults, Tally};
 pub(crate) use tape::Tape;

@@ -7,14 +7,10 @@ use std::time::Instant;
 use bytes::BytesMut;
 use monoio::time::sleep;
 
-use super::dial::{Dialer, Greeting};
-use super::link::Link;
-use super::pulse::{Due, Pulse};
 use super::queue::PublishQueue;
-use super::report::{Report, Throttle};
-use super::{Failure, Timing};
 use crate::limits::{REDIS_IO_BYTES, REDIS_WINDOW_BYTES, RESP_LINE_BYTES_MAX};
 use crate::metrics::Blocks;
+use crate::redis::{Dialer, Due, Failure, Greeting, Link, Pulse, Report, Throttle, Timing};
 use crate::wire::resp::{self, Reply};
 
 /// Sends what enters the queue to Redis, and keeps at it for ever.

@@ -7,14 +7,11 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use monoio::time::timeout;
 
-use super::dial::{Dialer, Greeting};
-use super::link::Link;
-use super::pulse::{Due, Pulse};
-use super::report::{Report, Throttle};
-use super::{Failure, Incoming, Timing};
+use super::Incoming;
 use crate::ingest::inbox::Inbox;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::metrics::{Blocks, Refused};
+use crate::redis::{Dialer, Due, Failure, Greeting, Link, Pulse, Report, Throttle, Timing};
 use crate::wire::resp::{self, Reply};
 
 /// Subscribes to every channel that starts with `prefix`, and keeps at it for ever.

@@ -27,22 +27,27 @@ impl Collector for Source {
 impl Family {
     /// Names of its labels, in the order of the text.
     pub(super) fn labels(&self) -> Vec<&'static str> {
-        let key = self.key.iter().flat_map(|key| [Some(key.name), key.also.map(|also| also.0)]);
-        self.per_shard.then_some("shard").into_iter().chain(key.flatten()).collect()
+        let shard = self.per_shard.then_some("shard");
+        let keys = [self.key, self.second].map(|key| key.map(|key| key.name));
+        shard.into_iter().chain(keys.into_iter().flatten()).chain(self.also.map(|also| also.0)).collect()
     }
 
     fn encode(&self, source: &Source, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut metric = encoder.encode_descriptor(self.name, self.help, None, self.kind.metric_type())?;
         for shard in 0..if self.per_shard { source.blocks.shards.len() } else { 1 } {
-            for index in 0..self.key.map_or(1, |key| key.values) {
+            let seconds = self.second.map_or(1, |key| key.values);
+            for index in 0..self.key.map_or(1, |key| key.values) * seconds {
                 let mut labels = Vec::with_capacity(3);
                 if self.per_shard {
                     labels.push(("shard", shard.to_string()));
                 }
                 if let Some(key) = self.key {
-                    labels.push((key.name, (key.value)(index).to_owned()));
-                    labels.extend(key.also.map(|(name, value)| (name, value(index))));
+                    labels.push((key.name, (key.value)(index / seconds).to_owned()));
                 }
+                if let Some(key) = self.second {
+                    labels.push((key.name, (key.value)(index % seconds).to_owned()));
+                }
+                labels.extend(self.also.map(|(name, value)| (name, value(index))));
                 if labels.is_empty() {
                     self.encode_value(source, shard, index, &mut metric)?;
                 } else {

@@ -7,7 +7,7 @@ use crate::limits::REDIS_LOOK;
 
 /// What a session has heard of its server, and when.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(crate) struct Pulse {
     heard: Instant,
     /// Since when an answer is due.
     asked: Option<Instant>,
@@ -17,7 +17,7 @@ pub(super) struct Pulse {
 
 /// What a deadline that has passed means.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Due {
+pub(crate) enum Due {
     /// It has not passed.
     Nothing,
     /// Silence: ask.
@@ -27,34 +27,34 @@ pub(super) enum Due {
 }
 
 impl Pulse {
-    pub(super) fn new(timing: &Timing, now: Instant) -> Self {
+    pub(crate) fn new(timing: &Timing, now: Instant) -> Self {
         let Timing { ping_after, pong_within, .. } = *timing;
         Self { heard: now, asked: None, ping_after, pong_within }
     }
 
     /// Bytes came; or the session was busy with those that had, and did not listen.
-    pub(super) fn heard(&mut self, now: Instant) {
+    pub(crate) fn heard(&mut self, now: Instant) {
         self.heard = now;
         self.asked = None;
     }
 
     /// An answer is due: something was sent, or not all was answered by the bytes that came.
-    pub(super) fn asked(&mut self, now: Instant) {
+    pub(crate) fn asked(&mut self, now: Instant) {
         self.asked.get_or_insert(now);
     }
 
     /// When the server was last known to live.
-    pub(super) fn last_heard(&self) -> Instant {
+    pub(crate) fn last_heard(&self) -> Instant {
         self.heard
     }
 
     /// How long to wait for bytes before asking [`Self::due`].
-    pub(super) fn patience(&self, now: Instant) -> Duration {
+    pub(crate) fn patience(&self, now: Instant) -> Duration {
         self.deadline().saturating_duration_since(now).max(REDIS_LOOK)
     }
 
     /// What to do when no byte came.
-    pub(super) fn due(&self, now: Instant) -> Due {
+    pub(crate) fn due(&self, now: Instant) -> Due {
         if now < self.deadline() {
             Due::Nothing
         } else if self.asked.is_some() {

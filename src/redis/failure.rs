@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::ingest::backoff::Pace;
+use super::backoff::Pace;
 use crate::wire::resp::RespError;
 
 /// Why an attempt or a session ended.
@@ -80,7 +80,10 @@ fn refusal_remedy(text: &str) -> &'static str {
     match text.split(' ').next() {
         Some("NOAUTH") => "the server wants a password: redis://:PASSWORD@host or redis://USER:PASSWORD@host",
         Some("WRONGPASS") => "user or password in redis.url is wrong, or the user is off",
-        Some("NOPERM") => "the ACL user needs +psubscribe, +publish, +ping and the channels: &PREFIX*",
+        Some("NOPERM") => {
+            "the ACL user needs +psubscribe, +publish, +ping and the channels &PREFIX*; for events +xadd and the key, or \
+             the channel, of events.name"
+        }
         Some("DENIED") => "the server is in protected mode: give it a password or a bind address",
         _ if passes_by_itself(text) => "nothing: the server will be ready by itself",
         _ if text.contains("max number of clients") => "raise maxclients of the server",

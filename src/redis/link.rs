@@ -17,13 +17,13 @@ use crate::limits::REDIS_IO_BYTES;
 use crate::wire::resp::{Decoder, Reply};
 
 /// The kinds of socket a Redis listens on.
-pub(super) enum Socket {
+pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
 /// An open connection.
-pub(super) struct Link {
+pub(crate) struct Link {
     socket: Socket,
     tls: Option<Tls>,
     decoder: Decoder,
@@ -56,12 +56,12 @@ impl Socket {
 
 impl Link {
     /// A link over a socket that was just connected. With `tls` the handshake is next ([`Self::shake_hands`]).
-    pub(super) fn new(socket: Socket, tls: Option<Tls>, bulk_bytes_max: usize) -> Self {
+    pub(crate) fn new(socket: Socket, tls: Option<Tls>, bulk_bytes_max: usize) -> Self {
         Self { socket, tls, decoder: Decoder::new(bulk_bytes_max), cipher: Vec::new() }
     }
 
     /// Completes the TLS handshake; returns at once without TLS.
-    pub(super) async fn shake_hands(&mut self, progress_within: Duration) -> Result<(), Failure> {
+    pub(crate) async fn shake_hands(&mut self, progress_within: Duration) -> Result<(), Failure> {
         while self.tls.as_ref().is_some_and(Tls::shakes_hands) {
             self.send(BytesMut::new(), progress_within).await?;
             if self.tls.as_ref().is_some_and(Tls::shakes_hands)
@@ -77,12 +77,12 @@ impl Link {
     }
 
     /// The next reply among the bytes that came; `None`: wait for more.
-    pub(super) fn next_reply(&mut self) -> Result<Option<Reply>, Failure> {
+    pub(crate) fn next_reply(&mut self) -> Result<Option<Reply>, Failure> {
         self.decoder.next_reply().map_err(Failure::NotRedis)
     }
 
     /// Waits for the next reply. Not cancel-safe: a link whose `reply` was dropped is to be dropped too.
-    pub(super) async fn reply(&mut self) -> Result<Reply, Failure> {
+    pub(crate) async fn reply(&mut self) -> Result<Reply, Failure> {
         loop {
             if let Some(reply) = self.next_reply()? {
                 return Ok(reply);
@@ -92,12 +92,12 @@ impl Link {
     }
 
     /// Waits until bytes can be received or the stream has ended. Cancel-safe.
-    pub(super) async fn readable(&self) -> Result<(), Failure> {
+    pub(crate) async fn readable(&self) -> Result<(), Failure> {
         self.socket.readable().await.map_err(Failure::Broken)
     }
 
     /// Receives what there is, at least a byte. Not cancel-safe: see [`Self::reply`].
-    pub(super) async fn receive(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn receive(&mut self) -> Result<(), Failure> {
         let n = if let Some(tls) = &mut self.tls {
             let mut cipher = std::mem::take(&mut self.cipher);
             cipher.resize(REDIS_IO_BYTES, 0);
@@ -120,7 +120,7 @@ impl Link {
 
     /// Sends all of it. Fails when the socket takes no byte for `progress_within`. Not cancel-safe, as
     /// [`Self::reply`].
-    pub(super) async fn send(&mut self, plain: BytesMut, progress_within: Duration) -> Result<(), Failure> {
+    pub(crate) async fn send(&mut self, plain: BytesMut, progress_within: Duration) -> Result<(), Failure> {
         let mut rest = match &mut self.tls {
             None => plain,
             Some(tls) => BytesMut::from(tls.send(&plain).map_err(Failure::Broken)?.as_slice()),

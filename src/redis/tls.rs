@@ -13,11 +13,11 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use super::Failure;
 
 /// One client session.
-pub(super) struct Tls(Box<ClientConnection>);
+pub(crate) struct Tls(Box<ClientConnection>);
 
 /// What every session of a process shares: the system's roots (or those of `SSL_CERT_FILE`), no client certificate.
 /// Reads files: some milliseconds, once, before the first connection.
-pub(super) fn client_config() -> Result<Arc<ClientConfig>, Failure> {
+pub(crate) fn client_config() -> Result<Arc<ClientConfig>, Failure> {
     let loaded = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(loaded.certs);
@@ -34,7 +34,7 @@ pub(super) fn client_config() -> Result<Arc<ClientConfig>, Failure> {
 
 impl Tls {
     /// A session that has not begun its handshake; `host` is what the certificate must be for.
-    pub(super) fn new(config: Arc<ClientConfig>, host: &str) -> Result<Self, Failure> {
+    pub(crate) fn new(config: Arc<ClientConfig>, host: &str) -> Result<Self, Failure> {
         let name = ServerName::try_from(host.to_owned()).map_err(|error| Failure::Tls(error.to_string()))?;
         let mut session =
             ClientConnection::new(config, name).map_err(|error| Failure::Tls(error.to_string()))?;
@@ -44,12 +44,12 @@ impl Tls {
     }
 
     /// Whether the handshake still goes on.
-    pub(super) fn shakes_hands(&self) -> bool {
+    pub(crate) fn shakes_hands(&self) -> bool {
         self.0.is_handshaking()
     }
 
     /// Takes what came from the socket; appends what it says to `plain`.
-    pub(super) fn receive(&mut self, mut cipher: &[u8], plain: &mut BytesMut) -> Result<(), Failure> {
+    pub(crate) fn receive(&mut self, mut cipher: &[u8], plain: &mut BytesMut) -> Result<(), Failure> {
         while !cipher.is_empty() {
             self.0.read_tls(&mut cipher).map_err(Failure::Broken)?;
             let state = self.0.process_new_packets().map_err(|error| Failure::Tls(error.to_string()))?;
@@ -66,7 +66,7 @@ impl Tls {
     }
 
     /// Takes what is to be said, which may be nothing; returns what has to go to the socket, which may be nothing.
-    pub(super) fn send(&mut self, plain: &[u8]) -> io::Result<Vec<u8>> {
+    pub(crate) fn send(&mut self, plain: &[u8]) -> io::Result<Vec<u8>> {
         let mut cipher = Vec::with_capacity(plain.len() + 256);
         self.0.writer().write_all(plain)?;
         while self.0.wants_write() {

@@ -11,12 +11,12 @@ use monoio::net::{TcpStream, UnixStream};
 use monoio::time::timeout;
 use rustls::ClientConfig;
 
+use super::backoff::Backoff;
 use super::link::{Link, Socket};
 use super::resolve::{Lookup, Resolver, resolver};
 use super::tls::{self, Tls};
 use super::{Failure, Timing};
 use crate::config::{RedisEndpoint, RedisUrl};
-use crate::ingest::backoff::Backoff;
 use crate::limits::REDIS_RESOLVE_PATIENCE;
 use crate::wire::resp::{self, Reply};
 
@@ -29,7 +29,7 @@ pub struct Dialer {
     user: Option<String>,
     password: Option<String>,
     timing: Timing,
-    pub(super) backoff: Backoff,
+    pub(crate) backoff: Backoff,
 }
 
 /// How to reach the server.
@@ -49,9 +49,9 @@ enum Security {
 }
 
 /// A session's first command, and what answers it.
-pub(super) struct Greeting<'a> {
-    pub(super) words: &'a [&'a [u8]],
-    pub(super) answers: fn(&Reply) -> bool,
+pub(crate) struct Greeting<'a> {
+    pub(crate) words: &'a [&'a [u8]],
+    pub(crate) answers: fn(&Reply) -> bool,
 }
 
 impl Dialer {
@@ -75,12 +75,12 @@ impl Dialer {
     }
 
     /// How patient the session is.
-    pub(super) fn timing(&self) -> Timing {
+    pub(crate) fn timing(&self) -> Timing {
         self.timing
     }
 
     /// A connection on which the greeting was answered, or why there is none within the deadline.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         &mut self,
         bulk_bytes_max: usize,
         greeting: &Greeting<'_>,

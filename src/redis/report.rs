@@ -3,23 +3,23 @@
 use std::time::{Duration, Instant};
 
 use super::Failure;
-use crate::ingest::backoff::Pace;
+use super::backoff::Pace;
 use crate::limits::LOG_QUIET;
 
 /// One session's lines about its connection.
-pub(super) struct Report {
+pub(crate) struct Report {
     session: &'static str,
     /// What the last line complained of; empty while the session stands.
     last: String,
 }
 
 impl Report {
-    pub(super) fn new(session: &'static str) -> Self {
+    pub(crate) fn new(session: &'static str) -> Self {
         Self { session, last: String::new() }
     }
 
     /// An attempt failed. Said once for as long as attempts fail for the same reason.
-    pub(super) fn failed(&mut self, failure: &Failure) {
+    pub(crate) fn failed(&mut self, failure: &Failure) {
         let text = failure.to_string();
         if text == self.last {
             return;
@@ -33,13 +33,13 @@ impl Report {
     }
 
     /// A session that stood was lost.
-    pub(super) fn lost(&mut self, failure: &Failure) {
+    pub(crate) fn lost(&mut self, failure: &Failure) {
         tracing::warn!(session = self.session, "redis: lost: {failure}; {}", failure.remedy());
         self.last.clear();
     }
 
     /// The session stands, for the first time or after a gap.
-    pub(super) fn stands(&mut self, gap: Option<Duration>) {
+    pub(crate) fn stands(&mut self, gap: Option<Duration>) {
         self.last.clear();
         match gap {
             None => tracing::info!(session = self.session, "redis: connected"),
@@ -52,14 +52,14 @@ impl Report {
 
 /// Lets one event in [`LOG_QUIET`] through, and counts the others.
 #[derive(Default)]
-pub(in crate::ingest) struct Throttle {
+pub(crate) struct Throttle {
     last: Option<Instant>,
     held: u64,
 }
 
 impl Throttle {
     /// `Some(n)`: say it, and that it happened n times since the last time it was said, this one included.
-    pub(in crate::ingest) fn event(&mut self, now: Instant) -> Option<u64> {
+    pub(crate) fn event(&mut self, now: Instant) -> Option<u64> {
         self.held += 1;
         if self.last.is_some_and(|last| now.saturating_duration_since(last) < LOG_QUIET) {
             return None;

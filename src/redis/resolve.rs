@@ -26,7 +26,7 @@ pub struct Lookup {
 }
 
 /// The asking half, with what it knows.
-pub(super) struct Resolver {
+pub(crate) struct Resolver {
     host: String,
     answers: StdStream,
     /// A question is out. There is never a second one: a resolver that hangs is not asked again.
@@ -36,7 +36,7 @@ pub(super) struct Resolver {
 }
 
 /// The two halves for one name.
-pub(super) fn resolver(host: &str, port: u16) -> io::Result<(Resolver, Lookup)> {
+pub(crate) fn resolver(host: &str, port: u16) -> io::Result<(Resolver, Lookup)> {
     let (answers, questions) = StdStream::pair()?;
     let resolver = Resolver { host: host.into(), answers, asked: false, line: Vec::new(), known: Vec::new() };
     Ok((resolver, Lookup { host: host.into(), port, questions }))
@@ -73,7 +73,7 @@ impl Lookup {
 impl Resolver {
     /// The name's addresses: fresh ones if they come within `patience`, else those of before, else however long it
     /// takes. Never empty. Cancel-safe: an answer on its way is kept for the next call.
-    pub(super) async fn addresses(&mut self, patience: Duration) -> Result<Vec<SocketAddr>, Failure> {
+    pub(crate) async fn addresses(&mut self, patience: Duration) -> Result<Vec<SocketAddr>, Failure> {
         if self.known.is_empty() {
             self.refresh().await?;
         } else if let Ok(Err(failure)) = monoio::time::timeout(patience, self.refresh()).await {

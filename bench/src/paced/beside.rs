@@ -1,0 +1,202 @@
+//! Messages to small topics, alone and beside a paced push, in turns on one server: what the push costs the others.
+//!
+//! The devices of the push are connected in both, so that only the push makes the difference. *Not here*: how the small
+//! topics are loaded and verified (`fanout`).
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::api::{Api, Steered};
+use super::{PacedArgs, body, connect};
+use crate::args::{FanoutArgs, FormatKind, LoadArgs, PublisherKind};
+use crate::fanout::{Report, Session};
+use crate::histogram::Percentiles;
+use crate::progress::Progress;
+use crate::report;
+use crate::results::Better::{Lower, Neutral};
+use crate::results::{Distribution, Record};
+use crate::sys::process;
+
+/// Messages of a measurement that have not come by then are missing.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Seconds before each measurement whose messages are verified and not measured.
+const WARMUP_S: f64 = 1.0;
+
+/// The measurements of one kind.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Kind {
+    latencies: Vec<Percentiles>,
+    faults: u64,
+    refused: u64,
+    #[serde(skip)]
+    distributions: Vec<Distribution>,
+}
+
+impl Kind {
+    fn add(&mut self, report: &Report) {
+        let faults = report.faults;
+        self.faults += faults.gaps + faults.duplicates + faults.reorders + faults.malformed;
+        self.refused += report.refused;
+        self.latencies.push(report.latency);
+        let latency = report.distributions.iter().find(|one| one.name == "latency");
+        self.distributions.extend(latency.cloned());
+    }
+
+    fn median(&self, value: fn(&Percentiles) -> f64) -> f64 {
+        let mut all: Vec<f64> = self.latencies.iter().map(value).collect();
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+}
+
+/// What a run found.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Found {
+    alone: Kind,
+    beside: Kind,
+    /// Devices that the pushes served while the others were measured.
+    served: u64,
+    broken: Vec<String>,
+}
+
+/// The mode; false when the others notice more than they may.
+pub(super) fn run(args: &PacedArgs) -> Result<bool, String> {
+    let found = measure(args)?;
+    let kept = found.broken.is_empty();
+    report::finish(&args.machine, record(args, &found)?)?;
+    Ok(kept)
+}
+
+fn load(args: &PacedArgs) -> FanoutArgs {
+    let load = LoadArgs {
+        connections: args.side_connections,
+        bytes: args.bytes as usize,
+        seconds: args.side_seconds,
+        warmup: WARMUP_S,
+        drain: DRAIN.as_secs_f64(),
+        topic: "side".into(),
+        topics: args.side_topics,
+        format: FormatKind::GoPush,
+        path: None,
+        hello: None,
+        publisher: PublisherKind::Http,
+        publish_path: None,
+        redis: String::new(),
+        redis_channel: None,
+        tick_ms: 1,
+        publisher_core: None,
+        ping_every: 0.0,
+    };
+    FanoutArgs::of(&args.server, &load, args.side_rate, &args.machine)
+}
+
+fn measure(args: &PacedArgs) -> Result<Found, String> {
+    let seconds = args.side_seconds + WARMUP_S + 1.0;
+    if f64::from(args.connections) / args.rate < seconds {
+        return Err(format!(
+            "the push is over before {seconds:.0} s: give more --connections or less --rate"
+        ));
+    }
+    let load = load(args);
+    let mut session = Session::open(&load, Progress::new(&args.machine))?;
+    session.connect(&load)?;
+    let rooms = (0..args.connections).map(|_| vec![0]);
+    let progress = &session.watch.progress;
+    let crew = connect(&args.machine, &session.gateway, (&args.topic, args.bytes as usize), rooms, progress)?;
+    let mut api = Api::new(&session.gateway.api);
+    let mut found = Found::default();
+    for round in 0..args.side_rounds {
+        if process::interrupted() {
+            break;
+        }
+        // The order changes from round to round: what drifts over time hits both alike.
+        let kinds = if round % 2 == 0 { [false, true] } else { [true, false] };
+        for is_beside in kinds {
+            if !is_beside {
+                found.alone.add(&session.rung(&load, DRAIN)?);
+                continue;
+            }
+            let id = api.begin(&body(args)?)?;
+            found.beside.add(&session.rung(&load, DRAIN)?);
+            match api.cancel(&id)? {
+                Steered::Push(push) => found.served += push.sent,
+                Steered::Over => found.broken.push("the push was over before the measurement".into()),
+            }
+        }
+    }
+    drop(session);
+    let notes = crew.finish()?;
+    judge(args, &mut found, &notes);
+    Ok(found)
+}
+
+fn judge(args: &PacedArgs, found: &mut Found, notes: &super::crew::Notes) {
+    let (alone, beside) = (found.alone.median(|p| p.p99_ms), found.beside.median(|p| p.p99_ms));
+    if beside > alone * args.side_ratio {
+        found.broken.push(format!(
+            "p99 beside the push is {:.2} times what it is alone; allowed are {}",
+            beside / alone,
+            args.side_ratio
+        ));
+    }
+    for (name, kind) in [("alone", &found.alone), ("beside the push", &found.beside)] {
+        if kind.faults + kind.refused > 0 {
+            found.broken.push(format!("{name}: {} faults, {} refused", kind.faults, kind.refused));
+        }
+    }
+    if let Some(why) = &notes.malformed {
+        found
+            .broken
+            .push(format!("the push: {} frames were not what was published: {why}", notes.malformed_count));
+    }
+    if found.served > 0 && notes.sightings.len() as u64 != found.served {
+        // A cancel's answer may be older than the last slice.
+        let more = (notes.sightings.len() as u64).saturating_sub(found.served);
+        if more as f64 > args.rate * f64::from(args.side_rounds) * 0.1 {
+            found.broken.push(format!(
+                "the pushes sent to {} devices, {} received",
+                found.served,
+                notes.sightings.len()
+            ));
+        }
+    }
+}
+
+fn record(args: &PacedArgs, found: &Found) -> Result<Record, String> {
+    let mut record = Record::new("paced", Some("paced-beside"));
+    record.figure("small topics", "topics", f64::from(args.side_topics), "", Neutral);
+    record.figure("small topics", "devices", f64::from(args.side_connections), "", Neutral);
+    record.figure("small topics", "messages", args.side_rate, "/s", Neutral);
+    record.figure("push", "devices", f64::from(args.connections), "", Neutral);
+    record.figure("push", "rate", args.rate, "/s", Neutral);
+    record.figure("push", "served meanwhile", found.served as f64, "", Neutral);
+    let columns = ["", "alone", "beside the push", "ratio"];
+    let mut rows = Vec::new();
+    let questions: [(&str, fn(&Percentiles) -> f64); 4] =
+        [("p50", |p| p.p50_ms), ("p99", |p| p.p99_ms), ("p99.9", |p| p.p999_ms), ("max", |p| p.max_ms)];
+    for (name, value) in questions {
+        let (alone, beside) = (found.alone.median(value), found.beside.median(value));
+        record.figure("alone", name, alone, "ms", Neutral);
+        record.figure("beside the push", name, beside, "ms", Lower);
+        record.figure("beside/alone", name, beside / alone, "×", Lower);
+        rows.push(vec![
+            name.into(),
+            format!("{alone:.2} ms"),
+            format!("{beside:.2} ms"),
+            format!("{:.2} ×", beside / alone),
+        ]);
+    }
+    record.table("latency of the small topics, medians of the rounds", &columns, rows);
+    for (name, kind) in [("alone", &found.alone), ("beside the push", &found.beside)] {
+        for (round, one) in (1..).zip(&kind.distributions) {
+            let mut one = one.clone();
+            one.name = format!("{name}, round {round}");
+            record.distributions.push(one);
+        }
+    }
+    record.warnings.clone_from(&found.broken);
+    record.details = json!(found);
+    Ok(record)
+}

@@ -1,0 +1,158 @@
+//! `paced` and `pushes` against servers of which it is known what they do wrong.
+#![allow(missing_docs)]
+
+mod pacer;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use pacer::{Mistake, Pacer};
+use serde_json::Value;
+
+/// Runs a subcommand; the exit code, standard error and the results.
+fn run(name: &str, subcommand: &str, server: &Pacer, more: &[&str]) -> (i32, String, Value) {
+    let json = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.json"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare-bench"));
+    command.args([subcommand, "--url", &server.url, "--api", &server.api]);
+    command.args(["--receiver-core", "0", "--quiet"]).arg("--json").arg(&json).args(more);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let results = std::fs::read(&json).map_or(Value::Null, |bytes| serde_json::from_slice(&bytes).unwrap());
+    (output.status.code().unwrap(), said, results)
+}
+
+/// 80 devices at 40 a second, from half-way on at 80; bands that a machine with other work keeps.
+const PACED: [&str; 18] = [
+    "--connections",
+    "80",
+    "--rate",
+    "40",
+    "--change-to",
+    "80",
+    "--second-percent",
+    "35",
+    "--tenth-percent",
+    "100",
+    "--in-force-ms",
+    "400",
+    "--eta-from",
+    "0.5",
+    "--eta-percent",
+    "50",
+    "--poll-ms",
+    "100",
+];
+
+/// Nobody comes or goes: the server of these tests knows only who was there.
+const PUSHES: [&str; 18] = [
+    "--connections",
+    "30",
+    "--topics",
+    "4",
+    "--pushes",
+    "10",
+    "--seed",
+    "7",
+    "--seconds",
+    "1",
+    "--joins-leaves",
+    "0",
+    "--goodbyes",
+    "0",
+    "--kills",
+    "0",
+    "--newcomers",
+    "0",
+];
+
+fn figure(results: &Value, group: &str, name: &str) -> f64 {
+    let figures = results["figures"].as_array().unwrap();
+    let found = figures.iter().find(|figure| figure["group"] == group && figure["name"] == name);
+    found.unwrap_or_else(|| panic!("no {group}, {name} in {figures:#?}"))["value"].as_f64().unwrap()
+}
+
+#[test]
+fn a_push_that_keeps_its_rate_and_its_books_passes() {
+    let (code, said, results) = run("paced-right", "paced", &Pacer::start(Mistake::None), &PACED);
+    assert_eq!(code, 0, "{said} {:#}", results["warnings"]);
+    assert!((figure(&results, "devices", "received") - 80.0).abs() < 0.5);
+    assert!((figure(&results, "ledger", "targeted") - 80.0).abs() < 0.5);
+    let plots: Vec<&Value> = results["series"].as_array().unwrap().iter().map(|one| &one["plot"]).collect();
+    assert!(plots.contains(&&Value::from("devices a second, over 100 ms")), "{plots:?}");
+    assert!(results["details"]["judgement"]["in_force_ms"].as_f64().is_some());
+}
+
+#[test]
+fn each_broken_promise_is_named_and_fails_the_run() {
+    for (mistake, sentence) in [
+        (Mistake::Rushes, "any second, at 40/s"),
+        (Mistake::IgnoresChanges, "the new rate was never in force"),
+        (Mistake::WrongEta, "the ETA was"),
+        (Mistake::Forgets, "the ledger has 80 sent and 0 failed; 79 arrived"),
+        (Mistake::Repeats, "1 devices had the message again"),
+        (Mistake::Unbalanced, "targeted 80 is not sent"),
+    ] {
+        let arguments: Vec<&str> = match mistake {
+            // A band of all or nothing takes no change for one.
+            Mistake::IgnoresChanges => {
+                PACED.iter().map(|word| if *word == "100" { "30" } else { word }).collect()
+            }
+            _ => PACED.to_vec(),
+        };
+        let (code, said, results) =
+            run(&format!("paced-{mistake:?}"), "paced", &Pacer::start(mistake), &arguments);
+        assert_eq!(code, 1, "{mistake:?}: {said}");
+        let warnings = results["warnings"].to_string();
+        assert!(warnings.contains(sentence), "{mistake:?}: {warnings}");
+    }
+}
+
+#[test]
+fn many_pushes_whose_ledgers_are_true_pass_and_the_seed_is_kept() {
+    let (code, said, results) = run("pushes-right", "pushes", &Pacer::start(Mistake::None), &PUSHES);
+    assert_eq!(code, 0, "{said} {:#}", results["warnings"]);
+    assert_eq!(results["details"]["seed"], 7);
+    let lines = results["details"]["audit"]["lines"].as_array().unwrap();
+    assert_eq!(lines.len(), 10);
+    for line in lines {
+        assert_eq!(line["received"], line["ledger"]["sent"], "{line:#}");
+    }
+    assert!(figure(&results, "received", "by those that read to the end") > 0.5);
+}
+
+#[test]
+fn a_ledger_that_is_off_by_one_message_fails_the_run() {
+    for (mistake, sentence) in [
+        (Mistake::Forgets, "sent by the ledger"),
+        (Mistake::Repeats, "messages came again"),
+        (Mistake::Unbalanced, "is not sent"),
+    ] {
+        let (code, said, results) =
+            run(&format!("pushes-{mistake:?}"), "pushes", &Pacer::start(mistake), &PUSHES);
+        assert_eq!(code, 1, "{mistake:?}: {said}");
+        let warnings = results["warnings"].to_string();
+        assert!(warnings.contains(sentence), "{mistake:?}: {warnings}");
+    }
+}
+
+#[test]
+fn bad_arguments_and_no_server_are_one_sentence_and_exit_code_2() {
+    for (arguments, sentence) in [
+        (&["paced", "--rate", "0"][..], "must be above zero"),
+        (&["paced", "--change-after", "100"], "the push is over by then"),
+        (&["pushes", "--seconds", "0"], "must be above zero"),
+        (
+            &["paced", "--url", "ws://127.0.0.1:1/connect", "--receiver-core", "0", "--quiet"],
+            "cannot connect",
+        ),
+        (
+            &["pushes", "--url", "ws://127.0.0.1:1/connect", "--receiver-core", "0", "--quiet"],
+            "cannot connect",
+        ),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_fanfare-bench")).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(sentence), "{arguments:?}: {said}");
+    }
+}

@@ -1,0 +1,125 @@
+//! Events to Redis: `PUBLISH` of a batch, or `XADD` of each event. One session, at it until the outlet is over.
+//!
+//! A batch is answered before the next one is sent. One whose answers did not all come is sent again: what had arrived
+//! arrives twice, with the same numbers. *Not here*: how a session comes about (`redis`).
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use monoio::time::{sleep, timeout};
+
+use super::json;
+use super::outlet::Batch;
+use super::shared::Shared;
+use crate::limits::{EVENTS_POLL, RESP_LINE_BYTES_MAX};
+use crate::metrics::{Blocks, EventSink};
+use crate::redis::{Dialer, Failure, Greeting, Link, Report, Timing};
+use crate::wire::resp::{self, Reply};
+
+/// Where in Redis events go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `PUBLISH` to this channel: an array of events.
+    Channel(String),
+    /// `XADD` to this stream, in field `event`.
+    Stream {
+        /// Its name.
+        name: String,
+        /// Entries that it keeps, about.
+        length_max: u64,
+    },
+}
+
+/// Delivers what enters the outlet until it is over. Writes `sent` and `failed` of its sink's block.
+pub async fn run(mut dialer: Dialer, place: Place, outlet: Arc<Shared>, blocks: Arc<Blocks>) {
+    let block = &blocks.events.sinks[EventSink::Redis as usize];
+    // A user that may not PING may write all the same.
+    let greeting = Greeting {
+        words: &[b"PING"],
+        answers: |reply| match reply {
+            Reply::Pong => true,
+            Reply::Error(text) => text.starts_with("NOPERM"),
+            _ => false,
+        },
+    };
+    let mut report = Report::new("events");
+    while !outlet.is_over() {
+        let failure = match dialer.open(RESP_LINE_BYTES_MAX, &greeting).await {
+            Err(failure) => {
+                report.failed(&failure);
+                failure
+            }
+            Ok(mut link) => {
+                let mut has_taken = false;
+                let outcome = deliver(&mut link, &place, &outlet, dialer.timing(), |count| {
+                    // An open connection proves little: the server may refuse every command.
+                    if !std::mem::replace(&mut has_taken, true) {
+                        report.stands(None);
+                    }
+                    block.sent.add(count as u64);
+                });
+                let Err(failure) = outcome.await else { return };
+                outlet.lock().failed();
+                if has_taken {
+                    dialer.backoff.stood(crate::limits::REDIS_WELL_AFTER);
+                    report.lost(&failure);
+                } else {
+                    report.failed(&failure);
+                }
+                failure
+            }
+        };
+        block.failed.add(1);
+        sleep(dialer.backoff.pause(failure.pace())).await;
+    }
+}
+
+/// Delivers over one connection until the outlet is over.
+async fn deliver(
+    link: &mut Link,
+    place: &Place,
+    outlet: &Shared,
+    timing: Timing,
+    mut taken: impl FnMut(usize),
+) -> Result<(), Failure> {
+    loop {
+        let Some(batch) = outlet.batch() else {
+            if outlet.is_over() {
+                return Ok(());
+            }
+            sleep(EVENTS_POLL).await;
+            continue;
+        };
+        let (commands, answers) = commands(place, &batch);
+        link.send(commands, timing.pong_within).await?;
+        for _ in 0..answers {
+            let reply = timeout(timing.pong_within, link.reply()).await;
+            match reply.unwrap_or(Err(Failure::Silent(timing.pong_within)))? {
+                Reply::Integer(_) | Reply::Bulk(_) => {}
+                Reply::Error(text) => return Err(Failure::Refused(text)),
+                _ => return Err(Failure::Unexpected),
+            }
+        }
+        outlet.lock().taken();
+        taken(batch.count);
+    }
+}
+
+/// A batch as commands, and how many answers they have.
+fn commands(place: &Place, batch: &Batch) -> (BytesMut, usize) {
+    let mut out = BytesMut::new();
+    match place {
+        Place::Channel(name) => {
+            resp::command(&mut out, &[b"PUBLISH", name.as_bytes(), &json::array(&batch.events)]);
+            (out, 1)
+        }
+        Place::Stream { name, length_max } => {
+            let length_max = length_max.to_string();
+            for event in &batch.events {
+                let (name, length_max) = (name.as_bytes(), length_max.as_bytes());
+                resp::command(&mut out, &[b"XADD", name, b"MAXLEN", b"~", length_max, b"*", b"event", event]);
+            }
+            (out, batch.events.len())
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What the shard tells about its connections: opened, joined, left, closed.
+//!
+//! Without a journal each of these is one branch. With one, a connection has an [`Account`] beside its slot.
+//! *Not here*: what becomes of a record (`events`).
+
+use std::net::SocketAddr;
+
+use super::Shard;
+use crate::connection::reason::CloseReason;
+use crate::connection::subscriptions::TopicId;
+use crate::dataplane::{Plane, Send, Token};
+use crate::events::journal::Journal;
+use crate::events::record::{Closed, Kind, What};
+use crate::wire::close::{ABNORMAL, NO_STATUS};
+
+/// What is known of a connection only for the sake of its close event. 24 bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Account {
+    pub(super) opened_ms: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+}
+
+impl<P: Plane> Shard<P> {
+    /// From here on its connections' lives are noted. It has none yet.
+    pub fn keep_journal(&mut self, journal: Journal) {
+        debug_assert!(self.table.is_empty());
+        self.table.keep_accounts();
+        self.journal = Some(journal);
+    }
+
+    /// Sets the time of what is noted, milliseconds since the Unix epoch.
+    pub fn set_journal_time(&mut self, now_ms: u64) {
+        if let Some(journal) = &mut self.journal {
+            journal.set_now(now_ms);
+        }
+    }
+
+    pub(super) fn record_open(&mut self, token: Token, peer: Option<SocketAddr>) {
+        let Some(journal) = &mut self.journal else { return };
+        if let Some(account) = self.table.account(token) {
+            account.opened_ms = journal.now_ms();
+        }
+        if journal.wants(Kind::Open)
+            && let Some(connection) = self.table.get(token)
+        {
+            journal.note(token.index, token.generation, What::Open { format: connection.format, peer });
+        }
+    }
+
+    pub(super) fn record_join(&mut self, token: Token, topic: TopicId) {
+        let Some(journal) = &mut self.journal else { return };
+        if journal.wants(Kind::Join)
+            && let Some(name) = self.members.name(topic)
+        {
+            journal.note(token.index, token.generation, What::Join(name.clone()));
+        }
+    }
+
+    pub(super) fn record_leave(&mut self, token: Token, topic: TopicId) {
+        let Some(journal) = &mut self.journal else { return };
+        if journal.wants(Kind::Leave)
+            && let Some(name) = self.members.name(topic)
+        {
+            journal.note(token.index, token.generation, What::Leave(name.clone()));
+        }
+    }
+
+    /// Before a connection gives up its places. One that has none has been noted already. `reason` counts unless one
+    /// was known before; `client_code` is what the client's own Close said.
+    pub(super) fn record_close(&mut self, token: Token, reason: CloseReason, client_code: Option<u16>) {
+        let Some(journal) = &mut self.journal else { return };
+        if !journal.wants(Kind::Close) {
+            return;
+        }
+        let account = self.table.account(token).copied().unwrap_or_default();
+        let Some(connection) = self.table.get(token) else { return };
+        if !connection.is_placed() {
+            return;
+        }
+        let reason = connection.reason().unwrap_or(reason);
+        let code = match reason {
+            CloseReason::ClientClose => client_code.unwrap_or(NO_STATUS),
+            reason => reason.code().unwrap_or(ABNORMAL),
+        };
+        let places = connection.subscriptions.as_slice();
+        let closed = Closed {
+            reason,
+            code,
+            format: connection.format,
+            duration_ms: journal.now_ms().saturating_sub(account.opened_ms),
+            bytes_in: account.bytes_in,
+            bytes_out: account.bytes_out,
+            topics: places.iter().filter_map(|place| self.members.name(place.topic).cloned()).collect(),
+        };
+        journal.note(token.index, token.generation, What::Close(Box::new(closed)));
+    }
+
+    /// Bytes came from a client.
+    pub(super) fn count_in(&mut self, token: Token, bytes: usize) {
+        if self.journal.is_some()
+            && let Some(account) = self.table.account(token)
+        {
+            account.bytes_in += bytes as u64;
+        }
+    }
+
+    /// The kernel took bytes for a client.
+    pub(super) fn count_out(&mut self, token: Token, bytes: usize) {
+        if self.journal.is_some()
+            && let Some(account) = self.table.account(token)
+        {
+            account.bytes_out += bytes as u64;
+        }
+    }
+
+    /// The kernel was given a slice of sends; what it did not take of them is taken off again.
+    pub(super) fn count_sends(&mut self, sends: &[Send<'_>]) {
+        if self.journal.is_some() {
+            for send in sends {
+                self.count_out(send.token, send.bytes.len());
+            }
+        }
+    }
+
+    /// Of bytes that were counted, the kernel took these fewer.
+    pub(super) fn count_out_less(&mut self, token: Token, bytes: usize) {
+        if self.journal.is_some()
+            && let Some(account) = self.table.account(token)
+        {
+            account.bytes_out -= bytes as u64;
+        }
+    }
+}
