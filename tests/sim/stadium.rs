@@ -79,7 +79,7 @@ impl Stadium {
                 });
                 let topics = joins.collect();
                 let (response, tail) = (Vec::new(), Vec::new());
-                shard.admit(Arrival { fd, format: FormatId::RAW, topics, response, tail });
+                shard.admit(Arrival { fd, peer: None, format: FormatId::RAW, topics, response, tail });
             }
             shards.push((shard, u64::MAX));
         }
