@@ -183,9 +183,12 @@ struct Family {
     /// A second key; its values go round within each of the first's, and `read` takes the index of the pair.
     second: Option<Key>,
     /// A label that follows from the first key's value.
-    also: Option<(&'static str, fn(usize) -> String)>,
+    also: Option<(&'static str, Follows)>,
     read: Reading,
 }
+
+/// A label's value, from the index of another's.
+type Follows = fn(usize) -> String;
 
 /// How values are read.
 #[derive(Clone, Copy)]
