@@ -144,7 +144,9 @@ fn some_rooms(dice: &mut Dice, topics: u32, most: u64) -> Vec<u32> {
 
 fn push(dice: &mut Dice, args: &PushesArgs, is_first: bool) -> Asked {
     let to = if dice.chance(10) { vec![EVERYBODY] } else { some_rooms(dice, args.topics, 3) };
-    let rate = (!dice.chance(10)).then(|| 20.0 * (1 + dice.below(40)) as f64);
+    // What is for everybody takes as long as what is for a topic.
+    let unit = if to == [EVERYBODY] { 100.0 } else { 20.0 };
+    let rate = (!dice.chance(10)).then(|| unit * (1 + dice.below(40)) as f64);
     Asked {
         to,
         messages: 1 + dice.below(3) as u32,
