@@ -180,9 +180,12 @@ struct Family {
     /// A second one: the index is then the first's times its number of values, plus its own.
     second: Option<Key>,
     /// A label that follows from the first key's value.
-    also: Option<(&'static str, fn(usize) -> String)>,
+    also: Option<(&'static str, Derived)>,
     read: Reading,
 }
+
+/// A label's value, by the index of the key's.
+type Derived = fn(usize) -> String;
 
 /// How values are read.
 #[derive(Clone, Copy)]
@@ -274,7 +277,7 @@ impl Family {
         Self { second: Some(second), ..self }
     }
 
-    const fn with(self, name: &'static str, value: fn(usize) -> String) -> Self {
+    const fn with(self, name: &'static str, value: Derived) -> Self {
         Self { also: Some((name, value)), ..self }
     }
 
