@@ -183,12 +183,12 @@ struct Family {
     /// A second key; its values go round within each of the first's, and `read` takes the index of the pair.
     second: Option<Key>,
     /// A label that follows from the first key's value.
-    also: Option<(&'static str, Follows)>,
+    also: Option<(&'static str, Derived)>,
     read: Reading,
 }
 
-/// A label's value, from the index of another's.
-type Follows = fn(usize) -> String;
+/// A label's value, by the index of the key's.
+type Derived = fn(usize) -> String;
 
 /// How values are read.
 #[derive(Clone, Copy)]
@@ -284,7 +284,7 @@ impl Family {
         Self { second: Some(second), ..self }
     }
 
-    const fn with(self, name: &'static str, value: fn(usize) -> String) -> Self {
+    const fn with(self, name: &'static str, value: Derived) -> Self {
         Self { also: Some((name, value)), ..self }
     }
 
