@@ -222,9 +222,10 @@ impl World {
         self.now = self.now.max(until);
     }
 
-    /// Whether a push may have something to do: in a ring, or on a shard.
+    /// Whether a push may have something to do, in a ring or on a shard, or what stood behind one.
     fn has_pushes(&self) -> bool {
-        self.control.registry.running() > 0 || !self.control.births.is_empty()
+        let is_busy = || self.seats.iter().any(|seat| seat.pace_at.is_some() && seat.shard.is_busy());
+        self.control.registry.running() > 0 || !self.control.births.is_empty() || is_busy()
     }
 
     fn check_tempo(&self) {

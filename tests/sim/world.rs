@@ -36,6 +36,9 @@ use crate::trail;
 const RESPONSE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
+/// How long a turn takes.
+const BUSY_TURN_US: u64 = 20;
+
 const TICK_US: u64 = TICK.as_micros() as u64;
 
 /// A bell that the sleeper looks at.
@@ -365,8 +368,9 @@ impl World {
         self.call(number, Shard::turn);
         let seat = &mut self.seats[number];
         let wait = seat.shard.pace_in_us().map(|us| us.max(1));
-        seat.pace_at = if seat.shard.is_busy() && seat.has_pushes {
-            Some(self.now + 1)
+        // A thread that is busy has its next turn soon.
+        seat.pace_at = if seat.shard.is_busy() && self.plan.push_percent > 0 {
+            Some(self.now + BUSY_TURN_US)
         } else {
             wait.map(|us| self.now + us)
         };
