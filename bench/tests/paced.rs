@@ -85,15 +85,15 @@ fn a_push_that_keeps_its_rate_and_its_books_passes() {
 #[test]
 fn each_broken_promise_is_named_and_fails_the_run() {
     for (mistake, sentence) in [
-        (Mistake::Rushes, "any second, at 40/s"),
-        (Mistake::IgnoresChanges, "the new rate was never in force"),
+        (Mistake::Rushes, "any second, with the ends"),
+        (Mistake::IgnoresChanges, "any 100 ms, at 80/s"),
         (Mistake::WrongEta, "the ETA was"),
         (Mistake::Forgets, "the ledger has 80 sent and 0 failed; 79 arrived"),
         (Mistake::Repeats, "1 devices had the message again"),
         (Mistake::Unbalanced, "targeted 80 is not sent"),
     ] {
         let arguments: Vec<&str> = match mistake {
-            // A band of all or nothing takes no change for one.
+            // A band of all or nothing would hold the old rate for the new one.
             Mistake::IgnoresChanges => {
                 PACED.iter().map(|word| if *word == "100" { "30" } else { word }).collect()
             }

@@ -149,7 +149,7 @@ async fn whole(api: &Api, route: &Route, rest: &str, request: &Request) -> Respo
         Endpoint::ConfigChange => settings::change(api, &request.body).await,
         Endpoint::Health => Ok(Response::text("text/plain; charset=utf-8", "ok\n")),
         Endpoint::Ready => Ok(ready(api)),
-        Endpoint::Metrics => Ok(Response::text(text::CONTENT_TYPE, api.exposition.text())),
+        Endpoint::Metrics => Ok(metrics(api)),
         Endpoint::OpenApi => Ok(Response::text("application/yaml", OPENAPI)),
     };
     answer.unwrap_or_else(|refusal| Response::refusal(&refusal))
@@ -249,6 +249,12 @@ fn ready(api: &Api) -> Response {
         "error": crate::api::response::error_object(&refusal),
     });
     Response { retry_after_s: Some(1), ..Response::json(503, &body) }
+}
+
+fn metrics(api: &Api) -> Response {
+    let missing = views::missing(&api.blocks, api.is_draining(), api.redis_gone_ms());
+    api.blocks.control.ready.set(u64::from(missing.is_empty()));
+    Response::text(text::CONTENT_TYPE, api.exposition.text())
 }
 
 fn ask(api: &Api, request: ToIngest) -> Result<(), Refusal> {

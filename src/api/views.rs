@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::formats::FORMATS;
-use crate::metrics::{Audience, Blocks, PublishRefused, ShardBlock, Value, process};
+use crate::metrics::{Audience, Blocks, PublishRefused, ShardBlock, process, total};
 
 /// The answer to `/v1/push`.
 #[derive(Debug, Serialize)]
@@ -77,7 +77,7 @@ pub fn stats(blocks: &Blocks, started: SystemTime) -> Stats {
     Stats {
         online_connections: sum(|shard| total(&shard.connections)),
         send_message_total: sum(|shard| shard.deliveries.get()),
-        send_message_fail: sum(|shard| shard.deliveries_failed.get()),
+        send_message_fail: sum(|shard| total(&shard.deliveries_failed)),
         dispatch_pending: (0..blocks.shards.len()).map(|shard| blocks.ring_bytes(shard)).sum(),
         push_job_pending: sum(|shard| shard.backlog_bytes.get()),
         dispatch_fail: total(&blocks.ring_stalls),
@@ -143,7 +143,7 @@ pub fn shards(blocks: &Blocks) -> Shards {
         topics: shard.topics.get(),
         memberships: shard.memberships.get(),
         deliveries: shard.deliveries.get(),
-        deliveries_failed: shard.deliveries_failed.get(),
+        deliveries_failed: total(&shard.deliveries_failed),
         sends: shard.sends.get(),
         sends_short: shard.sends_short.get(),
         send_bytes: shard.send_bytes.get(),
@@ -196,10 +196,6 @@ pub fn missing(blocks: &Blocks, draining: bool, redis_gone_ms: Option<u64>) -> V
         missing.push(Missing { part: "redis_subscription", message, for_ms: Some(ms) });
     }
     missing
-}
-
-fn total(values: &[Value]) -> u64 {
-    values.iter().map(Value::get).sum()
 }
 
 #[cfg(test)]

@@ -54,6 +54,8 @@ struct Log {
     next: Offset,
     open: Vec<Message>,
     open_bytes: usize,
+    /// When the first message of the open batch came.
+    opened: u64,
     /// When the open batch is due; names the entry in `due` that is meant.
     due: u64,
     last_sealed: Option<u64>,
@@ -148,6 +150,7 @@ impl Merger {
         }
         if log.open.is_empty() {
             let delay = self.rules.delay.as_micros() as u64;
+            log.opened = now;
             log.due = now + delay;
             if log.last_sealed.is_none_or(|sealed| now.saturating_sub(sealed) >= delay) {
                 self.idle.push(address.clone());
@@ -243,6 +246,7 @@ impl Merger {
             next: self.forgotten,
             open: Vec::new(),
             open_bytes: 0,
+            opened: 0,
             due: 0,
             last_sealed: None,
         };
@@ -283,7 +287,8 @@ impl Log {
         self.last_sealed = Some(now);
         let first = self.next;
         self.next = Offset(first.0 + messages.len() as u64);
-        Batch::new(address.clone(), self.epoch, first, messages)
+        let merged_us = now.saturating_sub(self.opened);
+        Batch { merged_us, ..Batch::new(address.clone(), self.epoch, first, messages) }
     }
 }
 

@@ -119,6 +119,8 @@ pub struct Batch {
     pub epoch: Epoch,
     /// Offset of the first message; the others follow without a gap.
     pub first: Offset,
+    /// How long the first message waited for the others, microseconds.
+    pub merged_us: u64,
     /// The messages, in publish order; never empty.
     pub messages: Box<[Message]>,
     encodings: [OnceLock<Encoded>; FORMATS.len()],
@@ -128,7 +130,14 @@ impl Batch {
     /// A batch with no encoding yet. `messages` is not empty.
     pub fn new(address: Address, epoch: Epoch, first: Offset, messages: Box<[Message]>) -> Self {
         debug_assert!(!messages.is_empty());
-        Self { address, epoch, first, messages, encodings: [const { OnceLock::new() }; FORMATS.len()] }
+        Self {
+            address,
+            epoch,
+            first,
+            merged_us: 0,
+            messages,
+            encodings: [const { OnceLock::new() }; FORMATS.len()],
+        }
     }
 
     /// The offset after the last message.

@@ -134,6 +134,7 @@ pub async fn run(seat: Seat) -> io::Result<()> {
         Some(redis) => Some(begin_sessions(redis, &inbox, &blocks, &resolve)?),
         None => None,
     };
+    blocks.ingest.redis_configured.set(u64::from(to_redis.is_some()));
     let wakeup = Readiness::of(doorbell.bell())?;
     monoio::spawn(pass_on(wakeup, Arc::clone(&doorbell), inbox.clone()));
     let always = EventFd::new()?;
@@ -373,7 +374,11 @@ impl Ingest {
     ) -> T {
         let Self { merger, broadcast, blocks, pushes, clock, .. } = self;
         act(merger, &mut |batch, reason| {
-            blocks.ingest.batches_sealed[reason as usize].add(1);
+            let counters = &blocks.ingest;
+            counters.batches_sealed[reason as usize].add(1);
+            counters.batch_messages.record(batch.messages.len() as u64);
+            counters.batch_bytes.record(batch.payload_bytes() as u64);
+            counters.merge_us.record(batch.merged_us);
             let push = pushes.by_rule(&batch, blocks, *clock);
             let batch = seal::seal(batch, blocks.formats_in_use());
             broadcast.send(match push {

@@ -3,6 +3,7 @@
 //! A write is a plain load and store (no locked instruction): the block's owner is the only writer. *Not here*: names
 //! and help texts (`text`), who serves them (`api`).
 
+pub mod histogram;
 pub mod process;
 pub mod text;
 
@@ -12,6 +13,7 @@ use crate::connection::reason::CloseReason;
 use crate::formats::FORMATS;
 use crate::push::registry::State;
 use crate::push::share::Failed;
+use histogram::Histogram;
 
 /// A value with one writer and any number of readers.
 #[derive(Debug, Default)]
@@ -43,6 +45,11 @@ impl Value {
     }
 }
 
+/// Values added up.
+pub fn total(values: &[Value]) -> u64 {
+    values.iter().map(Value::get).sum()
+}
+
 /// What one shard counts.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -51,6 +58,12 @@ pub struct ShardBlock {
     pub listening: Value,
     /// Connections now, by format.
     pub connections: [Value; FORMATS.len()],
+    /// Those of them that are not open any more: one side has said Close.
+    pub closing: Value,
+    /// How long connections that ended had lasted, milliseconds.
+    pub lifetime_ms: Histogram,
+    /// The thread's id, 0 until it has begun: its descriptor table is found by it.
+    pub thread: Value,
     /// TCP connections accepted.
     pub accepted: Value,
     /// Failures of accept itself (EMFILE, …).
@@ -87,8 +100,10 @@ pub struct ShardBlock {
     pub send_bytes: Value,
     /// Sends that the kernel took only partly or not at all.
     pub sends_short: Value,
-    /// Messages that were not delivered because the connection was closed or closing.
-    pub deliveries_failed: Value,
+    /// Sends that found the connection gone.
+    pub sends_failed: Value,
+    /// Messages that were not delivered, by [`Failed`].
+    pub deliveries_failed: [Value; Failed::ALL.len()],
     /// Messages dropped by an outbox policy other than close, by policy (drop-oldest, latest-only).
     pub outbox_dropped: [Value; 2],
     /// Bytes in outboxes now.
@@ -97,6 +112,8 @@ pub struct ShardBlock {
     pub outboxes: Value,
     /// Bytes of batches taken from the ring and not finished.
     pub backlog_bytes: Value,
+    /// Bytes from clients.
+    pub bytes_in: Value,
     /// Frames from clients.
     pub frames_in: Value,
     /// Data frames from clients that their format ignores.
@@ -105,6 +122,8 @@ pub struct ShardBlock {
     pub pings_sent: Value,
     /// Longest turn of the loop since the last look, microseconds.
     pub turn_max_us: Value,
+    /// What turns of the loop took, microseconds.
+    pub turn_us: Histogram,
     /// Turns of the loop. An idle shard turns once a tick, so one that stands still is stuck.
     pub turns: Value,
     /// Number of the configuration's edition that the shard goes by.
@@ -173,10 +192,18 @@ pub struct IngestBlock {
     pub messages_refused: [Value; Refused::ALL.len()],
     /// Batches sealed, by [`crate::batch::merger::SealReason`].
     pub batches_sealed: [Value; crate::batch::merger::SealReason::ALL.len()],
+    /// Messages of a batch.
+    pub batch_messages: Histogram,
+    /// Payload bytes of a batch.
+    pub batch_bytes: Histogram,
+    /// How long the first message of a batch waited for others, microseconds.
+    pub merge_us: Histogram,
     /// Messages in open batches now.
     pub open_messages: Value,
     /// Topics with state now.
     pub topics: Value,
+    /// 1 if Redis is configured.
+    pub redis_configured: Value,
     /// Pushes made.
     pub pushes_begun: Value,
     /// Pushes whose name had been there before.
@@ -301,6 +328,8 @@ pub struct ControlBlock {
     pub messages_taken: [Value; Audience::ALL.len()],
     /// Messages of well-formed publishes that found no room or no Redis, by [`Audience`].
     pub messages_turned_away: [Value; Audience::ALL.len()],
+    /// 1 while `/readyz` says so; looked at when the metrics are read.
+    pub ready: Value,
     /// API connections now.
     pub connections: Value,
     /// API connections that ended in a caught panic.
@@ -467,6 +496,8 @@ pub struct Blocks {
     pub etcd: EtcdBlock,
     /// One ring's depth per shard, written by ingest: bytes pushed so far.
     pub ring_bytes_pushed: Box<[Value]>,
+    /// Downlinks pushed so far, per shard; written by ingest.
+    pub ring_downlinks_pushed: Box<[Value]>,
     /// Times that ingest had to wait for a shard's ring; written by ingest.
     pub ring_stalls: Box<[Value]>,
 }
@@ -487,6 +518,7 @@ impl Blocks {
             main: MainBlock::default(),
             etcd: EtcdBlock::default(),
             ring_bytes_pushed: (0..shards).map(|_| Value::default()).collect(),
+            ring_downlinks_pushed: (0..shards).map(|_| Value::default()).collect(),
             ring_stalls: (0..shards).map(|_| Value::default()).collect(),
         }
     }
@@ -496,5 +528,11 @@ impl Blocks {
     pub fn ring_bytes(&self, shard: usize) -> u64 {
         let released = self.shards[shard].downlink_bytes_released.get();
         self.ring_bytes_pushed[shard].get().saturating_sub(released)
+    }
+
+    /// Downlinks in a shard's ring now; as exact as [`Blocks::ring_bytes`].
+    pub fn ring_downlinks(&self, shard: usize) -> u64 {
+        let taken = self.shards[shard].downlinks.get();
+        self.ring_downlinks_pushed[shard].get().saturating_sub(taken)
     }
 }

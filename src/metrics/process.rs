@@ -1,8 +1,70 @@
-//! What the kernel counts for the process.
+//! What the kernel counts for the process and its host. Everything is read from /proc; 0 is what it cannot tell.
 //!
 //! *Not here*: names and help texts (`text`).
 
 use std::fs;
+
+/// The calling thread's id.
+pub fn thread_id() -> u64 {
+    let path = fs::read_link("/proc/thread-self").unwrap_or_default();
+    path.file_name().and_then(|id| id.to_str()?.parse().ok()).unwrap_or(0)
+}
+
+/// Descriptors that a process or thread, named by its directory in /proc, has open: the size of its `fd` directory,
+/// which the kernel tells from Linux 6.2 on. Costs a microsecond, however many there are.
+pub fn open_files(of: &str) -> u64 {
+    fs::metadata(format!("/proc/{of}/fd")).map_or(0, |directory| directory.len())
+}
+
+/// Soft limit of descriptors of the process.
+pub fn files_max() -> u64 {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    files_max_in(&limits).unwrap_or(0)
+}
+
+fn files_max_in(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// CPU time of every thread so far, microseconds.
+pub fn cpu_us() -> u64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    cpu_us_in(&stat).unwrap_or(0)
+}
+
+/// Fields 14 and 15 of `proc_pid_stat(5)`, in hundredths of a second (`USER_HZ` of every architecture that we run on). The
+/// name, field 2, may have spaces and parentheses.
+fn cpu_us_in(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some((user + system) * 10_000)
+}
+
+/// Memory of the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostMemory {
+    /// All of it, bytes.
+    pub total: u64,
+    /// What can be had without swapping, bytes.
+    pub available: u64,
+}
+
+/// The host's memory, the kernel's share for sockets included.
+pub fn host_memory() -> HostMemory {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    host_memory_in(&meminfo).unwrap_or_default()
+}
+
+fn host_memory_in(meminfo: &str) -> Option<HostMemory> {
+    let bytes = |name| {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+        line.strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    };
+    Some(HostMemory { total: bytes("MemTotal:")?, available: bytes("MemAvailable:")? })
+}
 
 /// Resident set of the process, bytes; 0 when /proc cannot tell. All threads share it. Costs about 30 µs.
 pub fn resident_bytes() -> u64 {
@@ -31,6 +93,35 @@ mod tests {
         assert_eq!(resident_bytes_in(b"Name:\tkthreadd\n"), None);
         assert_eq!(resident_bytes_in(b"VmRSS:\t12 MB\n"), None);
         assert_eq!(resident_bytes_in(b"VmRSS:\t99999999999999999999 kB\n"), None);
+    }
+
+    #[test]
+    fn the_limit_of_descriptors_is_the_soft_one() {
+        let limits =
+            "Limit   Soft Limit  Hard Limit  Units\nMax open files            1024      524288     files\n";
+        assert_eq!(files_max_in(limits), Some(1024));
+        assert_eq!(files_max_in("Max open files  unlimited unlimited files"), None);
+    }
+
+    #[test]
+    fn cpu_time_is_read_behind_whatever_the_name_is() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194304 900 0 0 0 250 150 0 0 20 0 4 0 100 1 1";
+        assert_eq!(cpu_us_in(stat), Some(4_000_000));
+        assert_eq!(cpu_us_in("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn the_memory_of_a_host_is_read_in_bytes() {
+        let meminfo = "MemTotal:       16 kB\nMemFree:  1 kB\nMemAvailable:   8 kB\n";
+        assert_eq!(host_memory_in(meminfo), Some(HostMemory { total: 16_384, available: 8_192 }));
+        assert_eq!(host_memory_in("MemTotal: 16 kB\n"), None);
+    }
+
+    #[test]
+    fn the_kernel_tells_of_this_process_what_it_tells_of_any() {
+        assert!(thread_id() > 0 && files_max() > 0 && host_memory().total > host_memory().available);
+        let open = open_files(&format!("self/task/{}", thread_id()));
+        assert!(open == 0 || open >= 3, "{open}: nothing before Linux 6.2, all of them after it");
     }
 
     #[test]

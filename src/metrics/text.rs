@@ -1,18 +1,17 @@
 //! Every metric's name and help text in one table, and the table as OpenMetrics text.
 //!
 //! A family is a row of `FAMILIES`: name, help, labels, and where its values are read. To add a metric, add its value
-//! to a block in [`super`] and a row here. *Not here*: who writes the values, who serves the text (`api`).
+//! to a block in [`super`], a row here, and a row in `docs/METRICS.md` (a test compares them). *Not here*: how the text is
+//! written (`encode`), who writes the values, who serves the text (`api`).
 
-use std::fmt;
+mod encode;
+
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
+use super::histogram::{Histogram, Snapshot};
 use super::{
     Audience, Blocks, ConfigCause, ConfigOutcome, EventSink, HandshakeFailure, PublishRefused, Refused,
     process,
@@ -57,6 +56,52 @@ impl Exposition {
     }
 }
 
+/// A metric as its readers know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// The family's name, prefix included; samples of a counter end in `_total`.
+    pub name: String,
+    /// `counter`, `gauge`, `histogram` or `info`.
+    pub kind: &'static str,
+    /// Labels.
+    pub labels: Vec<&'static str>,
+    /// The help text.
+    pub help: &'static str,
+}
+
+impl Described {
+    /// The names that its samples bear.
+    pub fn samples(&self) -> Vec<String> {
+        let ends: &[&str] = match self.kind {
+            "counter" => &["_total"],
+            "histogram" => &["_bucket", "_sum", "_count"],
+            "info" => &["_info"],
+            _ => &[""],
+        };
+        ends.iter().map(|end| format!("{}{end}", self.name)).collect()
+    }
+}
+
+/// Every metric that the process has, in the order of the text.
+pub fn described() -> Vec<Described> {
+    let describe = |family: &Family| Described {
+        name: format!("{PREFIX}_{}", family.name),
+        kind: family.kind.label(),
+        labels: family.labels(),
+        help: family.help,
+    };
+    let build = Described {
+        name: format!("{PREFIX}_{}", BUILD.0),
+        kind: "info",
+        labels: vec!["version"],
+        help: BUILD.1,
+    };
+    FAMILIES.iter().map(describe).chain([build]).collect()
+}
+
+/// The family that says what runs: name and help.
+const BUILD: (&str, &str) = ("build", "What this process runs");
+
 /// Where the values come from.
 #[derive(Debug)]
 struct Source {
@@ -68,6 +113,35 @@ impl Source {
     /// A value of every shard, added up.
     fn sum(&self, read: impl Fn(&super::ShardBlock) -> u64) -> u64 {
         self.blocks.shards.iter().map(read).sum()
+    }
+
+    /// A histogram of every shard, added up.
+    fn merged(&self, read: impl Fn(&super::ShardBlock) -> &Histogram) -> Snapshot {
+        let mut merged = Snapshot::default();
+        for shard in &self.blocks.shards {
+            merged.add(read(shard));
+        }
+        merged
+    }
+
+    /// Connections of a shard in one of [`STATES`].
+    fn connections_in(&self, shard: usize, state: usize) -> u64 {
+        let block = &self.blocks.shards[shard];
+        let closing = block.closing.get();
+        match state {
+            0 => block.handshakes.get(),
+            1 => super::total(&block.connections).saturating_sub(closing),
+            _ => closing,
+        }
+    }
+
+    /// Open descriptors of a shard: as the kernel counts them, from Linux 6.2 on; before that, its connections.
+    fn open_files_of(&self, shard: usize) -> u64 {
+        let block = &self.blocks.shards[shard];
+        match process::open_files(&format!("self/task/{}", block.thread.get())) {
+            0 => super::total(&block.connections) + block.handshakes.get(),
+            open => open,
+        }
     }
 
     fn started_us(&self) -> u64 {
@@ -86,6 +160,9 @@ enum Kind {
     CounterSeconds,
     /// Microseconds, shown as seconds.
     GaugeSeconds,
+    /// A distribution. Values are divided by the first number; bounds from the second to the third, indices of
+    /// [`super::histogram::bound`], are shown.
+    Histogram(u32, usize, usize),
 }
 
 /// A label whose values are known at compile time.
@@ -105,12 +182,26 @@ struct Family {
     key: Option<Key>,
     /// A second key; its values go round within each of the first's, and `read` takes the index of the pair.
     second: Option<Key>,
-    read: fn(&Source, usize, usize) -> u64,
+    /// A label that follows from the first key's value.
+    also: Option<(&'static str, Derived)>,
+    read: Reading,
+}
+
+/// A label's value, by the index of the key's.
+type Derived = fn(usize) -> String;
+
+/// How values are read.
+#[derive(Clone, Copy)]
+enum Reading {
+    Value(Read),
+    Histogram(fn(&Source, usize) -> Snapshot),
 }
 
 const FORMAT: Key = Key { name: "format", values: FORMATS.len(), value: |i| FORMATS[i].name() };
 const CLOSED: Key =
     Key { name: "reason", values: CloseReason::ALL.len(), value: |i| CloseReason::ALL[i].label() };
+const STATES: [&str; 3] = ["handshaking", "open", "closing"];
+const STATE: Key = Key { name: "state", values: STATES.len(), value: |i| STATES[i] };
 const HANDSHAKE: Key =
     Key { name: "reason", values: HandshakeFailure::ALL.len(), value: |i| HandshakeFailure::ALL[i].label() };
 const REFUSED: Key = Key { name: "reason", values: Refused::ALL.len(), value: |i| Refused::ALL[i].label() };
@@ -135,11 +226,49 @@ const SOURCE: Key = Key { name: "source", values: 2, value: |i| ["redis", "http"
 type Read = fn(&Source, usize, usize) -> u64;
 
 const fn counter(name: &'static str, help: &'static str, read: Read) -> Family {
-    Family { name, help, kind: Kind::Counter, per_shard: false, key: None, second: None, read }
+    Family {
+        name,
+        help,
+        kind: Kind::Counter,
+        per_shard: false,
+        key: None,
+        second: None,
+        also: None,
+        read: Reading::Value(read),
+    }
 }
 
 const fn gauge(name: &'static str, help: &'static str, read: Read) -> Family {
-    Family { name, help, kind: Kind::Gauge, per_shard: false, key: None, second: None, read }
+    Family {
+        name,
+        help,
+        kind: Kind::Gauge,
+        per_shard: false,
+        key: None,
+        second: None,
+        also: None,
+        read: Reading::Value(read),
+    }
+}
+
+/// Bounds are indices of [`super::histogram::bound`]: 3 a decade, 0 is 1.
+const fn histogram(
+    name: &'static str,
+    help: &'static str,
+    (per, from, to): (u32, usize, usize),
+    read: fn(&Source, usize) -> Snapshot,
+) -> Family {
+    let kind = Kind::Histogram(per, from, to);
+    Family {
+        name,
+        help,
+        kind,
+        per_shard: false,
+        key: None,
+        second: None,
+        also: None,
+        read: Reading::Histogram(read),
+    }
 }
 
 impl Family {
@@ -155,11 +284,16 @@ impl Family {
         Self { second: Some(second), ..self }
     }
 
+    const fn with(self, name: &'static str, value: Derived) -> Self {
+        Self { also: Some((name, value)), ..self }
+    }
+
     /// The value is microseconds and is shown as seconds.
     const fn microseconds(self) -> Self {
         let kind = match self.kind {
             Kind::Counter | Kind::CounterSeconds => Kind::CounterSeconds,
             Kind::Gauge | Kind::GaugeSeconds => Kind::GaugeSeconds,
+            Kind::Histogram(..) => self.kind,
         };
         Self { kind, ..self }
     }
@@ -173,6 +307,17 @@ static FAMILIES: &[Family] = &[
     gauge("connections", "Connections now", |s, i, k| s.blocks.shards[i].connections[k].get())
         .per_shard()
         .by(FORMAT),
+    gauge("connections_by_state", "Connections now, those under way to be one included", |s, i, k| {
+        s.connections_in(i, k)
+    })
+    .per_shard()
+    .by(STATE),
+    histogram(
+        "connection_duration_seconds",
+        "Time from the handshake of a connection to its end, right to a sixteenth or 0.25 s",
+        (1_000, 9, 24),
+        |s, _| s.merged(|shard| &shard.lifetime_ms),
+    ),
     counter("accepted", "TCP connections accepted", |s, i, _| s.blocks.shards[i].accepted.get()).per_shard(),
     counter("accept_errors", "Failures of accept itself", |s, i, _| s.blocks.shards[i].accept_errors.get())
         .per_shard(),
@@ -183,7 +328,9 @@ static FAMILIES: &[Family] = &[
         s.sum(|shard| shard.handshakes_failed[k].get())
     })
     .by(HANDSHAKE),
-    counter("closed", "Connections ended", |s, _, k| s.sum(|shard| shard.closed[k].get())).by(CLOSED),
+    counter("closed", "Connections ended", |s, _, k| s.sum(|shard| shard.closed[k].get()))
+        .by(CLOSED)
+        .with("code", |i| CloseReason::ALL[i].code().map_or_else(String::new, |code| code.to_string())),
     gauge("shard_topics", "Topics with a member on the shard", |s, i, _| s.blocks.shards[i].topics.get())
         .per_shard(),
     gauge("memberships", "Memberships: a connection in a topic", |s, i, _| {
@@ -198,14 +345,19 @@ static FAMILIES: &[Family] = &[
         s.blocks.shards[i].deliveries.get()
     })
     .per_shard(),
-    counter("deliveries_failed", "Messages not delivered because the connection was closing", |s, i, _| {
-        s.blocks.shards[i].deliveries_failed.get()
+    counter("deliveries_failed", "Messages not delivered, per connection", |s, i, k| {
+        s.blocks.shards[i].deliveries_failed[k].get()
     })
-    .per_shard(),
+    .per_shard()
+    .by(FAILED),
     counter("sends", "Send requests given to the kernel", |s, i, _| s.blocks.shards[i].sends.get())
         .per_shard(),
     counter("sends_short", "Sends that the kernel took only partly or not at all", |s, i, _| {
         s.blocks.shards[i].sends_short.get()
+    })
+    .per_shard(),
+    counter("sends_failed", "Sends that found the connection gone", |s, i, _| {
+        s.blocks.shards[i].sends_failed.get()
     })
     .per_shard(),
     counter("frames", "WebSocket frames in sends", |s, i, _| s.blocks.shards[i].frames.get()).per_shard(),
@@ -221,6 +373,7 @@ static FAMILIES: &[Family] = &[
     })
     .per_shard(),
     // Shards: input and the loop.
+    counter("receive_bytes", "Bytes from clients", |s, i, _| s.blocks.shards[i].bytes_in.get()).per_shard(),
     counter("frames_received", "Frames from clients", |s, i, _| s.blocks.shards[i].frames_in.get())
         .per_shard(),
     counter("frames_ignored", "Data frames from clients that their format ignores", |s, i, _| {
@@ -234,12 +387,21 @@ static FAMILIES: &[Family] = &[
     })
     .per_shard()
     .microseconds(),
+    histogram(
+        "turn_seconds",
+        "What turns of the shard's loop took: how long input and other jobs wait",
+        (1_000_000, 6, 18),
+        |s, i| Snapshot::of(&s.blocks.shards[i].turn_us),
+    )
+    .per_shard(),
     gauge("config_edition", "Edition of the configuration that the shard goes by, 1 at start", |s, i, _| {
         s.blocks.shards[i].edition.get()
     })
     .per_shard(),
     // Rings.
     gauge("ring_bytes", "Payload bytes in the ring to the shard", |s, i, _| s.blocks.ring_bytes(i))
+        .per_shard(),
+    gauge("ring_downlinks", "Downlinks in the ring to the shard", |s, i, _| s.blocks.ring_downlinks(i))
         .per_shard(),
     counter("ring_stalls", "Times that the ingest core waited for the shard's ring", |s, i, _| {
         s.blocks.ring_stalls[i].get()
@@ -260,6 +422,18 @@ static FAMILIES: &[Family] = &[
     })
     .by(REFUSED),
     counter("batches_sealed", "Batches closed", |s, _, k| s.blocks.ingest.batches_sealed[k].get()).by(SEALED),
+    histogram("batch_messages", "Messages of a batch", (1, 0, 9), |s, _| {
+        Snapshot::of(&s.blocks.ingest.batch_messages)
+    }),
+    histogram("batch_bytes", "Payload bytes of a batch", (1, 6, 18), |s, _| {
+        Snapshot::of(&s.blocks.ingest.batch_bytes)
+    }),
+    histogram(
+        "merge_delay_seconds",
+        "How long the first message of a batch waited for others",
+        (1_000_000, 6, 18),
+        |s, _| Snapshot::of(&s.blocks.ingest.merge_us),
+    ),
     // Pushes.
     gauge("pushes", "Pushes that are not over", |s, _, k| {
         let control = &s.blocks.control;
@@ -285,6 +459,7 @@ static FAMILIES: &[Family] = &[
     ),
     gauge("open_messages", "Messages in open batches", |s, _, _| s.blocks.ingest.open_messages.get()),
     gauge("topics", "Topics with state in the ingest core", |s, _, _| s.blocks.ingest.topics.get()),
+    gauge("redis_configured", "1 if Redis is configured", |s, _, _| s.blocks.ingest.redis_configured.get()),
     gauge("redis_subscribed", "1 while the Redis subscription stands", |s, _, _| {
         s.blocks.ingest.redis_subscribed.get()
     }),
@@ -308,6 +483,7 @@ static FAMILIES: &[Family] = &[
         s.blocks.ingest.redis_publish_failed.get()
     }),
     // The API.
+    gauge("ready", "1 while /readyz says so", |s, _, _| s.blocks.control.ready.get()),
     counter("control_turns", "Turns of the control thread", |s, _, _| s.blocks.control.turns.get()),
     counter("api_requests", "API requests answered", |s, _, k| s.blocks.control.requests[k].get()).by(CLASS),
     gauge("api_connections", "API connections now", |s, _, _| s.blocks.control.connections.get()),
@@ -376,68 +552,23 @@ static FAMILIES: &[Family] = &[
     gauge("process_resident_memory_bytes", "Resident memory of the process", |_, _, _| {
         process::resident_bytes()
     }),
+    counter("process_cpu_seconds", "CPU time of the process, user and system", |_, _, _| process::cpu_us())
+        .microseconds(),
+    gauge("process_open_fds", "Open descriptors of the main table: all but the shards'", |_, _, _| {
+        process::open_files("self")
+    }),
+    gauge("process_max_fds", "Soft limit of descriptors, for each table", |_, _, _| process::files_max()),
+    gauge("shard_open_fds", "Open descriptors of the shard's own table", |s, i, _| s.open_files_of(i))
+        .per_shard(),
+    gauge("host_memory_bytes", "Memory of the host", |_, _, _| process::host_memory().total),
+    gauge("host_memory_available_bytes", "Memory of the host that can be had without swapping", |_, _, _| {
+        process::host_memory().available
+    }),
     gauge("process_start_time_seconds", "Start of the process since the Unix epoch", |s, _, _| {
         s.started_us()
     })
     .microseconds(),
 ];
-
-impl Collector for Source {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for family in FAMILIES {
-            family.encode(self, &mut encoder)?;
-        }
-        encoder
-            .encode_descriptor("build", "What this process runs", None, MetricType::Info)?
-            .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
-    }
-}
-
-impl Family {
-    fn encode(&self, source: &Source, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let metric_type = match self.kind {
-            Kind::Counter | Kind::CounterSeconds => MetricType::Counter,
-            Kind::Gauge | Kind::GaugeSeconds => MetricType::Gauge,
-        };
-        let mut metric = encoder.encode_descriptor(self.name, self.help, None, metric_type)?;
-        for shard in 0..if self.per_shard { source.blocks.shards.len() } else { 1 } {
-            let seconds = self.second.map_or(1, |key| key.values);
-            for index in 0..self.key.map_or(1, |key| key.values) * seconds {
-                let value = (self.read)(source, shard, index);
-                let mut labels = Vec::with_capacity(2);
-                if self.per_shard {
-                    labels.push(("shard", shard.to_string()));
-                }
-                if let Some(key) = self.key {
-                    labels.push((key.name, (key.value)(index / seconds).to_owned()));
-                }
-                if let Some(key) = self.second {
-                    labels.push((key.name, (key.value)(index % seconds).to_owned()));
-                }
-                if labels.is_empty() {
-                    self.kind.encode(value, &mut metric)?;
-                } else {
-                    self.kind.encode(value, &mut metric.encode_family(&labels)?)?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Kind {
-    fn encode(self, value: u64, metric: &mut MetricEncoder<'_>) -> fmt::Result {
-        const NO_EXEMPLAR: Option<&Exemplar<NoLabelSet, f64>> = None;
-        let seconds = value as f64 / 1e6;
-        match self {
-            Self::Counter => metric.encode_counter(&value, NO_EXEMPLAR),
-            Self::CounterSeconds => metric.encode_counter(&seconds, NO_EXEMPLAR),
-            // The encoder refuses what i64 cannot hold; a gauge that high is a bug to see, not a scrape to lose.
-            Self::Gauge => metric.encode_gauge(&i64::try_from(value).unwrap_or(i64::MAX)),
-            Self::GaugeSeconds => metric.encode_gauge(&seconds),
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -458,6 +589,14 @@ mod tests {
         blocks.shards[0].closed[CloseReason::Slow as usize].add(2);
         blocks.shards[1].closed[CloseReason::Slow as usize].add(3);
         blocks.shards[0].turn_max_us.set(2_500_000);
+        blocks.shards[0].closing.set(1);
+        blocks.shards[1].closing.set(3);
+        blocks.shards[1].turn_us.record(150);
+        blocks.shards[0].lifetime_ms.record(3_600_000);
+        blocks.shards[1].lifetime_ms.record(250);
+        blocks.ring_downlinks_pushed[1].set(5);
+        blocks.shards[1].downlinks.set(2);
+        blocks.ingest.batch_messages.record(100);
         blocks.ring_bytes_pushed[1].set(100);
         blocks.shards[1].downlink_bytes_released.set(40);
         blocks.ring_stalls[1].add(9);
@@ -468,7 +607,19 @@ mod tests {
         let raw = FORMATS[2].name();
         for line in [
             &format!("fanfare_connections{{shard=\"1\",format=\"{raw}\"}} 7") as &str,
-            "fanfare_closed_total{reason=\"slow\"} 5",
+            "fanfare_closed_total{reason=\"slow\",code=\"4008\"} 5",
+            "fanfare_closed_total{reason=\"reset\",code=\"\"} 0",
+            "fanfare_connections_by_state{shard=\"1\",state=\"open\"} 4",
+            "fanfare_connections_by_state{shard=\"1\",state=\"closing\"} 3",
+            "fanfare_turn_seconds_bucket{le=\"0.0001\",shard=\"1\"} 0",
+            "fanfare_turn_seconds_bucket{le=\"0.0002\",shard=\"1\"} 1",
+            "fanfare_turn_seconds_sum{shard=\"1\"} 0.00015",
+            "fanfare_connection_duration_seconds_bucket{le=\"1.0\"} 1",
+            "fanfare_connection_duration_seconds_bucket{le=\"+Inf\"} 2",
+            "fanfare_connection_duration_seconds_sum 3600.25",
+            "fanfare_batch_messages_bucket{le=\"50.0\"} 0",
+            "fanfare_batch_messages_bucket{le=\"100.0\"} 1",
+            "fanfare_ring_downlinks{shard=\"1\"} 3",
             "fanfare_turn_max_seconds{shard=\"0\"} 2.5",
             "fanfare_ring_bytes{shard=\"1\"} 60",
             "fanfare_ring_stalls_total{shard=\"1\"} 9",
@@ -487,27 +638,56 @@ mod tests {
         let text = exposition(3).1.text();
         assert!(text.ends_with("\n# EOF\n"));
         let (mut families, mut series, mut family) = (HashSet::new(), HashSet::new(), String::new());
-        let mut counts = false;
+        let mut kind = String::new();
         for line in text.lines().take_while(|line| *line != "# EOF") {
             if let Some(help) = line.strip_prefix("# HELP ") {
                 let (name, words) = help.split_once(' ').expect("a help text");
                 assert!(!words.is_empty() && !words.ends_with('.'), "{line}");
                 assert!(families.insert(name.to_owned()), "{name} twice");
                 name.clone_into(&mut family);
-            } else if let Some(kind) = line.strip_prefix("# TYPE ") {
-                assert!(kind.starts_with(&format!("{family} ")), "{line} under {family}");
-                counts = kind.ends_with(" counter");
+            } else if let Some(typed) = line.strip_prefix("# TYPE ") {
+                let (name, of) = typed.split_once(' ').expect("a type");
+                assert_eq!(name, family, "{line}");
+                of.clone_into(&mut kind);
             } else {
                 let (name, value) = line.rsplit_once(' ').expect("a sample");
                 assert!(value.parse::<f64>().is_ok_and(|v| v >= 0.0), "{line}");
                 assert!(series.insert(name.to_owned()), "{name} twice");
                 let bare = name.split('{').next().expect("a name");
                 let suffix = bare.strip_prefix(&family).expect("samples stand under their family");
-                assert_eq!(suffix, if counts { "_total" } else { suffix }, "{line}");
+                let allowed: &[&str] = match kind.as_str() {
+                    "counter" => &["_total"],
+                    "histogram" => &["_bucket", "_sum", "_count"],
+                    "info" => &["_info"],
+                    _ => &[""],
+                };
+                assert!(allowed.contains(&suffix), "{line}");
                 assert!(bare.starts_with("fanfare_") && !name.contains("{}"), "{line}");
             }
         }
-        assert_eq!(families.len(), FAMILIES.len() + 1);
+        let described: HashSet<String> = described().into_iter().map(|described| described.name).collect();
+        assert_eq!(families, described);
+    }
+
+    #[test]
+    fn a_histogram_shows_every_value_once() {
+        let (blocks, exposition) = exposition(1);
+        for value in [0, 1, 99, 100, 101, 500_000, 1_000_000, 2_000_000, u64::from(u32::MAX)] {
+            blocks.ingest.merge_us.record(value);
+        }
+        let text = exposition.text();
+        let buckets: Vec<(&str, u64)> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("fanfare_merge_delay_seconds_bucket{le=\""))
+            .filter_map(|rest| rest.split_once("\"} "))
+            .map(|(bound, count)| (bound, count.parse().expect("a count")))
+            .collect();
+        assert_eq!(buckets[0], ("0.0001", 4), "everything up to the first bound");
+        assert_eq!(buckets[1], ("0.0002", 5));
+        assert_eq!(buckets[buckets.len() - 2], ("1.0", 7));
+        assert_eq!(buckets[buckets.len() - 1], ("+Inf", 9));
+        assert!(text.contains("\nfanfare_merge_delay_seconds_count 9\n"));
+        assert!(buckets.is_sorted_by_key(|bucket| bucket.1));
     }
 
     #[test]

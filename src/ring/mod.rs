@@ -40,9 +40,12 @@ impl<B: Bell> Sender<B> {
         if inside > 0 && inside + weight > RING_BYTES_MAX as u64 {
             return Err(downlink);
         }
-        // Counted first, so that what is released is never more than what was pushed.
+        // Counted first, so that what is taken is never more than what was pushed.
+        let downlinks = &self.blocks.ring_downlinks_pushed[self.shard];
+        downlinks.add(1);
         pushed.add(weight);
         if let Err(rtrb::PushError::Full(downlink)) = self.slots.push(downlink) {
+            downlinks.sub(1);
             pushed.sub(weight);
             return Err(downlink);
         }

@@ -18,7 +18,7 @@ use crate::config::live::Edition;
 use crate::dataplane::Uring;
 use crate::events::journal::Journal;
 use crate::limits;
-use crate::metrics::Blocks;
+use crate::metrics::{Blocks, process};
 use crate::ring::Receiver;
 use crate::ring::doorbell::Doorbell;
 use crate::shard::accept::{self, Lobby};
@@ -91,6 +91,7 @@ pub(super) fn run(seat: Seat, notices: &mpsc::Sender<Notice>) -> Result<(), Stri
         };
         monoio::spawn(accept::accept(monoio::net::TcpListener::from_std(listener)?, lobby, stop));
         blocks.shards[number].edition.set(edition.number);
+        blocks.shards[number].thread.set(process::thread_id());
         blocks.shards[number].listening.set(1);
         let _ = notices.send(Notice::Listening(address));
         run::run(shard, seat).await

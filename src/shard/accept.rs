@@ -131,7 +131,9 @@ pub async fn accept(listener: TcpListener, lobby: Rc<Lobby>, stop: CancelHandle)
             Ok((stream, peer)) => {
                 lobby.block().accepted.add(1);
                 lobby.count(1);
-                monoio::spawn(handshake(stream, peer, Rc::clone(&lobby)));
+                // Boxed for its size, and so are its parts: a task as large as the runtime's own state lies in
+                // the same pages of the allocator, and that state would keep what a crowd of handshakes touched.
+                monoio::spawn(Box::pin(handshake(stream, peer, Rc::clone(&lobby))));
             }
             Err(_) if lobby.door.get() != Door::Open => break,
             Err(error) => {
@@ -147,7 +149,7 @@ pub async fn accept(listener: TcpListener, lobby: Rc<Lobby>, stop: CancelHandle)
 
 async fn handshake(mut stream: TcpStream, peer: SocketAddr, lobby: Rc<Lobby>) {
     let deadline = lobby.clients.borrow().upgrade_deadline;
-    let head = monoio::time::timeout(deadline, read_head(&mut stream, &lobby)).await;
+    let head = monoio::time::timeout(deadline, Box::pin(read_head(&mut stream, &lobby))).await;
     match head {
         Ok(Ok(Head::Upgrade { upgrade, tail })) if lobby.door.get() != Door::Closed => {
             let upgrade::Upgrade { format, topics, response, .. } = upgrade;
@@ -158,16 +160,16 @@ async fn handshake(mut stream: TcpStream, peer: SocketAddr, lobby: Rc<Lobby>) {
         }
         Ok(Ok(Head::Upgrade { .. })) => {
             lobby.fail(HandshakeFailure::Overload);
-            answer(stream, upgrade::overload_response().to_vec()).await;
+            Box::pin(answer(stream, upgrade::overload_response().to_vec())).await;
         }
         Ok(Ok(Head::Refused(refusal))) => {
             lobby.fail(refusal.failure);
-            answer(stream, refusal.response).await;
+            Box::pin(answer(stream, refusal.response)).await;
         }
         Ok(Err(_)) => lobby.fail(HandshakeFailure::Gone),
         Err(_late) => {
             lobby.fail(HandshakeFailure::Timeout);
-            answer(stream, upgrade::timeout_response().to_vec()).await;
+            Box::pin(answer(stream, upgrade::timeout_response().to_vec())).await;
         }
     }
     lobby.count(-1);

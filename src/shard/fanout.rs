@@ -76,7 +76,8 @@ struct Slice<'r> {
     /// Pushes that left an outbox to make room.
     dropped_pushes: Vec<(PushSlot, bool)>,
     deliveries: u64,
-    failures: u64,
+    missed_closed: u64,
+    missed_slow: u64,
     frames: u64,
     bytes: u64,
     dropped: u64,
@@ -97,7 +98,8 @@ impl<'r> Slice<'r> {
             closed: 0,
             dropped_pushes: Vec::new(),
             deliveries: 0,
-            failures: 0,
+            missed_closed: 0,
+            missed_slow: 0,
             frames: 0,
             bytes: 0,
             dropped: 0,
@@ -115,7 +117,7 @@ impl<'r> Slice<'r> {
     fn offer(&mut self, token: Token, connection: &mut Connection, part: &Part<'r>) {
         let messages = u64::from(part.messages);
         if connection.phase() != Phase::Open {
-            self.failures += messages;
+            self.missed_closed += messages;
             self.closed += 1;
             return;
         }
@@ -140,7 +142,7 @@ impl<'r> Slice<'r> {
                 self.dropped_pushes.append(&mut outbox.take_settled());
             }
             Delivery::TooSlow => {
-                self.failures += messages;
+                self.missed_slow += messages;
                 self.slow.push(token);
             }
         }
@@ -296,7 +298,8 @@ impl<P: Plane> Shard<P> {
         }
         let block = &self.blocks.shards[self.number];
         block.deliveries.add(slice.deliveries);
-        block.deliveries_failed.add(slice.failures);
+        block.deliveries_failed[Failed::Closed as usize].add(slice.missed_closed);
+        block.deliveries_failed[Failed::Slow as usize].add(slice.missed_slow);
         block.outbox_bytes.add(slice.owed_after);
         block.outbox_bytes.sub(slice.owed_before);
         if slice.dropped > 0 {
@@ -344,6 +347,7 @@ impl<P: Plane> Shard<P> {
                     self.await_room(short.token);
                 }
                 Took::Gone => {
+                    self.block().sends_failed.add(1);
                     gone += 1;
                     self.remove(short.token, CloseReason::Reset);
                 }

@@ -9,6 +9,7 @@ use crate::batch::Topic;
 use crate::connection::reason::CloseReason;
 use crate::connection::{Change, Phase};
 use crate::dataplane::{Event, Plane, Received, Token, Took};
+use crate::limits::SCRATCH_BYTES;
 use crate::push::share::Failed;
 
 /// Full scratch buffers that one connection may fill in one turn.
@@ -55,6 +56,9 @@ impl<P: Plane> Shard<P> {
 
     fn receive(&mut self, token: Token, until: Until) {
         let mut scratch = std::mem::take(&mut self.scratch);
+        if scratch.is_empty() {
+            scratch = vec![0; SCRATCH_BYTES].into();
+        }
         for turn in 0.. {
             let Some(connection) = self.table.get(token) else { break };
             if turn == READS_PER_TURN {
@@ -63,6 +67,7 @@ impl<P: Plane> Shard<P> {
             }
             match self.plane.receive(connection.fd, &mut scratch) {
                 Received::Bytes(count) => {
+                    self.block().bytes_in.add(count as u64);
                     self.handle_input(token, &mut scratch[..count]);
                     // The poll reports an edge. A read that does not fill the buffer has taken all of it, but one edge
                     // can stand for bytes and for the end behind them.
@@ -144,7 +149,7 @@ impl<P: Plane> Shard<P> {
         let settled = outbox.take_settled();
         self.block().outbox_bytes.sub((before - after) as u64);
         // An empty outbox stays until the socket has room: it knows that a poll is armed.
-        self.block().deliveries_failed.add(u64::from(messages));
+        self.block().deliveries_failed[why as usize].add(u64::from(messages));
         self.settle_pushes(settled, why);
     }
 

@@ -6,6 +6,7 @@
 //! *Not here*: the handshake (`accept`), system calls (`dataplane`), protocol (`connection`, `wire`).
 
 pub mod accept;
+mod ages;
 mod fanout;
 mod input;
 mod lifecycle;
@@ -35,6 +36,7 @@ use crate::formats::FormatId;
 use crate::limits;
 use crate::metrics::{Blocks, ShardBlock};
 use crate::push::share::Failed;
+use ages::Ages;
 use fanout::Agenda;
 use input::Until;
 use members::{ALL, Members};
@@ -69,6 +71,7 @@ pub struct Shard<P: Plane> {
     topics_max: usize,
     now: Tick,
     table: Table,
+    ages: Ages,
     members: Members,
     agenda: Agenda,
     pushes: Pushes,
@@ -80,6 +83,7 @@ pub struct Shard<P: Plane> {
     journal: Option<Journal>,
     /// Connections whose receive buffer had more than one turn takes.
     unread: Vec<(Token, Until)>,
+    /// Where input is received; empty until the first, and after [`Shard::shrink`].
     scratch: Box<[u8]>,
     replies: Vec<u8>,
     /// Reused by every slice.
@@ -98,6 +102,7 @@ impl<P: Plane> Shard<P> {
             topics_max: clients.topics_max,
             now: Tick(0),
             table: Table::default(),
+            ages: Ages::default(),
             members: Members::default(),
             agenda: Agenda::default(),
             pushes: Pushes::default(),
@@ -106,7 +111,7 @@ impl<P: Plane> Shard<P> {
             drain: None,
             journal: None,
             unread: Vec::new(),
-            scratch: vec![0; limits::SCRATCH_BYTES].into(),
+            scratch: Box::default(),
             replies: Vec::new(),
             shorts: Vec::new(),
             slow: Vec::new(),
@@ -197,6 +202,8 @@ impl<P: Plane> Shard<P> {
         self.table.shrink();
         self.agenda.shrink();
         self.unread.shrink_to_fit();
+        // The lists of a crowd grow through blocks of this size, beside it.
+        self.scratch = Box::default();
         self.replies.shrink_to_fit();
         self.shorts.shrink_to_fit();
         self.slow.shrink_to_fit();
@@ -209,6 +216,7 @@ impl<P: Plane> Shard<P> {
             self.plane.close(Token { index: 0, generation: 0 }, fd, Closing::Reset);
             return;
         };
+        self.ages.note(self.now);
         let position = self.members.join(ALL, token.index);
         if let Some(connection) = self.table.get(token) {
             connection.place_in_all(position);
@@ -258,6 +266,8 @@ impl<P: Plane> Shard<P> {
     fn retire(&mut self, token: Token, client_code: Option<u16>) {
         self.record_close(token, CloseReason::ClientClose, client_code);
         if let Some(places) = self.table.get(token).map(Connection::take_places) {
+            // Its place among everybody is given up once: when it begins to close.
+            self.block().closing.add(u64::from(places.0.is_some()));
             self.vacate_all(places);
         }
     }
@@ -307,13 +317,18 @@ impl<P: Plane> Shard<P> {
             how = Closing::Reset;
             self.block().outboxes.sub(1);
             self.block().outbox_bytes.sub(outbox.bytes() as u64);
-            self.block().deliveries_failed.add(u64::from(outbox.give_up()));
             let why = Failed::of_close(connection.reason().unwrap_or(reason));
+            self.block().deliveries_failed[why as usize].add(u64::from(outbox.give_up()));
             self.settle_pushes(outbox.take_settled(), why);
         }
         self.plane.close(token, connection.fd, how);
-        self.vacate_all(connection.take_places());
+        let places = connection.take_places();
+        let was_closing = places.0.is_none();
+        self.vacate_all(places);
+        let age = self.ages.age(self.table.came_after(token), self.now);
         let block = self.block();
+        block.closing.sub(u64::from(was_closing));
+        block.lifetime_ms.record(u64::from(age) * limits::TICK.as_millis() as u64);
         block.connections[connection.format.index()].sub(1);
         block.closed[connection.reason().unwrap_or(reason) as usize].add(1);
     }

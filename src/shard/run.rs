@@ -177,7 +177,9 @@ impl Pace {
             self.window = Some(turn_began);
             self.before_us = std::mem::take(&mut self.now_us);
         }
-        self.now_us = self.now_us.max(turn_began.elapsed().as_micros() as u64);
+        let turn_us = turn_began.elapsed().as_micros() as u64;
+        block.turn_us.record(turn_us);
+        self.now_us = self.now_us.max(turn_us);
         block.turn_max_us.set(self.now_us.max(self.before_us));
     }
 }

@@ -132,6 +132,11 @@ impl Table {
         }
     }
 
+    /// Connections that came after this one, whether they are there or not.
+    pub fn came_after(&self, token: Token) -> u32 {
+        self.next_generation.wrapping_sub(token.generation)
+    }
+
     /// Notes that the client said something that counts as business.
     pub fn note_business(&mut self, token: Token, now: Tick) {
         if let Some(Slot::Taken { generation, spoke, .. }) = self.slot(token.index)

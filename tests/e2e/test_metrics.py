@@ -55,3 +55,43 @@ def test_deliveries_count_each_message_to_each_member(gateway):
     assert gateway.metric("messages_total", source="http") == 7
     for client in clients:
         client.close()
+
+
+def test_a_connection_is_open_then_closing_then_a_duration(gateway):
+    client = Wire(gateway.port, "/topics/t")
+    gateway.await_connections(1)
+    assert gateway.metric("connections_by_state", state="open") == 1
+    assert gateway.metric("connection_duration_seconds_count") == 0
+    client.send(frame(TEXT, b"\xff"))
+    client.expect_close(1007)
+    eventually(lambda: gateway.metric("connections_by_state", state="closing") == 1, "our Close has been sent")
+    assert gateway.metric("connections_by_state", state="open") == 0
+    client.close()
+    eventually(lambda: gateway.metric("connection_duration_seconds_count") == 1, "one connection has ended")
+    assert gateway.metric("connection_duration_seconds_bucket", le="+Inf") == 1
+    assert gateway.metric("connections_by_state", state="closing") == 0
+    assert gateway.metric("closed_total", reason="bad_text", code="1007") == 1
+    assert gateway.metric("receive_bytes_total") > 0
+
+
+def test_batches_are_counted_by_messages_bytes_and_delay(gateway):
+    with Wire(gateway.port, "/topics/t") as client:
+        gateway.await_members("t", 1)
+        assert gateway.push({"topic": "t"}, list(range(7))).status == 202
+        client.expect_stream(b"".join(server_frame(TEXT, b"%d" % n) for n in range(7)))
+        assert gateway.metric("batch_messages_sum") == 7
+        assert gateway.metric("batch_bytes_sum") == 7
+        assert gateway.metric("merge_delay_seconds_count") == gateway.metric("batch_messages_count") > 0
+        assert gateway.metric("ring_downlinks") == 0
+
+
+def test_the_process_its_loops_and_its_readiness_are_shown(gateway):
+    assert gateway.metric("ready") == 1
+    assert gateway.metric("redis_configured") == 0
+    assert gateway.metric("turn_seconds_count", shard="1") > 0
+    with Wire(gateway.port):
+        gateway.await_connections(1)
+        assert gateway.metric("shard_open_fds") >= 1
+    for name in ("process_open_fds", "process_max_fds", "process_cpu_seconds_total", "host_memory_available_bytes"):
+        assert gateway.metric(name) >= 0, name
+    assert 0 < gateway.metric("host_memory_available_bytes") < gateway.metric("host_memory_bytes")

@@ -1,7 +1,7 @@
 //! What must be true of a shard after every call: its gauges, its accounts, its bounds.
 
 use fanfare::limits::RING_BYTES_MAX;
-use fanfare::metrics::Value;
+use fanfare::metrics::{Value, total};
 
 use crate::client::Client;
 use crate::ledger::ALL;
@@ -115,7 +115,7 @@ impl World {
                 outstanding += client.targeted - client.received;
             }
         }
-        let (deliveries, failed) = (block.deliveries.get(), block.deliveries_failed.get());
+        let (deliveries, failed) = (block.deliveries.get(), total(&block.deliveries_failed));
         let dropped: u64 = block.outbox_dropped.iter().map(Value::get).sum();
         let targeted = tally.targeted;
         let context = || {

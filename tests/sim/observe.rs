@@ -146,7 +146,7 @@ impl World {
         let tick = self.ticks();
         let now = self.now;
         let Self { clients, seats, plan, ledger, book, is_drain_under_way, .. } = self;
-        let mut sent = 0;
+        let mut pushes_sent = 0;
         let client = &mut clients[id];
         let seat = &mut seats[client.shard];
         let silence_ms = u128::from(tick - client.heard) * TICK.as_millis();
@@ -175,7 +175,8 @@ impl World {
         let may_skip = !plan.keeps_all() && client.was_short;
         let (mut rest, mut from) = (&look.accepted[..], client.stream_at);
         let mut on_frame = |client: &mut Client, frame: Frame| {
-            sent += on_frame(client, &frame, ledger, (book, now), may_skip, plan.clients.server_ping, &codes);
+            pushes_sent +=
+                on_frame(client, &frame, ledger, (book, now), may_skip, plan.clients.server_ping, &codes);
         };
         for (begin, end) in look.shorts {
             let (piece, after) = rest.split_at((begin - from) as usize);
@@ -196,7 +197,7 @@ impl World {
             assert_eq!(client.begun(), 0, "FIN goes out in the middle of a frame to {id}");
             assert!(client.close.is_some(), "FIN goes out to {id} without a Close frame");
         }
-        for _ in 0..sent {
+        for _ in 0..pushes_sent {
             self.note_push_sent();
         }
     }

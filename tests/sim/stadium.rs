@@ -79,7 +79,7 @@ impl Stadium {
                 });
                 let topics = joins.collect();
                 let (response, tail) = (Vec::new(), Vec::new());
-                shard.admit(Arrival { fd, format: FormatId::RAW, topics, response, tail });
+                shard.admit(Arrival { fd, peer: None, format: FormatId::RAW, topics, response, tail });
             }
             shards.push((shard, u64::MAX));
         }
@@ -183,7 +183,7 @@ impl Stadium {
         let batch = |topic: &usize| {
             let none = &mut |_, _| unreachable!("nothing is open");
             seal::seal(
-                self.merger.push_apart(&self.topics[*topic], &[message.clone()], self.now, none),
+                self.merger.push_apart(&self.topics[*topic], std::slice::from_ref(&message), self.now, none),
                 [true; 3],
             )
         };
@@ -243,7 +243,8 @@ impl Stadium {
             let is_behind = race.topics.iter().any(|topic| busy[*topic]);
             race.topics.iter().for_each(|topic| busy[*topic] |= left > 0);
             // With a tenth left some shards may have none.
-            let is_kept = is_behind || asked == 0.0 || race.asked.to != asked || self.cap.is_some();
+            let is_steady = asked > 0.0 && (race.asked.to - asked).abs() < 1e-9;
+            let is_kept = is_behind || !is_steady || self.cap.is_some();
             if is_kept || left * 10 <= targeted(&race.push) || left < 100 {
                 race.steady_since = self.now;
             }

@@ -293,7 +293,7 @@ mod tests {
         rushed[1_000..1_010].fill(2_000_000);
         for (course, arrivals, sentence) in [
             (&course, &late, "any 100 ms, at 500/s: from 70.0 %"),
-            (&course, &rushed, "any 100 ms, at 500/s: from 90.0 % to 118.0 %"),
+            (&course, &rushed, "any 100 ms, at 500/s: from 82.0 % to 118.0 %"),
             (&wrong_eta, &arrivals, "the ETA was 1.3 s and 1.00 s were left"),
             (&course, &missing, "the ledger has 2000 sent and 0 failed; 1999 arrived"),
             (&unbalanced, &arrivals, "targeted 2000 is not sent 1501"),

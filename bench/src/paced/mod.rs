@@ -115,7 +115,12 @@ fn measure(args: &PacedArgs) -> Result<Found, String> {
     let course = watch(args, &gateway, &crew, &progress)?;
     progress.clear();
     let notes = crew.finish()?;
-    Ok(found(args, course, notes))
+    Ok(found(args, course, &notes))
+}
+
+/// Microseconds of some seconds; none when they are negative.
+pub(crate) fn micros(seconds: f64) -> u64 {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default().as_micros() as u64
 }
 
 /// The push's body.
@@ -131,7 +136,7 @@ fn watch(args: &PacedArgs, gateway: &Gateway, crew: &Crew, progress: &Progress) 
     let mut api = Api::new(&gateway.api);
     let asked_us = crew.now_us();
     let id = api.begin(&body(args)?)?;
-    let mut change_at = args.change_at().map(|s| asked_us + (s * 1e6) as u64);
+    let mut change_at = args.change_at().map(|s| asked_us + micros(s));
     let slowest = if args.steady { args.rate } else { args.rate.min(args.change_to) };
     let late = Instant::now() + Duration::from_secs_f64(devices as f64 / slowest) + LATE;
     let (mut polls, mut change) = (Vec::new(), None);
@@ -164,13 +169,13 @@ fn watch(args: &PacedArgs, gateway: &Gateway, crew: &Crew, progress: &Progress) 
     Ok(Course { asked_us, change, rate: args.rate, change_to: args.change_to, polls, last, devices })
 }
 
-fn found(args: &PacedArgs, course: Course, notes: Notes) -> Found {
+fn found(args: &PacedArgs, course: Course, notes: &Notes) -> Found {
     let bounds = Bounds {
         second_percent: args.second_percent,
         tenth_percent: args.tenth_percent,
-        in_force_us: (args.in_force_ms * 1000.0) as u64,
+        in_force_us: micros(args.in_force_ms / 1000.0),
         eta_percent: args.eta_percent,
-        eta_from_us: (args.eta_from * 1e6) as u64,
+        eta_from_us: micros(args.eta_from),
     };
     let mut has = vec![false; args.connections as usize];
     let (mut arrivals, mut duplicates) = (Vec::with_capacity(notes.sightings.len()), 0);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::PushesArgs;
 use crate::paced::message::{self, EVERYBODY};
+use crate::paced::micros;
 
 /// Milliseconds that pushes which begin first have before anybody comes or goes: they know whom they are for.
 const STILL_MS: u64 = 700;
@@ -119,7 +120,7 @@ pub(super) fn draw(args: &PushesArgs) -> Script {
     let rooms: Vec<Vec<u32>> =
         (0..args.connections).map(|_| some_rooms(&mut dice, args.topics, ROOMS_MAX)).collect();
     let mut events = Vec::new();
-    let span_ms = (args.seconds * 1000.0) as u64;
+    let span_ms = micros(args.seconds) / 1_000;
     let pushes = (0..args.pushes as usize).map(|number| {
         let is_first = (number as u64 * 10) / u64::from(args.pushes) < AT_ONCE_OF_TEN;
         let begin = if is_first { 0 } else { STILL_MS + dice.below(span_ms) };
@@ -143,7 +144,9 @@ fn some_rooms(dice: &mut Dice, topics: u32, most: u64) -> Vec<u32> {
 
 fn push(dice: &mut Dice, args: &PushesArgs, is_first: bool) -> Asked {
     let to = if dice.chance(10) { vec![EVERYBODY] } else { some_rooms(dice, args.topics, 3) };
-    let rate = (!dice.chance(10)).then(|| 20.0 * (1 + dice.below(40)) as f64);
+    // What is for everybody takes as long as what is for a topic.
+    let unit = if to == [EVERYBODY] { 100.0 } else { 20.0 };
+    let rate = (!dice.chance(10)).then(|| unit * (1 + dice.below(40)) as f64);
     Asked {
         to,
         messages: 1 + dice.below(3) as u32,

@@ -143,10 +143,8 @@ impl Pacer {
         if method != "GET" && job.is_over() {
             return (409, Value::Null);
         }
-        if let Some(rate) = body.get("rate") {
-            if self.mistake != Mistake::IgnoresChanges {
-                job.rate = rate.as_f64();
-            }
+        if let Some(rate) = body.get("rate").filter(|_| self.mistake != Mistake::IgnoresChanges) {
+            job.rate = rate.as_f64();
         }
         if let Some(state) = body.get("state") {
             job.is_paused = state == "paused";
