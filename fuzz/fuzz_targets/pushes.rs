@@ -21,7 +21,8 @@ const SHARDS: usize = 3;
 
 struct Job {
     push: Arc<Push>,
-    buckets: [Bucket; SHARDS],
+    /// Of the shards that have the push, with the rate that each goes by, and since when.
+    buckets: [Option<(Bucket, u64, u64)>; SHARDS],
     /// Devices left; `None`: the shard does not have the push yet.
     left: [Option<u64>; SHARDS],
     is_blocked: bool,
@@ -64,9 +65,7 @@ impl World<'_> {
             Some(_) => 0,
         };
         let shares: Box<[Share]> = pacing::even(begins_at, SHARDS).into_iter().map(Share::new).collect();
-        let buckets = std::array::from_fn(|shard| {
-            Bucket::new(self.now, shares[shard].rate_milli(), shard as f64 / SHARDS as f64)
-        });
+        let buckets = [const { None }; SHARDS];
         let push = Arc::new(Push {
             id: PushId::new(&format!("p{}", self.jobs.len())).expect("an id"),
             terms,
@@ -92,11 +91,10 @@ impl World<'_> {
         self.now += us;
         for job in &mut self.jobs {
             for shard in 0..SHARDS {
-                job.serve(shard, self.now, us);
+                job.serve(shard, self.now);
             }
-            // Beside what its orders allow, a shard has a device at most when it begins, and once more for each change
-            // to another rate.
-            let most = job.allowed + 2.0 * SHARDS as f64;
+            // Beside what its orders allow, a shard has part of a device when it begins.
+            let most = job.allowed + SHARDS as f64;
             assert!(job.sent as f64 <= most, "{} sent, {most} were allowed", job.sent);
         }
     }
@@ -118,9 +116,9 @@ impl World<'_> {
 }
 
 impl Job {
-    fn serve(&mut self, shard: usize, now: u64, us: u64) {
+    fn serve(&mut self, shard: usize, now: u64) {
         let share = &self.push.shares[shard];
-        let bucket = &mut self.buckets[shard];
+        let Some((bucket, old_rate, since)) = &mut self.buckets[shard] else { return };
         let Some(left) = self.left[shard].filter(|left| *left > 0) else { return };
         let why = match () {
             () if share.is_cancelled() => Some(Failed::Cancelled),
@@ -135,7 +133,10 @@ impl Job {
         }
         let rate = share.rate_milli();
         bucket.advance(now, rate);
-        self.allowed += if rate == UNLIMITED { f64::INFINITY } else { rate as f64 / 1e9 * us as f64 };
+        let is_bounded = rate != UNLIMITED && *old_rate != UNLIMITED;
+        self.allowed +=
+            if is_bounded { *old_rate as f64 / 1e9 * (now - *since) as f64 } else { f64::INFINITY };
+        (*old_rate, *since) = (rate, now);
         let servable = if self.is_blocked { 0 } else { left };
         share.set_servable(servable);
         if servable == 0 {
@@ -176,6 +177,9 @@ fuzz_target!(|data: &[u8]| {
                 if job.left[shard].is_none() {
                     job.push.shares[shard].take(devices * 16);
                     job.left[shard] = Some(devices * 16);
+                    let rate = job.push.shares[shard].rate_milli();
+                    let bucket = Bucket::new(world.now, rate, shard as f64 / SHARDS as f64);
+                    job.buckets[shard] = Some((bucket, rate, world.now));
                 }
             }
             2 if !world.jobs.is_empty() => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fanfare::push::Push;
 use fanfare::push::share::{Failed, Standing};
 
-use crate::client::{Client, Pace};
+use crate::client::Client;
 use crate::ledger::{Item, To};
 use crate::tempo::Tempo;
 
@@ -154,19 +154,6 @@ impl Book {
     pub(crate) fn messages_cut(&self, shard: usize) -> u64 {
         let cut = |job: &Job| job.standing(shard).map_or(0, |s| s.cut() * u64::from(job.push.messages));
         self.jobs.iter().map(cut).sum()
-    }
-
-    /// Whether a push waits for somebody who would take it.
-    pub(crate) fn waits(&self, clients: &[Client]) -> bool {
-        let is_waiting = |job: &Job, shard: usize, taken: &Taken| {
-            let missing = taken.targets.iter().filter(|(_, target)| target.got < job.push.messages);
-            let stalled = missing.filter(|((id, _), _)| clients[*id].pace == Pace::Stalled).count() as u64;
-            job.standing(shard).is_some_and(|standing| standing.remaining() > stalled)
-        };
-        self.jobs.iter().any(|job| {
-            let mut shards = job.shards.iter().enumerate();
-            shards.any(|(shard, taken)| taken.as_ref().is_none_or(|taken| is_waiting(job, shard, taken)))
-        })
     }
 }
 
