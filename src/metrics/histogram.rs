@@ -27,8 +27,14 @@ impl Histogram {
     /// Adds a value. Only the block's owner calls this.
     #[inline]
     pub fn record(&self, value: u64) {
-        self.buckets[bucket(value)].add(1);
-        self.sum.add(value);
+        self.record_many(value, 1);
+    }
+
+    /// Adds a value so many times. Only the block's owner calls this.
+    #[inline]
+    pub fn record_many(&self, value: u64, count: u64) {
+        self.buckets[bucket(value)].add(count);
+        self.sum.add(value * count);
     }
 }
 

@@ -62,6 +62,8 @@ pub struct ShardBlock {
     pub closing: Value,
     /// How long connections that ended had lasted, milliseconds.
     pub lifetime_ms: Histogram,
+    /// Time from a push's acceptance to a device that it reached, milliseconds.
+    pub push_latency_ms: Histogram,
     /// The thread's id, 0 until it has begun: its descriptor table is found by it.
     pub thread: Value,
     /// TCP connections accepted.

@@ -452,6 +452,12 @@ static FAMILIES: &[Family] = &[
         s.blocks.control.push_devices_failed[k].get()
     })
     .by(FAILED),
+    histogram(
+        "push_latency_seconds",
+        "Time from the acceptance of a push until the kernel had all of it for a device",
+        (1_000, 0, 18),
+        |s, _| s.merged(|shard| &shard.push_latency_ms),
+    ),
     counter(
         "push_stalls",
         "Times that the ingest core took nothing because too many pushes run",

@@ -236,7 +236,7 @@ impl<P: Plane> Shard<P> {
         if let Some(slot) = round.push {
             round.unserved -= (count as u64 + queued + too_slow + closed) as u32;
             self.pushes.spend(slot, count + queued as usize + too_slow as usize);
-            self.pushes.sent(slot, self.number, count as u64 - unsent - gone);
+            self.push_sent(slot, count as u64 - unsent - gone);
             self.pushes.failed(slot, self.number, Failed::Closed, closed + gone);
             self.pushes.failed(slot, self.number, Failed::Slow, too_slow);
         }

@@ -186,11 +186,17 @@ impl<P: Plane> Shard<P> {
         self.release(Place { topic, lane: Lane::Normal });
     }
 
+    /// A push has reached so many devices.
+    pub(super) fn push_sent(&mut self, slot: PushSlot, devices: u64) {
+        let after_us = self.pushes.sent(slot, self.number, devices);
+        self.block().push_latency_ms.record_many(after_us / 1000, devices);
+    }
+
     /// Accounts for pushes that left an outbox.
     pub(super) fn settle_pushes(&mut self, settled: Vec<(PushSlot, bool)>, why: Failed) {
         for (slot, is_sent) in settled {
             if is_sent {
-                self.pushes.sent(slot, self.number, 1);
+                self.push_sent(slot, 1);
             } else {
                 self.pushes.failed(slot, self.number, why, 1);
             }

@@ -123,12 +123,12 @@ impl Pushes {
         }
     }
 
-    /// The kernel has taken every byte for so many devices.
-    pub fn sent(&mut self, slot: PushSlot, number: usize, devices: u64) {
-        let now_us = self.now_us;
-        self.settle(slot, number, devices, |push, share| {
-            share.sent(devices, now_us.saturating_sub(push.accepted.us));
-        });
+    /// The kernel has taken every byte for so many devices. Returns the microseconds since the push entered.
+    pub fn sent(&mut self, slot: PushSlot, number: usize, devices: u64) -> u64 {
+        let accepted_us = self.get(slot).map_or(self.now_us, |live| live.push.accepted.us);
+        let after_us = self.now_us.saturating_sub(accepted_us);
+        self.settle(slot, number, devices, |_, share| share.sent(devices, after_us));
+        after_us
     }
 
     /// So many devices will not be served.
