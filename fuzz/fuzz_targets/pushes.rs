@@ -121,7 +121,7 @@ impl Job {
         let Some((bucket, old_rate, since)) = &mut self.buckets[shard] else { return };
         let Some(left) = self.left[shard].filter(|left| *left > 0) else { return };
         let why = match () {
-            () if share.is_cancelled() => Some(Failed::Cancelled),
+            () if share.ordered_end().is_some() => share.ordered_end(),
             () if self.push.expires_us().is_some_and(|at| now >= at) => Some(Failed::Expired),
             () => None,
         };

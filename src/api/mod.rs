@@ -263,6 +263,8 @@ async fn obey(api: Rc<Api>, orders: Inbox) {
         let request = match orders.next().await {
             Ok(Order::Drain) => {
                 api.draining.set(true);
+                api.adopt_pushes();
+                api.pushes.borrow_mut().end_paced();
                 Request::Drain
             }
             Ok(Order::Configure(edition)) => {

@@ -5,6 +5,7 @@
 //! written (`encode`), who writes the values, who serves the text (`api`).
 
 mod encode;
+mod keys;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,26 +13,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prometheus_client::registry::Registry;
 
 use super::histogram::{Histogram, Snapshot};
-use super::{
-    Audience, Blocks, ConfigCause, ConfigOutcome, EventSink, HandshakeFailure, PublishRefused, Refused,
-    process,
-};
+use super::{Blocks, ConfigOutcome, process};
 use crate::connection::reason::CloseReason;
-use crate::formats::FORMATS;
-use crate::push::registry::State;
-use crate::push::share::Failed;
+use keys::{
+    AUDIENCE, CAUSE, CLASS, CLOSED, DROP, FAILED, FORMAT, HANDSHAKE, Key, OUTCOME, OVER, POLICY, PUBLISH,
+    REFUSED, SEALED, SINK, SOURCE, STATE, UNDER_WAY,
+};
 
 /// Media type of [`Exposition::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// First part of every name.
 const PREFIX: &str = "fanfare";
-
-/// Why a batch closed, in the order of [`super::IngestBlock::batches_sealed`].
-pub const SEAL_REASONS: [&str; 6] = ["messages", "bytes", "delay", "idle", "drain", "push"];
-
-/// What an outbox policy dropped by, in the order of [`super::ShardBlock::outbox_dropped`].
-const DROP_POLICIES: [&str; 2] = ["drop_oldest", "latest_only"];
 
 /// All metrics of the process.
 #[derive(Debug)]
@@ -165,14 +158,6 @@ enum Kind {
     Histogram(u32, usize, usize),
 }
 
-/// A label whose values are known at compile time.
-#[derive(Clone, Copy, Debug)]
-struct Key {
-    name: &'static str,
-    values: usize,
-    value: fn(usize) -> &'static str,
-}
-
 /// One metric family. `read` takes the shard (0 when the family has no shard label) and the index of the key's value.
 struct Family {
     name: &'static str,
@@ -196,32 +181,6 @@ enum Reading {
     Value(Read),
     Histogram(fn(&Source, usize) -> Snapshot),
 }
-
-const FORMAT: Key = Key { name: "format", values: FORMATS.len(), value: |i| FORMATS[i].name() };
-const CLOSED: Key =
-    Key { name: "reason", values: CloseReason::ALL.len(), value: |i| CloseReason::ALL[i].label() };
-const STATES: [&str; 3] = ["handshaking", "open", "closing"];
-const STATE: Key = Key { name: "state", values: STATES.len(), value: |i| STATES[i] };
-const HANDSHAKE: Key =
-    Key { name: "reason", values: HandshakeFailure::ALL.len(), value: |i| HandshakeFailure::ALL[i].label() };
-const REFUSED: Key = Key { name: "reason", values: Refused::ALL.len(), value: |i| Refused::ALL[i].label() };
-const SEALED: Key = Key { name: "reason", values: SEAL_REASONS.len(), value: |i| SEAL_REASONS[i] };
-const UNDER_WAY: Key = Key { name: "state", values: 2, value: |i| ["running", "paused"][i] };
-const OVER: Key = Key { name: "state", values: State::OVER.len(), value: |i| State::OVER[i].label() };
-const FAILED: Key = Key { name: "reason", values: Failed::ALL.len(), value: |i| Failed::ALL[i].label() };
-const POLICY: Key = Key { name: "policy", values: DROP_POLICIES.len(), value: |i| DROP_POLICIES[i] };
-const PUBLISH: Key =
-    Key { name: "reason", values: PublishRefused::ALL.len(), value: |i| PublishRefused::ALL[i].label() };
-const AUDIENCE: Key =
-    Key { name: "audience", values: Audience::ALL.len(), value: |i| Audience::ALL[i].label() };
-const CLASS: Key = Key { name: "class", values: 5, value: |i| ["1xx", "2xx", "3xx", "4xx", "5xx"][i] };
-const SINK: Key = Key { name: "sink", values: EventSink::ALL.len(), value: |i| EventSink::ALL[i].label() };
-const DROP: Key = Key { name: "reason", values: 3, value: |i| ["queue_full", "refused", "shutdown"][i] };
-const CAUSE: Key =
-    Key { name: "source", values: ConfigCause::ALL.len(), value: |i| ConfigCause::ALL[i].label() };
-const OUTCOME: Key =
-    Key { name: "outcome", values: ConfigOutcome::ALL.len(), value: |i| ConfigOutcome::ALL[i].label() };
-const SOURCE: Key = Key { name: "source", values: 2, value: |i| ["redis", "http"][i] };
 
 type Read = fn(&Source, usize, usize) -> u64;
 
@@ -580,7 +539,9 @@ static FAMILIES: &[Family] = &[
 mod tests {
     use std::collections::HashSet;
 
+    use super::super::PublishRefused;
     use super::*;
+    use crate::formats::FORMATS;
 
     fn exposition(shards: usize) -> (Arc<Blocks>, Exposition) {
         let blocks = Arc::new(Blocks::new(shards));

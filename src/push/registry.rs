@@ -241,7 +241,7 @@ impl Registry {
     pub fn adopt(&mut self, push: Arc<Push>) {
         if let Some(running) = self.running.iter_mut().find(|running| running.facts.id == push.id) {
             if running.is_cancelled {
-                push.shares.iter().for_each(super::share::Share::order_end);
+                push.shares.iter().for_each(|share| share.order_end(Failed::Cancelled));
             }
             running.push.get_or_insert(push);
             return;
@@ -329,9 +329,20 @@ impl Registry {
         let running = self.find(id)?;
         running.is_cancelled = true;
         if let Some(push) = &running.push {
-            push.shares.iter().for_each(super::share::Share::order_end);
+            push.shares.iter().for_each(|share| share.order_end(Failed::Cancelled));
         }
         Ok(())
+    }
+
+    /// Ends every push that has a pace, or stands still: the gateway stops. What they hold up may be more than a shard
+    /// takes, and its last downlink would never be taken.
+    pub fn end_paced(&mut self) {
+        for running in &self.running {
+            let Some(push) = &running.push else { continue };
+            if running.is_paused || running.rate_now_milli != UNLIMITED {
+                push.shares.iter().for_each(|share| share.order_end(Failed::Shutdown));
+            }
+        }
     }
 
     fn find(&mut self, id: &str) -> Result<&mut Running, Refused> {
@@ -593,7 +604,7 @@ mod tests {
         let cancelled = running(&mut registry, "cancelled", 5);
         registry.tick(None, 0);
         assert!(paused.shares.iter().all(|share| share.rate_milli() == 0));
-        assert!(cancelled.shares.iter().all(Share::is_cancelled));
+        assert!(cancelled.shares.iter().all(|share| share.ordered_end() == Some(Failed::Cancelled)));
         assert_eq!((state(&registry, "paused"), registry.paused()), (Some(State::Paused), 1));
     }
 

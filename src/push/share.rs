@@ -1,6 +1,6 @@
 //! One shard's part of a push: orders down, accounts up, each value with one writer.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use super::latency::Latencies;
 use crate::metrics::Value;
@@ -45,7 +45,8 @@ impl Failed {
 #[repr(align(128))]
 struct Orders {
     rate_milli: AtomicU64,
-    cancelled: AtomicBool,
+    /// 0, or the reason for the end plus 1.
+    end: AtomicU8,
 }
 
 /// What one shard has done.
@@ -102,7 +103,7 @@ impl Share {
     /// A share that begins with this part of the rate, thousandths of a device per second.
     pub fn new(rate_milli: u64) -> Self {
         Self {
-            orders: Orders { rate_milli: AtomicU64::new(rate_milli), cancelled: AtomicBool::new(false) },
+            orders: Orders { rate_milli: AtomicU64::new(rate_milli), end: AtomicU8::new(0) },
             account: Account::default(),
         }
     }
@@ -113,9 +114,11 @@ impl Share {
         self.orders.rate_milli.store(milli, Ordering::Relaxed);
     }
 
-    /// Orders the end. The control thread calls this.
-    pub fn order_end(&self) {
-        self.orders.cancelled.store(true, Ordering::Relaxed);
+    /// Orders the end, for this reason; the first one counts. The control thread calls this.
+    pub fn order_end(&self, why: Failed) {
+        if self.ordered_end().is_none() {
+            self.orders.end.store(why as u8 + 1, Ordering::Relaxed);
+        }
     }
 
     /// The rate in force.
@@ -123,9 +126,10 @@ impl Share {
         self.orders.rate_milli.load(Ordering::Relaxed)
     }
 
-    /// Whether its end was ordered.
-    pub fn is_cancelled(&self) -> bool {
-        self.orders.cancelled.load(Ordering::Relaxed)
+    /// Why its end was ordered, if it was.
+    pub fn ordered_end(&self) -> Option<Failed> {
+        let end = usize::from(self.orders.end.load(Ordering::Relaxed));
+        end.checked_sub(1).map(|why| Failed::ALL[why])
     }
 
     /// The shard has it, for that many devices; once. Only the shard calls this and what follows.

@@ -189,8 +189,10 @@ impl Pushes {
         let Some(live) = self.get_mut(slot) else { return Orders::Wait };
         let share = &live.push.shares[number];
         share.set_servable(servable);
-        if live.rounds > 0 && share.is_cancelled() {
-            return Orders::End(Failed::Cancelled);
+        if live.rounds > 0
+            && let Some(why) = share.ordered_end()
+        {
+            return Orders::End(why);
         }
         if live.rounds > 0 && live.push.expires_us().is_some_and(|at| now_us >= at) {
             return Orders::End(Failed::Expired);
@@ -292,7 +294,7 @@ mod tests {
         let (cancelled, expiring) = (push(0, None), push(0, Some(Duration::from_millis(5))));
         let slots = [begun(&mut pushes, &cancelled, 1), begun(&mut pushes, &expiring, 1)];
         assert_eq!(slots.map(|slot| pushes.look(slot, 0, 1)), [Orders::Wait; 2]);
-        cancelled.shares[0].order_end();
+        cancelled.shares[0].order_end(Failed::Cancelled);
         pushes.set_now(5_000);
         let ends = [Orders::End(Failed::Cancelled), Orders::End(Failed::Expired)];
         assert_eq!(slots.map(|slot| pushes.look(slot, 0, 1)), ends);

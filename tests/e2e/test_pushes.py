@@ -293,3 +293,18 @@ def test_many_pushes_at_once_are_all_exact(crowd):
         assert sorted(got) == sorted({(worker, n) for worker in range(4) for n in range(10)})
         for worker in range(4):
             assert [n for w, n in got if w == worker] == list(range(10))
+
+
+def test_a_stop_is_heard_by_shards_that_hold_all_they_may(start_gateway):
+    gateway = start_gateway(**{"server.drain_s": 0, "server.shards": 1, "merge.messages_max": 1, "outbox.bytes_max": 64 << 20})
+    with Wire(gateway.port, "/topics/news") as device:
+        push = begin(gateway, messages=["slow"], rate=0.1, ramp_s=3600).json["id"]
+        assert change(gateway, push, state="paused").json["state"] == "paused"
+        payload = "x" * 900_000
+        full = lambda: begin(gateway, messages=[payload] * 8).status == 429
+        eventually(full, "nothing more is taken", deadline_s=30)
+        assert gateway.metric("backlog_bytes") >= 64 << 20
+        gateway.signal()
+        while (frame_ := device.receive()).opcode == TEXT:
+            assert frame_.payload
+        assert gateway.exit_code(timeout=20) == 0
