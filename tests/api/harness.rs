@@ -221,6 +221,7 @@ pub(crate) fn routes() -> Vec<(&'static str, &'static str)> {
     let method = |method| match method {
         Method::Post => "post",
         Method::Patch => "patch",
+        Method::Delete => "delete",
         _ => "get",
     };
     ROUTES.iter().map(|route| (method(route.method), route.path)).collect()
