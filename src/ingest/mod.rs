@@ -166,6 +166,7 @@ pub async fn run(seat: Seat) -> io::Result<()> {
         }
         if ingest.draining.is_none() && ingest.pushes.is_full(&ingest.blocks) {
             ingest.blocks.ingest.push_stalls.add(1);
+            ingest.seal_due();
             monoio::time::sleep(STALL_RETRY).await;
             continue;
         }
@@ -256,7 +257,7 @@ impl Ingest {
             self.handle(Event::Request(request), now);
             taken += 1;
         }
-        self.seal(|merger, sealed| merger.end_turn(now, sealed));
+        self.seal_due();
         self.blocks.ingest.open_messages.set(self.merger.open_messages() as u64);
         self.blocks.ingest.topics.set(self.merger.len() as u64);
         if taken > 0
@@ -328,8 +329,9 @@ impl Ingest {
             return Ok(());
         }
         let address = Self::address_of(channel, &payload)?;
+        let header = self.read_header(&payload)?;
         self.blocks.ingest.messages_redis.add(1);
-        match self.read_header(&payload)? {
+        match header {
             Header::None => self.merge(&address, Message { payload, kind: PayloadKind::Unknown }, now),
             Header::Push { is_job: false, payload, .. } => {
                 self.merge(&address, Message { payload, kind: PayloadKind::Unknown }, now);
@@ -365,6 +367,12 @@ impl Ingest {
     fn merge(&mut self, address: &Address, message: Message, now: u64) {
         self.blocks.ingest.message_bytes.add(message.payload.len() as u64);
         self.seal(|merger, sealed| merger.push(address, message, now, sealed));
+    }
+
+    /// Closes what is due: messages that were taken do not wait for those that are not.
+    fn seal_due(&mut self) {
+        let now = self.now();
+        self.seal(|merger, sealed| merger.end_turn(now, sealed));
     }
 
     /// Lets the merger close batches, and sends each of them on.

@@ -83,11 +83,12 @@ impl Pushes {
         self.rules = rules;
     }
 
-    /// Whether as many run as may. What a turn makes may exceed it by a turn's worth.
+    /// Whether more run than may. The API stays within the bound by itself and stops nobody; Redis and rules may exceed
+    /// it by a turn's worth.
     pub(super) fn is_full(&mut self, blocks: &Blocks) -> bool {
         self.births.flush();
         let running = blocks.ingest.pushes_begun.get().saturating_sub(blocks.control.pushes_over.get());
-        !self.births.waiting.is_empty() || running >= PUSHES_RUNNING_MAX as u64
+        !self.births.waiting.is_empty() || running > PUSHES_RUNNING_MAX as u64
     }
 
     /// The push that a batch without terms of its own becomes, if a rule paces its topic.
