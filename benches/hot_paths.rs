@@ -10,6 +10,8 @@
 
 use std::collections::VecDeque;
 use std::hint::black_box;
+use std::io;
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -100,6 +102,13 @@ fn parse_an_upgrade(bencher: Bencher<'_, '_>) {
 struct Sink;
 
 impl Plane for Sink {
+    fn watch_listener(&mut self) {}
+    fn accept(&mut self) -> io::Result<Option<(RawFd, SocketAddr)>> {
+        Ok(None)
+    }
+    fn stop_listening(&mut self) {}
+    fn watch_handshake(&mut self, _token: Token, _fd: RawFd) {}
+    fn dismiss(&mut self, _watched: Option<Token>, _fd: RawFd) {}
     fn watch(&mut self, _token: Token, _fd: RawFd) {}
     fn watch_writable(&mut self, _token: Token, _fd: RawFd) {}
     fn send_slice(&mut self, sends: &[Send<'_>], _shorts: &mut Vec<Short>) {

@@ -65,7 +65,10 @@ pub const CLIENT_MESSAGE_BYTES_DEFAULT: usize = 64 * 1024;
 pub const UPGRADE_HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Time from accept to the complete head.
 pub const UPGRADE_DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
-/// Handshakes in flight on one shard. Each holds up to a head's bytes: 64 MiB at most.
+/// How long a connection whose client says nothing stays with the kernel before it is accepted: until the SYN-ACK is
+/// sent again, the least that there is. Longer would keep from the deadline those whom it is for.
+pub const DEFER_ACCEPT: Duration = Duration::from_secs(1);
+/// Handshakes on one shard that wait for the rest of their heads. Each holds up to a head's bytes: 64 MiB at most.
 pub const HANDSHAKES_DEFAULT: usize = 8 * 1024;
 
 /// Topics that one connection may join (go-push's bound).
@@ -99,8 +102,12 @@ pub const DRAIN_REDIS: Duration = Duration::from_secs(2);
 pub const SLICE_SENDS: usize = 1024;
 /// Downlinks that a shard takes in one turn of its loop.
 pub const DOWNLINKS_PER_TURN: usize = 64;
-/// Readiness events that a shard handles in one turn of its loop.
-pub const EVENTS_PER_TURN: usize = 1024;
+/// Readiness events that a shard handles in one turn of its loop: about ten milliseconds when all are of connections that
+/// left. Newcomers and downlinks wait no longer for a crowd that leaves.
+pub const EVENTS_PER_TURN: usize = 512;
+
+/// Connections that a shard accepts in one turn of its loop: about two milliseconds, heads and answers included.
+pub const ACCEPTS_PER_TURN: usize = 128;
 
 /// Connections that wait to be accepted, per listener. The kernel cuts it to `net.core.somaxconn`, which is the knob.
 pub const LISTEN_BACKLOG: i32 = 65_535;

@@ -47,7 +47,7 @@ use live::Inlets;
 use shard::Listen;
 use sockets::Sockets;
 
-/// Entries of a monoio ring: accepts and handshakes of one thread.
+/// Entries of a monoio ring with sockets: sessions with Redis, or connections of the API.
 const RUNTIME_ENTRIES: u32 = 1024;
 
 /// A thread of the process, other than the main one.
@@ -188,7 +188,7 @@ pub fn start(
         births: born,
     };
     threads.spawn(Part::Control, plan.control_core, move || {
-        block_on(|| async {
+        block_on(RUNTIME_ENTRIES, || async {
             api::serve(control).await;
             Ok(())
         })
@@ -219,7 +219,7 @@ fn start_ingest(
         births,
         resolve: Box::new(move |lookup| resolving.resolve(lookup)),
     };
-    threads.spawn(Part::Ingest, plan.ingest_core, move || block_on(|| ingest::run(seat)))?;
+    threads.spawn(Part::Ingest, plan.ingest_core, move || block_on(RUNTIME_ENTRIES, || ingest::run(seat)))?;
     Ok(publisher)
 }
 
@@ -395,12 +395,15 @@ fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// Runs a future on a runtime that is built on the calling thread.
-fn block_on<F: Future<Output = io::Result<()>>>(future: impl FnOnce() -> F) -> Result<(), String> {
+fn block_on<F: Future<Output = io::Result<()>>>(
+    entries: u32,
+    future: impl FnOnce() -> F,
+) -> Result<(), String> {
     let mut ring = io_uring_06::IoUring::builder();
     ring.setup_single_issuer().setup_defer_taskrun();
     let runtime = RuntimeBuilder::<IoUringDriver>::new()
         .uring_builder(ring)
-        .with_entries(RUNTIME_ENTRIES)
+        .with_entries(entries)
         .enable_timer()
         .build();
     let mut runtime = runtime.map_err(|error| format!("cannot create an io_uring: {error}"))?;

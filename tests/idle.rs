@@ -1,5 +1,7 @@
 //! Who is idle: a connection without business messages for `clients.idle_after_s`, in virtual time and without a kernel.
 
+use std::io;
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,13 @@ struct Paper {
 }
 
 impl Plane for Paper {
+    fn watch_listener(&mut self) {}
+    fn accept(&mut self) -> io::Result<Option<(RawFd, SocketAddr)>> {
+        Ok(None)
+    }
+    fn stop_listening(&mut self) {}
+    fn watch_handshake(&mut self, _token: Token, _fd: RawFd) {}
+    fn dismiss(&mut self, _watched: Option<Token>, _fd: RawFd) {}
     fn watch(&mut self, _token: Token, _fd: RawFd) {}
     fn watch_writable(&mut self, _token: Token, _fd: RawFd) {}
     fn send_slice(&mut self, sends: &[Send<'_>], _shorts: &mut Vec<Short>) {

@@ -7,6 +7,8 @@ mod uring;
 
 pub use uring::Uring;
 
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::RawFd;
 
 /// Names a connection in a request to the kernel. A completion whose generation is not the connection's any more is
@@ -31,6 +33,10 @@ pub enum Event {
     PollEnded(Token),
     /// The socket takes bytes again.
     Writable(Token),
+    /// Somebody waits at the listener.
+    Knock,
+    /// A socket that was watched for the head of its request has bytes, or its end.
+    Head(Token),
     /// [`crate::limits::TICK`] passed.
     Tick,
 }
@@ -86,8 +92,45 @@ pub enum Closing {
     Reset,
 }
 
+/// A listening socket, by how it ends.
+#[derive(Debug)]
+pub enum Listener {
+    /// The shard's own: it is shut down, so that nobody waits in a queue that dies with the process.
+    Own(TcpListener),
+    /// The service manager's: it stays as it is, and who comes now waits in it for the next process.
+    Inherited(TcpListener),
+}
+
+impl Listener {
+    /// Where it listens.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket().local_addr()
+    }
+
+    fn socket(&self) -> &TcpListener {
+        let (Self::Own(socket) | Self::Inherited(socket)) = self;
+        socket
+    }
+}
+
 /// What a shard needs of the kernel.
 pub trait Plane {
+    /// Reports once when somebody waits at the listener.
+    fn watch_listener(&mut self);
+
+    /// Takes who waits there first; `None`: nobody does, or there is no listener any more.
+    fn accept(&mut self) -> io::Result<Option<(RawFd, SocketAddr)>>;
+
+    /// Ends listening.
+    fn stop_listening(&mut self);
+
+    /// Reports once when a socket that is nobody's connection yet has bytes, or its end. The token is of a numbering of its
+    /// own.
+    fn watch_handshake(&mut self, token: Token, fd: RawFd);
+
+    /// Closes such a socket. `watched`: under which token, unless that was reported.
+    fn dismiss(&mut self, watched: Option<Token>, fd: RawFd);
+
     /// Reports readiness of this socket until it is closed.
     fn watch(&mut self, token: Token, fd: RawFd);
 

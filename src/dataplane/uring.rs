@@ -8,14 +8,16 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 
 use io_uring::types::{Fd, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
-use super::{Closing, Event, Plane, Received, Send, Short, Token, Took};
+use super::{Closing, Event, Listener, Plane, Received, Send, Short, Token, Took};
 use crate::limits;
 use crate::sys::eventfd::EventFd;
+use crate::sys::sockopt;
 
 /// Submission entries: a slice and what a turn adds to it.
 const ENTRIES: u32 = 2 * limits::SLICE_SENDS as u32;
@@ -37,6 +39,8 @@ enum Op {
     Tick = 4,
     /// Removal of a poll, close of a socket: nobody waits for it.
     Forget = 5,
+    Knock = 6,
+    Head = 7,
 }
 
 impl Op {
@@ -48,6 +52,10 @@ impl Op {
 /// `IORING_ENTER_GETEVENTS` of `io_uring_enter(2)`: run deferred work and post what it completes.
 const GETEVENTS: u32 = 1;
 
+/// Somebody waits at the listener. Exclusively: where shards share a listener, each connection wakes one of them, and
+/// since the poll is made anew after each report, they take turns.
+const KNOCK: u32 = libc::POLLIN as u32 | libc::EPOLLEXCLUSIVE as u32;
+
 const NOBODY: Token = Token { index: 0, generation: 0 };
 
 /// The ring. Dropping it cancels what is in flight.
@@ -58,12 +66,16 @@ pub struct Uring {
     /// Sends of the slice under way that fell short.
     shorts: Vec<Short>,
     tick: Box<Timespec>,
+    /// Until it ends.
+    listener: Option<Listener>,
 }
 
 impl Uring {
     /// A ring for the calling thread, which must be the only one to use it. `wakeup` is signalled when the kernel has
-    /// something to report.
-    pub fn new(wakeup: &EventFd) -> io::Result<Self> {
+    /// something to report. The listener is a descriptor of the thread's own table, and non-blocking: shards that share
+    /// one may be told of the same connection.
+    pub fn new(wakeup: &EventFd, listener: Listener) -> io::Result<Self> {
+        listener.socket().set_nonblocking(true)?;
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -73,7 +85,8 @@ impl Uring {
             .build(ENTRIES)?;
         ring.submitter().register_eventfd(wakeup.as_raw_fd())?;
         let tick = Box::new(Timespec::new().nsec(limits::TICK.subsec_nanos()));
-        let mut this = Self { ring, events: VecDeque::new(), shorts: Vec::new(), tick };
+        let mut this =
+            Self { ring, events: VecDeque::new(), shorts: Vec::new(), tick, listener: Some(listener) };
         this.arm_tick();
         Ok(this)
     }
@@ -166,6 +179,11 @@ impl Uring {
                 if result != -libc::ECANCELED {
                     self.events.push_back(Event::Writable(token));
                 }
+            } else if op == Op::Knock as u8 || op == Op::Head as u8 {
+                if result != -libc::ECANCELED {
+                    let is_knock = op == Op::Knock as u8;
+                    self.events.push_back(if is_knock { Event::Knock } else { Event::Head(token) });
+                }
             } else if op == Op::Tick as u8 {
                 self.events.push_back(Event::Tick);
                 tick = true;
@@ -174,6 +192,23 @@ impl Uring {
         if tick {
             self.arm_tick();
         }
+    }
+
+    /// Removes a poll with the next submission. One that is not there costs a completion that nobody reads.
+    fn forget(&mut self, op: Op, token: Token) {
+        let entry = opcode::PollRemove::new(op.with(token))
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(Op::Forget.with(token));
+        self.push(&entry);
+    }
+
+    fn close_socket(&mut self, fd: RawFd) {
+        let entry = opcode::Close::new(Fd(fd))
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(Op::Forget.with(NOBODY));
+        self.push(&entry);
     }
 
     fn arm_tick(&mut self) {
@@ -196,6 +231,50 @@ fn took(result: i32) -> Took {
 }
 
 impl Plane for Uring {
+    fn watch_listener(&mut self) {
+        let Some(listener) = &self.listener else { return };
+        let fd = listener.socket().as_raw_fd();
+        let entry = opcode::PollAdd::new(Fd(fd), KNOCK).build().user_data(Op::Knock.with(NOBODY));
+        self.push(&entry);
+    }
+
+    fn accept(&mut self) -> io::Result<Option<(RawFd, SocketAddr)>> {
+        let Some(listener) = &self.listener else { return Ok(None) };
+        loop {
+            match listener.socket().accept() {
+                Ok((stream, peer)) => return Ok(Some((stream.into_raw_fd(), peer))),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(None),
+                    // It left while it waited.
+                    io::ErrorKind::ConnectionAborted => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+
+    fn stop_listening(&mut self) {
+        // The poll holds the file, and would swallow what is meant to wake the next process.
+        self.forget(Op::Knock, NOBODY);
+        self.submit();
+        if let Some(Listener::Own(listener)) = self.listener.take() {
+            sockopt::stop_listening(&listener);
+        }
+    }
+
+    fn watch_handshake(&mut self, token: Token, fd: RawFd) {
+        let events = (libc::POLLIN | libc::POLLRDHUP) as u32;
+        let entry = opcode::PollAdd::new(Fd(fd), events).build().user_data(Op::Head.with(token));
+        self.push(&entry);
+    }
+
+    fn dismiss(&mut self, watched: Option<Token>, fd: RawFd) {
+        if let Some(token) = watched {
+            self.forget(Op::Head, token);
+        }
+        self.close_socket(fd);
+    }
+
     fn watch(&mut self, token: Token, fd: RawFd) {
         let entry = opcode::PollAdd::new(Fd(fd), (libc::POLLIN | libc::POLLRDHUP) as u32)
             .multi(true)
@@ -264,18 +343,10 @@ impl Plane for Uring {
             let _ = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, value, length) };
         }
         // An armed poll holds the file: the socket would neither close nor be freed. The polls go first, in the same
-        // submission; one that is not there costs a completion that nobody reads.
+        // submission.
         for op in [Op::Readable, Op::Writable] {
-            let entry = opcode::PollRemove::new(op.with(token))
-                .build()
-                .flags(squeue::Flags::SKIP_SUCCESS)
-                .user_data(Op::Forget.with(token));
-            self.push(&entry);
+            self.forget(op, token);
         }
-        let entry = opcode::Close::new(Fd(fd))
-            .build()
-            .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(Op::Forget.with(token));
-        self.push(&entry);
+        self.close_socket(fd);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::StartError;
-use super::{Part, Threads, block_on};
+use super::{Part, RUNTIME_ENTRIES, Threads, block_on};
 use crate::config::{Config, EventsRedis};
 use crate::events::collector::{self, Collector};
 use crate::events::journal::{self, Journal, Reader};
@@ -79,7 +79,7 @@ impl Journals {
         let collector = Collector::new(gateway, readers, outlets, Arc::clone(blocks));
         let blocks = Arc::clone(blocks);
         threads.spawn(Part::Events, None, move || {
-            block_on(|| async move {
+            block_on(RUNTIME_ENTRIES, || async move {
                 if let Some((dialer, place, outlet)) = redis {
                     monoio::spawn(stream::run(dialer, place, outlet, blocks));
                 }

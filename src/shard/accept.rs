@@ -1,214 +1,284 @@
-//! From a TCP connection to an upgraded one: the part of a connection's life that is async and short.
+//! From a TCP connection to an upgraded one: the listener, the head of the request, its deadline.
 //!
-//! A handshake owns its socket and a buffer until it is done, refused or late; then the socket moves to the shard and
-//! nothing stays behind. *Not here*: what a head means (`wire::upgrade`), everything after it (`super`).
+//! Most heads are there by the time their connection is accepted; such a handshake is over in one call and leaves
+//! nothing behind. One whose head is still to come waits in the [`Lobby`]: a socket, the bytes so far, and a poll that
+//! reports once. No task, no timer, no buffer; what a crowd of handshakes needs does not depend on its size.
+//! *Not here*: what a head means (`wire::upgrade`), everything after it (`super`).
 
-use std::cell::{Cell, RefCell};
-use std::io;
 use std::net::SocketAddr;
-use std::os::fd::IntoRawFd;
-use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
+use std::os::fd::RawFd;
 
-use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, CancelHandle};
-use monoio::net::{TcpListener, TcpStream};
+use slab::Slab;
 
-use super::Arrival;
+use super::{Arrival, Shard};
 use crate::config::Clients;
-use crate::limits::UPGRADE_HEAD_BYTES_MAX;
-use crate::metrics::{Blocks, HandshakeFailure, ShardBlock};
-use crate::ring::doorbell::Doorbell;
-use crate::wire::upgrade::{self, Parsed};
-
-/// First size of a head's buffer; devices' heads are smaller.
-const HEAD_BYTES_FIRST: usize = 1024;
-
-/// Pause after an accept that failed (EMFILE, ENOMEM, …): trying at once again would only burn the core.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+use crate::connection::Tick;
+use crate::dataplane::{Plane, Received, Token};
+use crate::limits::{ACCEPTS_PER_TURN, DRAIN_HANDSHAKES, SCRATCH_BYTES, TICK};
+use crate::metrics::HandshakeFailure;
+use crate::wire::upgrade::{self, Parsed, Refusal, Upgrade};
 
 /// Who is let in.
 ///
 /// ```text
-///  Open ──► Closing: accept ends, handshakes under way go on ──► Closed: they are answered 503
+///  Open ──► Closing: nobody is accepted, handshakes under way go on ──► Closed: they are answered 503
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Door {
     Open,
-    Closing,
+    /// Closed from that tick on.
+    Closing(Tick),
     Closed,
 }
 
-/// What accept and the shard's loop share, on one thread.
-pub struct Lobby {
-    number: usize,
-    blocks: Arc<Blocks>,
-    clients: RefCell<Clients>,
-    doorbell: Arc<Doorbell>,
-    /// Done, and not yet fetched by the loop. Bounded by the handshakes in flight.
-    arrivals: RefCell<Vec<Arrival>>,
-    in_flight: Cell<usize>,
-    door: Cell<Door>,
-    /// Whether [`accept`] runs: while it does, one more may come in.
-    accepting: Cell<bool>,
+/// A socket whose handshake is not done.
+#[derive(Debug)]
+struct Guest {
+    /// Owned by whoever holds the guest.
+    fd: RawFd,
+    peer: SocketAddr,
+    since: Tick,
+    /// What has come of the head.
+    head: Vec<u8>,
+}
+
+/// A guest who waits for the rest of its head.
+#[derive(Debug)]
+struct Place {
+    /// Tells it from those who had the place before.
+    generation: u32,
+    guest: Guest,
+}
+
+/// Handshakes under way on one shard.
+#[derive(Debug)]
+pub(super) struct Lobby {
+    clients: Clients,
+    door: Door,
+    /// Bounded by `clients.handshakes_max`.
+    places: Slab<Place>,
+    next_generation: u32,
+    /// Whether the plane will report who waits at the listener.
+    is_watched: bool,
+    /// Accept has failed since the last tick.
+    has_failed: bool,
 }
 
 impl Lobby {
-    /// An empty one.
-    pub fn new(number: usize, blocks: Arc<Blocks>, clients: Clients, doorbell: Arc<Doorbell>) -> Rc<Self> {
-        Rc::new(Self {
-            number,
-            blocks,
-            clients: RefCell::new(clients),
-            doorbell,
-            arrivals: RefCell::default(),
-            in_flight: Cell::new(0),
-            door: Cell::new(Door::Open),
-            accepting: Cell::new(true),
-        })
+    pub(super) fn new(clients: &Clients) -> Self {
+        Self {
+            clients: clients.clone(),
+            door: Door::Open,
+            places: Slab::new(),
+            next_generation: 0,
+            is_watched: false,
+            has_failed: false,
+        }
     }
 
-    /// Whether nobody has arrived.
-    pub fn is_empty(&self) -> bool {
-        self.arrivals.borrow().is_empty()
-    }
-
-    /// Everybody who has arrived.
-    pub fn take(&self) -> Vec<Arrival> {
-        self.arrivals.take()
-    }
-
-    /// Goes by these rules from the next handshake on.
-    pub fn configure(&self, clients: &Clients) {
-        self.clients.replace(clients.clone());
-    }
-
-    /// From now on nobody is accepted; the caller makes the pending accept return. Handshakes under way go on.
-    pub fn begin_closing(&self) {
-        self.door.set(Door::Closing);
-    }
-
-    /// From now on every handshake is answered 503.
-    pub fn close(&self) {
-        self.door.set(Door::Closed);
+    /// Goes by these rules from the next head on.
+    pub(super) fn configure(&mut self, clients: &Clients) {
+        self.clients = clients.clone();
     }
 
     /// Whether nobody can arrive any more.
-    pub fn is_settled(&self) -> bool {
-        let none_under_way = !self.accepting.get() && self.in_flight.get() == 0;
-        self.is_empty() && (none_under_way || self.door.get() == Door::Closed)
+    pub(super) fn is_settled(&self) -> bool {
+        match self.door {
+            Door::Open => false,
+            Door::Closing(_) => self.places.is_empty(),
+            Door::Closed => true,
+        }
     }
 
-    fn block(&self) -> &ShardBlock {
-        &self.blocks.shards[self.number]
+    /// Gives back room that nobody needs now.
+    pub(super) fn shrink(&mut self) {
+        self.places.shrink_to_fit();
     }
 
-    fn fail(&self, failure: HandshakeFailure) {
-        self.block().handshakes_failed[failure as usize].add(1);
+    fn sit(&mut self, guest: Guest) -> Token {
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let generation = self.next_generation;
+        let index = self.places.insert(Place { generation, guest }) as u32;
+        Token { index, generation }
     }
 
-    fn is_full(&self) -> bool {
-        self.door.get() == Door::Closed || self.in_flight.get() >= self.clients.borrow().handshakes_max
+    /// The guest leaves its place, if it is still there.
+    fn rise(&mut self, token: Token) -> Option<Guest> {
+        let index = token.index as usize;
+        let is_there = self.places.get(index).is_some_and(|place| place.generation == token.generation);
+        is_there.then(|| self.places.remove(index).guest)
     }
 
-    fn count(&self, change: isize) {
-        self.in_flight.set(self.in_flight.get().wrapping_add_signed(change));
-        self.block().handshakes.set(self.in_flight.get() as u64);
+    /// Everybody for whom `is_meant` holds.
+    fn find(&self, is_meant: impl Fn(&Guest) -> bool) -> Vec<Token> {
+        let meant = self.places.iter().filter(|(_, place)| is_meant(&place.guest));
+        meant.map(|(index, place)| Token { index: index as u32, generation: place.generation }).collect()
     }
 }
 
-/// Accepts until the lobby closes and the pending accept returns: because its listener was shut down, or because `stop`
-/// cancels it. The future of a cancelled accept is still awaited: a connection that it has taken by then is served.
-pub async fn accept(listener: TcpListener, lobby: Rc<Lobby>, stop: CancelHandle) {
-    while lobby.door.get() == Door::Open {
-        match listener.cancelable_accept(stop.clone()).await {
-            Ok((stream, _)) if lobby.is_full() => {
-                lobby.block().accepted.add(1);
-                lobby.fail(HandshakeFailure::Overload);
-                // A new socket has room for a short answer: this does not wait.
-                answer(stream, upgrade::overload_response().to_vec()).await;
+/// What is known of a head.
+enum Heard {
+    /// More must come.
+    Part,
+    Whole(Upgrade, Vec<u8>),
+    Refused(Refusal),
+    Gone,
+}
+
+impl<P: Plane> Shard<P> {
+    /// Begins to accept.
+    pub fn open_door(&mut self) {
+        self.lobby.is_watched = true;
+        self.plane.watch_listener();
+    }
+
+    /// Somebody waits at the listener: takes them in, and has the next ones reported.
+    pub(super) fn answer_door(&mut self) {
+        self.lobby.is_watched = false;
+        if self.lobby.door == Door::Open && self.take_in() {
+            self.open_door();
+        }
+    }
+
+    /// Takes in those who wait at the listener without being told of them: in a turn that did not get through its events,
+    /// the report may be behind those of a crowd that leaves.
+    pub fn look_outside(&mut self) {
+        if self.lobby.door == Door::Open && !self.lobby.has_failed {
+            self.take_in();
+        }
+    }
+
+    /// Accepts as many as a turn allows; `false` if accept has failed.
+    fn take_in(&mut self) -> bool {
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.plane.accept() {
+                Ok(Some((fd, peer))) => {
+                    self.block().accepted.add(1);
+                    self.greet_guest(Guest { fd, peer, since: self.now, head: Vec::new() });
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.block().accept_errors.add(1);
+                    tracing::warn!(shard = self.number, %error, "accept failed");
+                    // EMFILE, ENOMEM, …: trying at once again would only burn the core.
+                    self.lobby.has_failed = true;
+                    return false;
+                }
             }
-            Ok((stream, peer)) => {
-                lobby.block().accepted.add(1);
-                lobby.count(1);
-                // Boxed for its size, and so are its parts: a task as large as the runtime's own state lies in
-                // the same pages of the allocator, and that state would keep what a crowd of handshakes touched.
-                monoio::spawn(Box::pin(handshake(stream, peer, Rc::clone(&lobby))));
+        }
+        true
+    }
+
+    /// A guest who waited has said more, or left.
+    pub(super) fn hear_guest(&mut self, token: Token) {
+        if let Some(guest) = self.lobby.rise(token) {
+            self.greet_guest(guest);
+        }
+    }
+
+    /// Reads what has come of a head and decides. The guest has no place, and its socket is not watched.
+    fn greet_guest(&mut self, mut guest: Guest) {
+        match self.hear(&mut guest) {
+            Heard::Whole(upgrade, tail) if self.lobby.door != Door::Closed => {
+                let Upgrade { format, topics, response, .. } = upgrade;
+                self.admit(Arrival { fd: guest.fd, peer: Some(guest.peer), format, topics, response, tail });
             }
-            Err(_) if lobby.door.get() != Door::Open => break,
-            Err(error) => {
-                lobby.block().accept_errors.add(1);
-                tracing::warn!(shard = lobby.number, %error, "accept failed");
-                monoio::time::sleep(ACCEPT_PAUSE).await;
+            Heard::Part if self.lobby.places.len() < self.lobby.clients.handshakes_max => {
+                let fd = guest.fd;
+                let token = self.lobby.sit(guest);
+                self.plane.watch_handshake(token, fd);
+            }
+            Heard::Whole(..) | Heard::Part => {
+                self.refuse(&guest, None, HandshakeFailure::Overload, upgrade::overload_response());
+            }
+            Heard::Refused(refusal) => self.refuse(&guest, None, refusal.failure, &refusal.response),
+            Heard::Gone => {
+                self.block().handshakes_failed[HandshakeFailure::Gone as usize].add(1);
+                self.plane.dismiss(None, guest.fd);
             }
         }
+        self.count_guests();
     }
-    lobby.accepting.set(false);
-    lobby.doorbell.ring();
-}
 
-async fn handshake(mut stream: TcpStream, peer: SocketAddr, lobby: Rc<Lobby>) {
-    let deadline = lobby.clients.borrow().upgrade_deadline;
-    let head = monoio::time::timeout(deadline, Box::pin(read_head(&mut stream, &lobby))).await;
-    match head {
-        Ok(Ok(Head::Upgrade { upgrade, tail })) if lobby.door.get() != Door::Closed => {
-            let upgrade::Upgrade { format, topics, response, .. } = upgrade;
-            let fd = stream.into_raw_fd();
-            let arrival = Arrival { fd, peer: Some(peer), format, topics, response, tail };
-            lobby.arrivals.borrow_mut().push(arrival);
-            lobby.doorbell.ring();
+    fn hear(&mut self, guest: &mut Guest) -> Heard {
+        if self.scratch.is_empty() {
+            self.scratch = vec![0; SCRATCH_BYTES].into();
         }
-        Ok(Ok(Head::Upgrade { .. })) => {
-            lobby.fail(HandshakeFailure::Overload);
-            Box::pin(answer(stream, upgrade::overload_response().to_vec())).await;
+        let count = match self.plane.receive(guest.fd, &mut self.scratch) {
+            Received::Bytes(count) => count,
+            Received::Empty => return Heard::Part,
+            Received::End | Received::Gone => return Heard::Gone,
+        };
+        let is_first = guest.head.is_empty();
+        if !is_first {
+            guest.head.extend_from_slice(&self.scratch[..count]);
         }
-        Ok(Ok(Head::Refused(refusal))) => {
-            lobby.fail(refusal.failure);
-            Box::pin(answer(stream, refusal.response)).await;
-        }
-        Ok(Err(_)) => lobby.fail(HandshakeFailure::Gone),
-        Err(_late) => {
-            lobby.fail(HandshakeFailure::Timeout);
-            Box::pin(answer(stream, upgrade::timeout_response().to_vec())).await;
-        }
-    }
-    lobby.count(-1);
-    if lobby.door.get() != Door::Open {
-        lobby.doorbell.ring();
-    }
-}
-
-enum Head {
-    Upgrade { upgrade: upgrade::Upgrade, tail: Vec<u8> },
-    Refused(upgrade::Refusal),
-}
-
-/// Reads until the head is whole or hopeless.
-async fn read_head(stream: &mut TcpStream, lobby: &Lobby) -> io::Result<Head> {
-    let mut head: Vec<u8> = Vec::new();
-    let mut buffer = Vec::with_capacity(HEAD_BYTES_FIRST);
-    loop {
-        let (read, filled) = stream.read(buffer).await;
-        if read? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        buffer = filled;
-        head.append(&mut buffer);
-        match upgrade::parse(&head, &lobby.clients.borrow()) {
+        let bytes = if is_first { &self.scratch[..count] } else { &guest.head };
+        match upgrade::parse(bytes, &self.lobby.clients) {
             Parsed::Upgrade(upgrade) => {
-                let tail = head.split_off(upgrade.head_bytes);
-                return Ok(Head::Upgrade { upgrade, tail });
+                let tail = bytes[upgrade.head_bytes..].to_vec();
+                Heard::Whole(upgrade, tail)
             }
-            Parsed::Refused(refusal) => return Ok(Head::Refused(refusal)),
-            Parsed::Incomplete => buffer.reserve(UPGRADE_HEAD_BYTES_MAX),
+            Parsed::Refused(refusal) => Heard::Refused(refusal),
+            Parsed::Incomplete => {
+                if is_first {
+                    guest.head = bytes.to_vec();
+                }
+                Heard::Part
+            }
         }
     }
-}
 
-/// Sends a last answer. FIN goes behind it, so that a client that still talks can read it first.
-async fn answer(mut stream: TcpStream, response: Vec<u8>) {
-    let (written, _) = stream.write_all(response).await;
-    if written.is_ok() {
-        let _ = stream.shutdown().await;
+    /// Sends a last answer and closes. FIN goes behind it, so that a client that still talks can read it first. A new
+    /// socket has room for a short answer. `watched`: under which name, if the socket still is.
+    fn refuse(&mut self, guest: &Guest, watched: Option<Token>, failure: HandshakeFailure, response: &[u8]) {
+        self.block().handshakes_failed[failure as usize].add(1);
+        self.plane.send(guest.fd, response);
+        self.plane.finish(guest.fd);
+        self.plane.dismiss(watched, guest.fd);
+    }
+
+    /// A tick passed: who waits for too long is told so, and accept is tried again if it had failed.
+    pub(super) fn look_at_guests(&mut self) {
+        if let Door::Closing(until) = self.lobby.door
+            && self.now >= until
+        {
+            self.lobby.door = Door::Closed;
+        }
+        let (now, deadline) = (self.now, self.lobby.clients.upgrade_deadline.as_millis() / TICK.as_millis());
+        // Within the tick in which it came, it had less than a tick.
+        for token in self.lobby.find(|guest| u128::from(now.since(guest.since)) > deadline) {
+            self.turn_away(token, HandshakeFailure::Timeout, upgrade::timeout_response());
+        }
+        self.lobby.has_failed = false;
+        if self.lobby.door == Door::Open && !self.lobby.is_watched {
+            self.open_door();
+        }
+    }
+
+    /// Ends the handshake of a guest who waits.
+    fn turn_away(&mut self, token: Token, failure: HandshakeFailure, response: &[u8]) {
+        if let Some(guest) = self.lobby.rise(token) {
+            self.refuse(&guest, Some(token), failure, response);
+            self.count_guests();
+        }
+    }
+
+    /// Nobody is accepted from here on; handshakes under way have some time.
+    pub(super) fn close_door(&mut self) {
+        let ticks = (DRAIN_HANDSHAKES.as_millis() / TICK.as_millis()) as u32;
+        self.lobby.door = Door::Closing(Tick(self.now.0 + ticks));
+        self.plane.stop_listening();
+    }
+
+    /// Ends every handshake at once.
+    pub(super) fn dismiss_guests(&mut self) {
+        for token in self.lobby.find(|_| true) {
+            self.turn_away(token, HandshakeFailure::Overload, upgrade::overload_response());
+        }
+    }
+
+    fn count_guests(&self) {
+        self.block().handshakes.set(self.lobby.places.len() as u64);
     }
 }

@@ -45,6 +45,11 @@ impl Ages {
         self.marks[..after].last().map_or(0, |mark| now.since(mark.at))
     }
 
+    /// Nobody is there any more whose age could be asked for.
+    pub fn forget(&mut self) {
+        self.marks = Vec::new();
+    }
+
     /// Drops every mark that its neighbours stand for.
     fn thin(&mut self, now: Tick) {
         let mut kept: Vec<Mark> = Vec::with_capacity(MARKS_MAX);
@@ -83,6 +88,15 @@ mod tests {
             let (age, truth) = (ages.age(later, Tick(now)), now - tick);
             assert!(age >= truth && age <= truth + truth / 15 + 1, "{age} for {truth} at {now}");
         }
+    }
+
+    #[test]
+    fn who_comes_after_all_have_left_is_as_old_as_it_is() {
+        let (mut ages, _) = ages([0, 3]);
+        ages.forget();
+        ages.note(Tick(10));
+        ages.note(Tick(12));
+        assert_eq!((ages.age(1, Tick(13)), ages.age(0, Tick(13))), (3, 1));
     }
 
     #[test]

@@ -26,6 +26,9 @@ use crate::push::terms::Lane;
 
 /// Topics up to this many members are served whole, before a large one gets its next slice.
 const SMALL: usize = SLICE_SENDS / 4;
+/// Room for the sends of a whole slice. Half as much again as they need: 32 KiB is what the runtime's queue of tasks has,
+/// and that would keep the allocator's page, with what a slice has touched of it, for as long as the thread lives.
+const SENDS_ROOM: usize = SLICE_SENDS + SLICE_SENDS / 2;
 
 /// Members that a slice looks at: those who owe, or need nothing, cost no send but take time too.
 const VISITS_PER_SLICE: usize = 8 * SLICE_SENDS;
@@ -92,7 +95,7 @@ impl<'r> Slice<'r> {
             topic,
             now,
             bounds,
-            sends: Vec::with_capacity(SLICE_SENDS.min(round.cursor)),
+            sends: Vec::with_capacity(if round.cursor < SLICE_SENDS { round.cursor } else { SENDS_ROOM }),
             queued: 0,
             slow,
             closed: 0,

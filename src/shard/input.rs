@@ -43,7 +43,12 @@ impl<P: Plane> Shard<P> {
                 }
             }
             Event::Writable(token) => self.send_owed(token),
-            Event::Tick => self.begin_sweep(),
+            Event::Knock => self.answer_door(),
+            Event::Head(token) => self.hear_guest(token),
+            Event::Tick => {
+                self.look_at_guests();
+                self.begin_sweep();
+            }
         }
     }
 

@@ -3,9 +3,9 @@
 //! The shard owns everything it touches; what crosses to it comes as a [`Downlink`], what leaves it are counters. This
 //! file is its state and the two ends of a connection's life; `run` is the thread's loop, the other files are what the
 //! loop calls. All of it is synchronous and generic over [`Plane`], so that a simulation can drive it in virtual time.
-//! *Not here*: the handshake (`accept`), system calls (`dataplane`), protocol (`connection`, `wire`).
+//! *Not here*: system calls (`dataplane`), protocol (`connection`, `wire`).
 
-pub mod accept;
+mod accept;
 mod ages;
 mod fanout;
 mod input;
@@ -36,6 +36,7 @@ use crate::formats::FormatId;
 use crate::limits;
 use crate::metrics::{Blocks, ShardBlock};
 use crate::push::share::Failed;
+use accept::Lobby;
 use ages::Ages;
 use fanout::Agenda;
 use input::Until;
@@ -49,7 +50,7 @@ use table::Table;
 pub struct Arrival {
     /// The socket; owned by whoever holds the arrival.
     pub fd: RawFd,
-    /// The other end of its TCP connection.
+    /// The other end of its TCP connection, where that is known.
     pub peer: Option<SocketAddr>,
     /// The protocol it asked for.
     pub format: FormatId,
@@ -70,6 +71,7 @@ pub struct Shard<P: Plane> {
     rules: Rules,
     topics_max: usize,
     now: Tick,
+    lobby: Lobby,
     table: Table,
     ages: Ages,
     members: Members,
@@ -101,6 +103,7 @@ impl<P: Plane> Shard<P> {
             rules: Rules::new(clients, outbox),
             topics_max: clients.topics_max,
             now: Tick(0),
+            lobby: Lobby::new(clients),
             table: Table::default(),
             ages: Ages::default(),
             members: Members::default(),
@@ -144,14 +147,10 @@ impl<P: Plane> Shard<P> {
         !self.agenda.is_empty() || !self.unread.is_empty() || self.sweep.is_under_way()
     }
 
-    /// Whether it was told to drain: nobody new is taken in.
-    pub fn is_draining(&self) -> bool {
-        self.drain.is_some()
-    }
-
-    /// Whether the drain is over: every connection is gone, or had its time.
+    /// Whether the drain is over: nobody arrives any more, and every connection is gone, or had its time.
     pub fn is_drained(&self) -> bool {
-        self.drain.as_ref().is_some_and(|drain| self.table.is_empty() || drain.is_over(self.now))
+        let is_over = |drain: &Drain| self.table.is_empty() || drain.is_over(self.now);
+        self.lobby.is_settled() && self.drain.as_ref().is_some_and(is_over)
     }
 
     /// Sets the coarse clock; it never goes back.
@@ -177,6 +176,7 @@ impl<P: Plane> Shard<P> {
             Downlink::Configure(edition) => {
                 self.rules = Rules::new(&edition.config.clients, edition.config.outbox);
                 self.topics_max = edition.config.clients.topics_max;
+                self.lobby.configure(&edition.config.clients);
                 if let Some(journal) = &mut self.journal {
                     journal.set_kinds(edition.config.events.kinds);
                 }
@@ -200,6 +200,10 @@ impl<P: Plane> Shard<P> {
     /// free: one long vector that stays behind would hold the memory of a crowd that left.
     pub fn shrink(&mut self) {
         self.table.shrink();
+        if self.table.is_empty() {
+            self.ages.forget();
+        }
+        self.lobby.shrink();
         self.agenda.shrink();
         self.unread.shrink_to_fit();
         // The lists of a crowd grow through blocks of this size, beside it.
@@ -333,8 +337,9 @@ impl<P: Plane> Shard<P> {
         block.closed[connection.reason().unwrap_or(reason) as usize].add(1);
     }
 
-    /// Ends every connection at once: the drain is over.
+    /// Ends every connection and every handshake at once: the drain is over.
     pub fn abort(&mut self) {
+        self.dismiss_guests();
         for index in 0..self.table.span() {
             if let Some((token, _)) = self.table.at(index) {
                 self.remove(token, CloseReason::CloseTimeout);
@@ -345,6 +350,7 @@ impl<P: Plane> Shard<P> {
     fn begin_drain(&mut self, over: Duration) {
         if self.drain.is_none() {
             self.drain = Some(Drain::new(self.now, over));
+            self.close_door();
             self.cut_paced();
         }
     }

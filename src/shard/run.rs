@@ -1,19 +1,16 @@
 //! The loop of a shard's thread.
 //!
-//! One task drives everything after the handshake. It never wakes itself: between turns it waits on a real operation of
-//! its monoio ring, so that accepts, handshakes and their deadlines get their turn too. *Not here*: what a turn does
-//! (`super`), how the thread was set up (`server`).
+//! One task drives everything. It never wakes itself: between turns it waits on a real operation of its monoio ring, so
+//! that the runtime's timers get their turn too. *Not here*: what a turn does (`super`), how the thread was set up
+//! (`server`).
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Shard;
-use super::accept::Lobby;
 use crate::connection::Tick;
 use crate::dataplane::Uring;
-use crate::downlink::Downlink;
-use crate::limits::{DOWNLINKS_PER_TURN, DRAIN_HANDSHAKES, EVENTS_PER_TURN, TICK};
+use crate::limits::{DOWNLINKS_PER_TURN, EVENTS_PER_TURN, TICK};
 use crate::ring::Receiver;
 use crate::ring::doorbell::Doorbell;
 use crate::sys::clock::Clock;
@@ -26,26 +23,24 @@ const COLLECT_AFTER_QUIET: u32 = 2;
 /// Comings and goings after which it is given back although they go on.
 const COLLECT_AFTER_MOVES: usize = 64 * 1024;
 
+/// Connections that follow each other within this are a rush.
+const RUSH_GAP: Duration = Duration::from_micros(50);
+
 /// What the loop needs beside the shard.
 pub struct Seat {
     /// Downlinks from the ingest core.
     pub ring: Receiver,
-    /// Handshakes that are done.
-    pub lobby: Rc<Lobby>,
-    /// Rung by the ingest core, by accept, and by the dataplane's ring.
+    /// Rung by the ingest core and by the dataplane's ring.
     pub doorbell: Arc<Doorbell>,
     /// The process's clock.
     pub clock: Clock,
     /// How long to look for work before sleeping; zero where the core is shared.
     pub spin: Duration,
-    /// Called once, when the shard was told to drain: stop accepting.
-    pub stop_accepting: Box<dyn FnOnce()>,
 }
 
 /// Runs a shard until it has drained.
 pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
-    let Seat { mut ring, lobby, doorbell, clock, spin, stop_accepting } = seat;
-    let mut exit = Exit { stop_accepting: Some(stop_accepting), door_closes: None };
+    let Seat { mut ring, doorbell, clock, spin } = seat;
     let wakeup = Readiness::of(doorbell.bell())?;
     let always = EventFd::new()?;
     always.signal();
@@ -54,20 +49,22 @@ pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
     let began_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let mut pace = Pace::default();
     let mut crowd = Crowd::default();
+    let mut rush = Rush::default();
+    shard.open_door();
     loop {
         let turn_began = Instant::now();
         let now = Tick((turn_began.duration_since(began).as_millis() / TICK.as_millis()) as u32);
         shard.set_now(now);
         shard.set_journal_time(began_ms + turn_began.duration_since(began).as_millis() as u64);
         shard.set_clock(clock.now_us());
-        let arrived = turn(&mut shard, &mut ring, &lobby);
-        if crowd.is_over(now, arrived, shard.connections()) {
+        turn(&mut shard, &mut ring);
+        if crowd.is_over(now, shard.block().upgraded.get(), shard.connections()) {
             shard.shrink();
             shard.plane().shrink();
             memory::collect();
         }
         pace.note(turn_began, shard.block());
-        if shard.is_draining() && exit.look(turn_began, &lobby) && shard.is_drained() {
+        if shard.is_drained() {
             shard.abort();
             shard.plane().turn();
             return Ok(());
@@ -76,13 +73,14 @@ pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
             always.ready().await?;
             continue;
         }
-        if !spin.is_zero() && look_for_work(&mut shard, &ring, spin) {
+        let patience = spin.max(rush.patience(turn_began, shard.block().accepted.get()));
+        if !patience.is_zero() && look_for_work(&mut shard, &ring, patience) {
             continue;
         }
         doorbell.prepare_sleep();
         let quiet = shard.plane().is_quiet() || !shard.plane().turn();
         let until_pace = shard.pace_in_us();
-        if quiet && ring.is_empty() && lobby.is_empty() && until_pace != Some(0) {
+        if quiet && ring.is_empty() && until_pace != Some(0) {
             sleep(&wakeup, until_pace).await?;
         } else {
             always.ready().await?;
@@ -99,53 +97,27 @@ async fn sleep(wakeup: &Readiness, at_most_us: Option<u64>) -> std::io::Result<(
     monoio::time::timeout(at_most, wakeup.ready()).await.unwrap_or(Ok(()))
 }
 
-/// One turn: what the kernel reports, what ingest sent, who arrived, and then the shard's own work. Returns how many
-/// arrived.
-fn turn(shard: &mut Shard<Uring>, ring: &mut Receiver, lobby: &Lobby) -> usize {
+/// One turn: what the kernel reports, what ingest sent, and then the shard's own work.
+fn turn(shard: &mut Shard<Uring>, ring: &mut Receiver) {
     shard.plane().turn();
-    for _ in 0..EVENTS_PER_TURN {
-        let Some(event) = shard.plane().next_event() else { break };
+    let mut handled = 0;
+    while handled < EVENTS_PER_TURN
+        && let Some(event) = shard.plane().next_event()
+    {
         shard.handle(event);
+        handled += 1;
+    }
+    if handled == EVENTS_PER_TURN {
+        shard.look_outside();
     }
     for _ in 0..DOWNLINKS_PER_TURN {
         if !shard.has_room() {
             break;
         }
         let Some(downlink) = ring.pop() else { break };
-        if let Downlink::Configure(edition) = &downlink {
-            lobby.configure(&edition.config.clients);
-        }
         shard.take(downlink);
     }
-    let arrivals = lobby.take();
-    let arrived = arrivals.len();
-    for arrival in arrivals {
-        shard.admit(arrival);
-    }
     shard.turn();
-    arrived
-}
-
-/// How a shard that drains stops letting devices in.
-struct Exit {
-    stop_accepting: Option<Box<dyn FnOnce()>>,
-    /// When handshakes under way have had their time.
-    door_closes: Option<Instant>,
-}
-
-impl Exit {
-    /// Takes the next step; whether nobody can arrive any more.
-    fn look(&mut self, now: Instant, lobby: &Lobby) -> bool {
-        if let Some(stop) = self.stop_accepting.take() {
-            self.door_closes = Some(now + DRAIN_HANDSHAKES);
-            lobby.begin_closing();
-            stop();
-        }
-        if self.door_closes.is_some_and(|closes| now >= closes) {
-            lobby.close();
-        }
-        lobby.is_settled()
-    }
 }
 
 /// Looks for work without sleeping; `true` when there is some.
@@ -155,9 +127,33 @@ fn look_for_work(shard: &mut Shard<Uring>, ring: &Receiver, spin: Duration) -> b
         if !ring.is_empty() || shard.plane().has_news() {
             return true;
         }
-        std::hint::spin_loop();
+        // Another thread of this core goes first, if there is one.
+        std::thread::yield_now();
     }
     false
+}
+
+/// Connections that come one close behind the other. Whoever connects pays for waking a shard that sleeps: on a virtual
+/// machine about as much as for the connect itself.
+#[derive(Default)]
+struct Rush {
+    accepted: u64,
+    last: Option<Instant>,
+}
+
+impl Rush {
+    /// How long to look for the next one before sleeping: as long as the last took to follow the one before, or not
+    /// at all when that is too long.
+    fn patience(&mut self, turn_began: Instant, accepted: u64) -> Duration {
+        if accepted == self.accepted {
+            // It was looked for, and did not come.
+            return Duration::ZERO;
+        }
+        self.accepted = accepted;
+        let gap = self.last.map(|last| turn_began.duration_since(last));
+        self.last = Some(turn_began);
+        if gap.is_some_and(|gap| gap < RUSH_GAP) { RUSH_GAP } else { Duration::ZERO }
+    }
 }
 
 /// The longest turn of the last two windows.
@@ -189,6 +185,8 @@ impl Pace {
 #[derive(Default)]
 struct Crowd {
     connections: usize,
+    /// Connections that ever came.
+    came: u64,
     /// Comings and goings since memory was last given back.
     moves: usize,
     /// When the last of them was.
@@ -197,7 +195,9 @@ struct Crowd {
 
 impl Crowd {
     /// Takes note of a turn; `true` when memory should be given back now.
-    fn is_over(&mut self, now: Tick, arrived: usize, connections: usize) -> bool {
+    fn is_over(&mut self, now: Tick, came: u64, connections: usize) -> bool {
+        let arrived = (came - self.came) as usize;
+        self.came = came;
         let moves = arrived + (self.connections + arrived).saturating_sub(connections);
         self.connections = connections;
         if moves > 0 {

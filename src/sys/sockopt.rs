@@ -1,17 +1,17 @@
 //! Listening sockets for devices.
 //!
-//! A listener is a plain `std` one: blocking, because io_uring's accept answers EAGAIN at once on a non-blocking
-//! listener instead of waiting, and close-on-exec. The accepted descriptors are neither non-blocking nor close-on-exec
-//! unless the accept asks for it. *Not here*: accepting (`shard::accept`).
+//! A listener is a plain `std` one, close-on-exec. *Not here*: accepting (`dataplane`).
+#![allow(unsafe_code)]
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::limits;
 
-/// A listener that shares its port with the other shards' listeners.
+/// A listener for devices that shares its port with the other shards' listeners.
 ///
 /// Accepted sockets inherit from it: `TCP_NODELAY`, since a batch is complete when it is sent and has nothing to wait
 /// for, and `TCP_NOTSENT_LOWAT` (`notsent_lowat_bytes`), so that a slow client's socket counts as full when that much
@@ -23,9 +23,22 @@ pub fn listener(address: SocketAddr, notsent_lowat_bytes: u32) -> io::Result<Tcp
     socket.set_reuse_port(true)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(notsent_lowat_bytes)?;
+    defer_accept(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(limits::LISTEN_BACKLOG)?;
     Ok(socket.into())
+}
+
+/// `TCP_DEFER_ACCEPT` (tcp(7)): the listener is told of a connection when the client's request has come, or has not within
+/// [`limits::DEFER_ACCEPT`]. So a handshake is one wake-up and one read.
+pub fn defer_accept(listener: &impl AsRawFd) -> io::Result<()> {
+    let seconds = limits::DEFER_ACCEPT.as_secs() as libc::c_int;
+    let (value, length) = ((&raw const seconds).cast(), size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: `seconds` is valid for reads of `length` bytes for the whole call.
+    let failed = unsafe {
+        libc::setsockopt(listener.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, value, length)
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Whether no socket listens on the address: asked once, before the first [`listener`].
@@ -62,6 +75,7 @@ fn bindable(address: SocketAddr) -> io::Result<Socket> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{ErrorKind, Write as _};
     use std::net::TcpStream;
 
     use super::*;
@@ -73,11 +87,23 @@ mod tests {
     fn accepted_sockets_inherit_what_the_listener_has() {
         let listener = listener(LOOPBACK.into(), LOWAT_BYTES).expect("loopback can be bound");
         let address = listener.local_addr().expect("it is bound");
-        let _client = TcpStream::connect(address).expect("it listens");
+        let mut client = TcpStream::connect(address).expect("it listens");
+        client.write_all(b"GET").expect("it is connected");
         let (accepted, _) = listener.accept().expect("a connection waits");
         let accepted = SockRef::from(&accepted);
         assert!(accepted.tcp_nodelay().expect("a TCP socket"));
         assert_eq!(accepted.tcp_notsent_lowat().expect("a TCP socket"), LOWAT_BYTES);
+    }
+
+    #[test]
+    fn a_connection_waits_at_the_listener_once_its_client_has_spoken() {
+        let listener = listener(LOOPBACK.into(), LOWAT_BYTES).expect("loopback can be bound");
+        listener.set_nonblocking(true).expect("a descriptor's flag");
+        let address = listener.local_addr().expect("it is bound");
+        let mut client = TcpStream::connect(address).expect("it listens");
+        assert_eq!(listener.accept().expect_err("it has said nothing").kind(), ErrorKind::WouldBlock);
+        client.write_all(b"GET").expect("for the client the connection stands");
+        listener.accept().expect("loopback delivers within the call");
     }
 
     #[test]
@@ -96,7 +122,8 @@ mod tests {
     fn connections_of_a_stopped_gateway_do_not_hold_its_port() {
         let before = listener(LOOPBACK.into(), LOWAT_BYTES).expect("loopback can be bound");
         let address = before.local_addr().expect("it is bound");
-        let client = TcpStream::connect(address).expect("it listens");
+        let mut client = TcpStream::connect(address).expect("it listens");
+        client.write_all(b"GET").expect("it is connected");
         let (accepted, _) = before.accept().expect("a connection waits");
         // The side that closes first goes through TIME_WAIT, which is the gateway's when it drains.
         drop(accepted);

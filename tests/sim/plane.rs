@@ -4,6 +4,8 @@
 //! call. *Not here*: what the bytes mean (`clients`), when clients read and write (`world`).
 
 use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
 use fanfare::dataplane::{Closing, Event, Plane, Received, Send, Short, Token, Took};
@@ -247,6 +249,13 @@ impl Socket {
 }
 
 impl Plane for SimPlane {
+    fn watch_listener(&mut self) {}
+    fn accept(&mut self) -> io::Result<Option<(RawFd, SocketAddr)>> {
+        Ok(None)
+    }
+    fn stop_listening(&mut self) {}
+    fn watch_handshake(&mut self, _token: Token, _fd: RawFd) {}
+    fn dismiss(&mut self, _watched: Option<Token>, _fd: RawFd) {}
     fn watch(&mut self, token: Token, fd: RawFd) {
         let socket = self.touch(fd);
         assert!(socket.token.is_none_or(|known| known == token), "fd {fd} belongs to another token");
