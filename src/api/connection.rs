@@ -21,10 +21,14 @@ use crate::api::refusal::{Code, Refusal};
 use crate::api::response::{self, After, CONTINUE, Response};
 use crate::api::routes::{self, Answer};
 use crate::limits::{API_BODY_BYTES_DEFAULT, API_PROGRESS_LOOK};
+use crate::sys::memory;
 
 /// Bytes of one read.
 const READ_BYTES: usize = 16 * 1024;
 const _: () = assert!(READ_BYTES < API_BODY_BYTES_DEFAULT);
+
+/// After an answer as long as this, what it took is given back to the system: the metrics of 64 shards leave a megabyte.
+const LARGE_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Why there is nothing more to do for a client.
 #[derive(Debug)]
@@ -87,7 +91,13 @@ impl Client<'_> {
                     };
                     let keep = request.keep_alive && !self.api.is_draining();
                     let after = if keep { After::KeepAlive } else { After::Close };
-                    self.answer(&response, after, request.method == Method::Head).await?;
+                    let answered = self.answer(&response, after, request.method == Method::Head).await;
+                    let is_large = response.body.len() >= LARGE_ANSWER_BYTES;
+                    drop(response);
+                    if is_large {
+                        memory::collect();
+                    }
+                    answered?;
                     if after == After::Close {
                         return self.linger().await;
                     }
