@@ -48,6 +48,27 @@ impl Cpu {
     }
 }
 
+/// The kernel stops every thread at its next return from it.
+const STOPPED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Processes that are stopped; dropping it lets them go on.
+pub(crate) struct Stopped(Vec<u32>);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|&pid| process::go_on(pid));
+    }
+}
+
+/// Whether every thread of a process is stopped by a signal (`T`, `proc_pid_stat(5)`).
+fn is_stopped(pid: u32) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    tasks.flatten().all(|task| {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(')').is_none_or(|(_, fields)| fields.trim_start().starts_with('T'))
+    })
+}
+
 /// A process that uses an `io_uring` has made it before it took connections: it is among the first files.
 const FILES_LOOKED_AT: usize = 64;
 
@@ -143,6 +164,35 @@ impl Gateway {
             sum = Cpu { user: sum.user + cpu.user, system: sum.system + cpu.system };
         }
         Some(sum)
+    }
+
+    /// Stops the server that was started here, with what it started (SIGSTOP), until the guard is dropped.
+    pub(crate) fn stop(&self) -> Result<Stopped, String> {
+        let Some(pid) = self.pid.filter(|_| self.child.is_some()) else {
+            return Err("only a server that was started here is stopped".into());
+        };
+        let pids: Vec<u32> = descendants(pid).into_iter().chain([pid]).collect();
+        let stopped = Stopped(pids);
+        stopped.0.iter().for_each(|&pid| process::stop(pid));
+        let begin = Instant::now();
+        while !stopped.0.iter().all(|&pid| is_stopped(pid)) {
+            if begin.elapsed() > STOPPED_WITHIN {
+                return Err("the server does not stop".into());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(stopped)
+    }
+
+    /// CPU time so far of all threads that run now, not in ticks: what a short phase costs is told by differences of it.
+    /// `None` when the process is not known, or the kernel keeps no such account.
+    pub(crate) fn cpu_to_the_ns(&self) -> Option<Duration> {
+        let pids = descendants(self.pid?).into_iter().chain(self.pid);
+        let tasks = pids.filter_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).ok()).flatten().flatten();
+        let of =
+            |task: fs::DirEntry| parse_schedstat(&fs::read_to_string(task.path().join("schedstat")).ok()?);
+        let all: Vec<Duration> = tasks.filter_map(of).collect();
+        (!all.is_empty()).then(|| all.iter().sum())
     }
 
     /// Memory now; `None` when the process is not known.
@@ -248,6 +298,12 @@ fn parse_cpu(stat: &str, tick: Duration) -> Option<Cpu> {
     Some(Cpu { user: tick * ticks()?, system: tick * ticks()? })
 }
 
+/// The first field of `/proc/PID/task/TID/schedstat` (the kernel's Documentation/scheduler/sched-stats.rst): nanoseconds on
+/// a CPU.
+fn parse_schedstat(text: &str) -> Option<Duration> {
+    Some(Duration::from_nanos(text.split(' ').next()?.trim().parse().ok()?))
+}
+
 /// `fanfare_closed_total{reason="…"} N`, by reason.
 fn by_reason(text: &str) -> BTreeMap<String, f64> {
     let lines = text.lines().filter_map(|line| {
@@ -279,6 +335,12 @@ mod tests {
     use super::*;
     use std::io::{BufRead, BufReader};
     use std::process::Command;
+
+    #[test]
+    fn time_on_a_cpu_is_the_first_of_three_numbers() {
+        assert_eq!(parse_schedstat("1500000000 2000 7\n"), Some(Duration::from_millis(1500)));
+        assert_eq!(parse_schedstat(""), None);
+    }
 
     #[test]
     fn cpu_time_is_read_behind_a_name_with_brackets_and_spaces() {

@@ -1,12 +1,13 @@
 //! The same load against fanfare and its peers: one after the other, on the same core, with the same receivers.
 //!
-//! Rounds of connecting, holding and a low rate, in which the servers take turns, so that what the machine does
+//! Rounds of a crowd at the door, connecting, holding and a low rate, in which the servers take turns, so that what the machine does
 //! meanwhile happens to all of them; then each climbs until it holds no more. Every run starts its server anew. A
 //! server that fails keeps what was measured of it, with the reason, and the others go on.
 //! *Not here*: how a server is started (`server`), one run (`fanout`), the climb (`ladder`).
 
 mod args;
 mod contestants;
+mod door;
 mod row;
 mod table;
 
@@ -76,7 +77,9 @@ fn measure_round(one: &Contestant, row: &mut Row) -> Result<(), String> {
     let mut idle = one.run.clone();
     idle.idle = true;
     idle.load.seconds = IDLE_SECONDS;
-    row.idle.extend(unless_interrupted(&fanout::measure(&idle, progress(&idle))?, Idle::of));
+    let door = door::measure(&idle)?;
+    let report = fanout::measure(&idle, progress(&idle))?;
+    row.idle.extend(unless_interrupted(&report, |report| Idle::of(report, door)));
     if process::interrupted() {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::door::Door;
 use crate::fanout::Report;
 
 /// Of one server, whatever was measured before it was over.
@@ -26,12 +27,15 @@ pub(crate) struct Row {
 /// Everybody connected, nothing published.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Idle {
-    /// Connections opened, upgraded and joined a second.
-    pub(crate) accepts_per_s: f64,
+    /// Of a crowd that waited at the door: accepted, upgraded, joined and answered a second. Only of servers that were
+    /// started here.
+    pub(crate) accepts_per_s: Option<f64>,
     /// The server's CPU time for one of them.
     pub(crate) accept_cpu_us: Option<f64>,
-    /// This tool's share of its cores meanwhile: near 100, the server was not what limited the rate.
+    /// This tool's share of its core meanwhile: near 100, the server was not what limited the rate.
     pub(crate) tool_percent: f64,
+    /// Connections opened a second, each by this tool; it sets the pace of a server that is faster.
+    pub(crate) connects_per_s: f64,
     /// Anonymous memory that a connection added.
     pub(crate) memory_bytes: Option<f64>,
 }
@@ -72,11 +76,12 @@ pub(crate) struct Top {
 
 impl Idle {
     /// From a run without messages.
-    pub(crate) fn of(report: &Report) -> Self {
+    pub(super) fn of(report: &Report, door: Option<Door>) -> Self {
         Self {
-            accepts_per_s: report.connects_per_s,
-            accept_cpu_us: report.connect_cpu.map(|cpu| cpu.gateway_us_per_connection),
-            tool_percent: report.connect_cpu.map_or(0.0, |cpu| cpu.tool_percent),
+            accepts_per_s: door.map(|door| door.accepts_per_s),
+            accept_cpu_us: door.and_then(|door| door.cpu_us),
+            tool_percent: door.map_or(0.0, |door| door.tool_percent),
+            connects_per_s: report.connects_per_s,
             memory_bytes: report.memory.map(|memory| memory.anonymous_per_connection),
         }
     }
@@ -129,9 +134,9 @@ mod tests {
 
     #[test]
     fn one_bad_round_of_three_moves_no_figure() {
-        let idle = |rate: f64| Idle { accepts_per_s: rate, ..Idle::default() };
+        let idle = |rate: f64| Idle { connects_per_s: rate, ..Idle::default() };
         let row = Row { idle: vec![idle(20.0), idle(1.0), idle(21.0)], ..Row::default() };
-        assert_eq!(row.of_idle(|idle| Some(idle.accepts_per_s)), Some(20.0));
+        assert_eq!(row.of_idle(|idle| Some(idle.connects_per_s)), Some(20.0));
         assert_eq!(row.of_idle(|idle| idle.memory_bytes), None);
         assert_eq!(median(vec![4.0, 2.0]), Some(3.0));
     }

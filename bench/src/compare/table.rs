@@ -20,7 +20,7 @@ struct Column {
     value: fn(&Row) -> Option<f64>,
 }
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 10] = [
     Column {
         name: "idle memory a connection",
         unit: "B",
@@ -35,7 +35,7 @@ const COLUMNS: [Column; 9] = [
         better: Better::Higher,
         decides: true,
         digits: 0,
-        value: |row| row.of_idle(|idle| Some(idle.accepts_per_s)),
+        value: |row| row.of_idle(|idle| idle.accepts_per_s),
     },
     Column {
         name: "CPU an accept",
@@ -44,6 +44,14 @@ const COLUMNS: [Column; 9] = [
         decides: false,
         digits: 1,
         value: |row| row.of_idle(|idle| idle.accept_cpu_us),
+    },
+    Column {
+        name: "connects of this tool",
+        unit: "/s",
+        better: Better::Higher,
+        decides: false,
+        digits: 0,
+        value: |row| row.of_idle(|idle| Some(idle.connects_per_s)),
     },
     Column {
         name: "p50",
@@ -208,7 +216,7 @@ mod tests {
     use super::*;
 
     fn row(server: &str, memory: f64, accepts: f64, p99: f64, rate: f64) -> Row {
-        let idle = Idle { accepts_per_s: accepts, memory_bytes: Some(memory), ..Idle::default() };
+        let idle = Idle { accepts_per_s: Some(accepts), memory_bytes: Some(memory), ..Idle::default() };
         let low = Low { p99_ms: p99, p50_ms: p99 / 2.0, to_last_ms: p99, ..Low::default() };
         let top = Top { rate, deliveries_per_s: rate * 100.0, rungs: vec![(rate, p99)], ..Top::default() };
         Row {

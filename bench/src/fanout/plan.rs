@@ -53,7 +53,7 @@ pub(super) fn check(args: &FanoutArgs) -> Result<(), String> {
 }
 
 #[allow(clippy::cast_sign_loss)] // checked: no operand is negative
-pub(super) fn plan(args: &FanoutArgs, gateway: &Gateway) -> Plan {
+pub(crate) fn plan(args: &FanoutArgs, gateway: &Gateway) -> Plan {
     let path = args.load.path.clone().unwrap_or_else(|| match args.load.format {
         FormatKind::GoPush => {
             let path = if gateway.url.path.is_empty() { "/connect" } else { &gateway.url.path };

@@ -62,21 +62,23 @@ impl Session {
         self.target = Some(plan::target(args, &self.gateway)?);
         // Receivers of an earlier connect may still hold the one before.
         self.refusals = Refusals::default();
-        let (cpu, tool) = (self.gateway.cpu(), process::own_cpu());
+        let (cpu, tool) = (self.gateway.cpu_to_the_ns(), process::own_cpu());
         let receivers = Receivers::start(&self.plan, self.clock.clone(), self.refusals.clone())?;
         let begin = Instant::now();
         let receivers = match phases::wait_connected(receivers, &self.gateway, &mut self.watch) {
             Err(why) => return Err(self.gateway.died().unwrap_or(why)),
             Ok(receivers) => receivers,
         };
-        self.connect_time = begin.elapsed();
+        let wall = begin.elapsed();
+        self.connect_time = receivers.connect_time();
         let tool = process::own_cpu().saturating_sub(tool);
-        let cpu = cpu.zip(self.gateway.cpu()).map(|(before, after)| after.since(before));
+        let after = self.gateway.cpu_to_the_ns();
+        let cpu = cpu.zip(after).map(|(before, after)| after.saturating_sub(before));
         std::thread::sleep(phases::SETTLE);
         self.opened = receivers.open();
         self.connect_cpu = cpu.map(|cpu| {
             let cores = self.plan.cores.len();
-            ConnectCpu::new(cpu.user + cpu.system, tool, self.connect_time, cores, self.opened)
+            ConnectCpu::new(cpu, tool, wall, cores, self.opened)
         });
         self.receivers = Some(receivers);
         self.connected = self.gateway.memory();

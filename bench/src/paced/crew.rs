@@ -222,7 +222,7 @@ impl Thread {
         match order {
             Order::Open(_, rooms) => match Device::open(&self.plan, &rooms) {
                 Ok((device, tail)) => {
-                    if let Err(e) = epoll.add(device.fd(), u64::from(number)) {
+                    if let Err(e) = epoll.add(device.fd(), u64::from(number), true) {
                         return self.fail(format!("cannot wait for a socket: {e}"));
                     }
                     self.devices.insert(number, device);

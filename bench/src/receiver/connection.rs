@@ -22,7 +22,7 @@ const RESPONSE_BYTES_MAX: usize = 16 * 1024;
 
 /// What a connection is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     /// Reads to the end.
     Stays,
     /// Leaves and rejoins.
@@ -72,6 +72,8 @@ pub(super) struct Upgrade {
     pub(super) since: Instant,
     /// What has come of the response.
     pub(super) head: Vec<u8>,
+    /// Whether room to write is reported, which matters only until the request is out.
+    pub(super) watches_room: bool,
 }
 
 /// One device.
@@ -116,9 +118,9 @@ impl Connection {
 }
 
 /// Begins to connect. `index` counts all connections of the run and chooses the source address.
-pub(super) fn connect(plan: &Plan, index: usize, role: Role) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(plan.target), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
+pub(crate) fn connect(plan: &Plan, index: usize, role: Role) -> io::Result<TcpStream> {
+    let kind = Type::STREAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(plan.target), kind, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     if let Some(name) = &plan.congestion {
         socket.set_tcp_congestion(name.as_bytes())?;
@@ -138,6 +140,24 @@ pub(super) fn connect(plan: &Plan, index: usize, role: Role) -> io::Result<TcpSt
     }
 }
 
+/// Whether a connect has succeeded; false: not yet. For sockets without a request, whose sending would tell.
+pub(super) fn stands(socket: &TcpStream) -> io::Result<bool> {
+    match socket.take_error()? {
+        Some(error) => Err(error),
+        None => Ok(socket.peer_addr().is_ok()),
+    }
+}
+
+/// Sends the upgrade request; false: the connect has not succeeded yet.
+pub(crate) fn ask(mut socket: &TcpStream, request: &[u8]) -> io::Result<bool> {
+    match socket.write(request) {
+        Ok(n) if n == request.len() => Ok(true),
+        Ok(_) => Err(io::ErrorKind::WriteZero.into()),
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
 /// The upgrade request for a path (RFC 6455 section 4.1).
 pub(crate) fn upgrade_request(host: &str, path: &str) -> Vec<u8> {
     format!(
@@ -147,19 +167,29 @@ pub(crate) fn upgrade_request(host: &str, path: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Reads the upgrade's response. `Ok(Some(tail))` when it is complete and right, with the bytes behind it;
-/// `Ok(None)` when more must come.
-pub(super) fn read_response(mut socket: &TcpStream, head: &mut Vec<u8>) -> Result<Option<Vec<u8>>, String> {
+/// A response that is complete and right.
+pub(crate) struct Answered {
+    /// What came behind it.
+    pub(crate) tail: Vec<u8>,
+    /// Whether the socket was empty then; what comes later is reported.
+    pub(crate) is_drained: bool,
+}
+
+/// Reads the upgrade's response; `Ok(None)` when more must come.
+pub(crate) fn read_response(mut socket: &TcpStream, head: &mut Vec<u8>) -> Result<Option<Answered>, String> {
     let mut buffer = [0; 4096];
     loop {
-        match socket.read(&mut buffer) {
+        let is_drained = match socket.read(&mut buffer) {
             Ok(0) => return Err("the server closed the connection instead of upgrading it".into()),
-            Ok(n) => head.extend_from_slice(&buffer[..n]),
+            Ok(n) => {
+                head.extend_from_slice(&buffer[..n]);
+                n < buffer.len()
+            }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(e) => return Err(format!("the upgrade failed: {e}")),
-        }
+        };
         if let Some(answered) = check_upgrade(head) {
-            return answered.map(Some);
+            return answered.map(|tail| Some(Answered { tail, is_drained }));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use super::churn::Pace;
-use super::connection::{Connection, Role, State, Upgrade, connect, read_response};
+use super::connection::{self, Connection, Role, State, Upgrade, connect, read_response};
 use super::slow::Slow;
 use super::{Control, Outcome, Phase, Plan, Progress, pin};
 use crate::message::MessageSpec;
@@ -249,10 +249,36 @@ impl Receiver<'_> {
 
     fn begin(&mut self, at: usize) -> io::Result<()> {
         let socket = connect(&self.plan, self.first_index + at, self.connections[at].role)?;
-        self.epoll.add(std::os::fd::AsRawFd::as_raw_fd(&socket), at as u64)?;
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
         self.connections[at].state = State::Connecting(socket, Instant::now());
+        // On loopback the connection stands when connect returns, and what follows costs no report of it.
+        let watches_room = !self.ask(at, false)?;
+        self.epoll.add(fd, at as u64, watches_room)?;
         self.in_flight += 1;
         Ok(())
+    }
+
+    /// Connecting to Upgrading (without an upgrade: to Open), if the connection stands.
+    fn ask(&mut self, at: usize, watches_room: bool) -> io::Result<bool> {
+        let connection = &mut self.connections[at];
+        let State::Connecting(socket, since) = &connection.state else { return Ok(true) };
+        let since = *since;
+        let request = self.plan.upgrades.get((self.first_index + at) % self.plan.topics());
+        let stands = match request {
+            Some(request) => connection::ask(socket, request)?,
+            // It is told of by an event.
+            None => watches_room && connection::stands(socket)?,
+        };
+        if stands && let State::Connecting(socket, _) = std::mem::replace(&mut connection.state, State::Gone)
+        {
+            connection.state = match request {
+                Some(_) => {
+                    State::Upgrading(socket, Box::new(Upgrade { since, head: Vec::new(), watches_room }))
+                }
+                None => State::Open(socket),
+            };
+        }
+        Ok(stands)
     }
 
     fn cannot_connect(&self, error: &io::Error) -> String {
@@ -272,6 +298,7 @@ impl Receiver<'_> {
             State::Open(_) | State::Gone => {}
             State::Connecting(..) | State::Upgrading(..) => {
                 let done = self.open_further(at);
+                // Whether it is settled, and if so whether its socket was empty then.
                 let settled = match done {
                     Ok(settled) => settled,
                     Err(_)
@@ -280,19 +307,21 @@ impl Receiver<'_> {
                     {
                         self.out.rejoins_failed += 1;
                         self.connections[at].state = State::Gone;
-                        true
+                        Some(true)
                     }
                     Err(why) if self.plan.counts_refusals => {
                         self.connections[at].state = State::Gone;
                         self.refused(why);
-                        true
+                        Some(true)
                     }
                     Err(why) => return Err(why),
                 };
-                if settled {
+                if let Some(is_drained) = settled {
                     self.in_flight -= 1;
-                    // An edge that came with the end of the response will not come again.
-                    self.read(at, buffer, true);
+                    if ready.ended || !is_drained {
+                        // An edge that came with the response will not come again.
+                        self.read(at, buffer, true);
+                    }
                 }
             }
         }
@@ -305,47 +334,44 @@ impl Receiver<'_> {
         self.progress.refused.fetch_add(1, Ordering::Release);
     }
 
-    /// Connecting to Upgrading to Open; true when the connection is open now.
-    fn open_further(&mut self, at: usize) -> Result<bool, String> {
-        let connection = &mut self.connections[at];
-        if let State::Connecting(socket, _) = &connection.state {
-            if let Some(error) = socket.take_error().map_err(|e| e.to_string())? {
-                return Err(self.cannot_connect(&error));
+    /// Connecting to Upgrading to Open. When the connection is open now: whether its socket was empty then.
+    fn open_further(&mut self, at: usize) -> Result<Option<bool>, String> {
+        if let State::Connecting(_, since) = self.connections[at].state {
+            match self.ask(at, true) {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(e) => return Err(self.cannot_connect(&e)),
             }
-            if socket.peer_addr().is_err() {
-                return Ok(false);
+            if matches!(self.connections[at].state, State::Open(_)) {
+                return self.opened(at, since, &[], true).map(|()| Some(false));
             }
-            let State::Connecting(socket, since) = std::mem::replace(&mut connection.state, State::Gone)
-            else {
-                return Ok(false);
-            };
-            let Some(request) = self.plan.upgrades.get((self.first_index + at) % self.plan.topics()) else {
-                connection.state = State::Open(socket);
-                return self.opened(at, since, &[]).map(|()| true);
-            };
-            connection.state = State::Upgrading(socket, Box::new(Upgrade { since, head: Vec::new() }));
-            connection.send(request).map_err(|e| format!("cannot send the upgrade request: {e}"))?;
         }
-        let State::Upgrading(socket, upgrade) = &mut connection.state else { return Ok(false) };
-        let Some(tail) = read_response(socket, &mut upgrade.head)? else { return Ok(false) };
-        let since = upgrade.since;
+        let connection = &mut self.connections[at];
+        let State::Upgrading(socket, upgrade) = &mut connection.state else { return Ok(None) };
+        let Some(answered) = read_response(socket, &mut upgrade.head)? else { return Ok(None) };
+        let (since, watches_room) = (upgrade.since, upgrade.watches_room);
         if let State::Upgrading(socket, _) = std::mem::replace(&mut connection.state, State::Gone) {
             connection.state = State::Open(socket);
         }
         if let Some(hello) = &self.plan.hello {
             connection.send(hello).map_err(|e| format!("cannot send the first frame: {e}"))?;
         }
-        self.opened(at, since, &tail).map(|()| true)
+        self.opened(at, since, &answered.tail, watches_room).map(|()| Some(answered.is_drained))
     }
 
-    fn opened(&mut self, at: usize, since: Instant, tail: &[u8]) -> Result<(), String> {
+    fn opened(&mut self, at: usize, since: Instant, tail: &[u8], watches_room: bool) -> Result<(), String> {
         self.out.handshakes.record(since.elapsed().as_micros() as u64);
         self.open += 1;
+        let opened_at = self.control.began.elapsed();
+        self.progress.opened_at_us.store(opened_at.as_micros() as u64, Ordering::Release);
         self.progress.open.store(self.open, Ordering::Release);
         let (role, fd) = (self.connections[at].role, self.connections[at].fd());
         if let Some(fd) = fd {
-            let change =
-                if role.reads() { self.epoll.read_only(fd, at as u64) } else { self.epoll.remove(fd) };
+            let change = match (role.reads(), watches_room) {
+                (false, _) => self.epoll.remove(fd),
+                (true, true) => self.epoll.read_only(fd, at as u64),
+                (true, false) => Ok(()),
+            };
             change.map_err(|e| format!("epoll_ctl: {e}"))?;
         }
         if !tail.is_empty() {
@@ -503,7 +529,7 @@ impl Receiver<'_> {
             if matches!(connection.role, Role::Stalls | Role::Trickles)
                 && let Some(fd) = connection.fd()
             {
-                self.epoll.add(fd, at as u64).map_err(|e| format!("epoll_ctl: {e}"))?;
+                self.epoll.add(fd, at as u64, false).map_err(|e| format!("epoll_ctl: {e}"))?;
             }
         }
         Ok(())

@@ -38,9 +38,10 @@ impl Epoll {
         Ok(Self { fd, events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS.unsigned_abs() as usize] })
     }
 
-    /// Reports input, an end, and the moments at which the socket becomes writable.
-    pub(crate) fn add(&self, fd: RawFd, token: u64) -> io::Result<()> {
-        let interest = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+    /// Reports input, an end, and if wanted the moments at which the socket becomes writable.
+    pub(crate) fn add(&self, fd: RawFd, token: u64, watches_room: bool) -> io::Result<()> {
+        let room = if watches_room { libc::EPOLLOUT } else { 0 };
+        let interest = libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET | room;
         self.control(libc::EPOLL_CTL_ADD, fd, interest, token)
     }
 

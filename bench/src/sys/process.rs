@@ -75,6 +75,23 @@ pub(crate) fn kill_group(pid: u32) {
     }
 }
 
+/// Stops a process that this tool started.
+pub(crate) fn stop(pid: u32) {
+    signal(pid, libc::SIGSTOP);
+}
+
+/// Lets it go on.
+pub(crate) fn go_on(pid: u32) {
+    signal(pid, libc::SIGCONT);
+}
+
+fn signal(pid: u32, signal: libc::c_int) {
+    if let Ok(pid) = libc::pid_t::try_from(pid) {
+        // SAFETY: kill takes no pointers; a process that is gone is an error that changes nothing.
+        unsafe { libc::kill(pid, signal) };
+    }
+}
+
 /// CPU time that all threads of this process have used.
 pub(crate) fn own_cpu() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
