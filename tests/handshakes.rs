@@ -28,15 +28,24 @@ fn ping() -> Vec<u8> {
     [&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0], &text[..]].concat()
 }
 
+/// What a socket is watched for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Watch {
+    #[default]
+    Nothing,
+    /// The rest of a head, reported once.
+    Head(Token),
+    /// A connection's frames.
+    Frames,
+}
+
 /// One client's socket.
 #[derive(Default)]
 struct Socket {
     inbound: VecDeque<u8>,
     has_ended: bool,
     sent: Vec<u8>,
-    /// As a connection, or for its head under this token.
-    is_watched: bool,
-    head: Option<Token>,
+    watch: Watch,
     is_finished: bool,
     is_closed: bool,
 }
@@ -58,7 +67,7 @@ impl Porch {
 
     fn close_one(&mut self, fd: RawFd) {
         let socket = self.open(fd);
-        assert!(socket.head.is_none(), "the poll of {fd} would hold its file");
+        assert_eq!(socket.watch, Watch::Nothing, "the poll of {fd} would hold its file");
         socket.is_closed = true;
     }
 }
@@ -81,16 +90,21 @@ impl Plane for Porch {
         (self.is_listener_watched, self.has_stopped) = (false, true);
     }
     fn watch_handshake(&mut self, token: Token, fd: RawFd) {
-        let known = self.open(fd).head.replace(token);
-        assert!(known.is_none(), "{fd} is watched twice");
+        let known = std::mem::replace(&mut self.open(fd).watch, Watch::Head(token));
+        assert_eq!(known, Watch::Nothing, "{fd} is watched twice");
     }
     fn dismiss(&mut self, watched: Option<Token>, fd: RawFd) {
-        let known = self.open(fd).head.take();
-        assert_eq!(known, watched, "the poll that is removed is the one that is armed");
+        let known = std::mem::take(&mut self.open(fd).watch);
+        assert_eq!(
+            known,
+            watched.map_or(Watch::Nothing, Watch::Head),
+            "the poll that is removed is the one that is armed"
+        );
         self.close_one(fd);
     }
     fn watch(&mut self, _token: Token, fd: RawFd) {
-        self.open(fd).is_watched = true;
+        let known = std::mem::replace(&mut self.open(fd).watch, Watch::Frames);
+        assert_eq!(known, Watch::Nothing, "{fd} is watched twice");
     }
     fn watch_writable(&mut self, _token: Token, _fd: RawFd) {}
     fn send_slice(&mut self, sends: &[Send<'_>], _shorts: &mut Vec<Short>) {
@@ -115,7 +129,7 @@ impl Plane for Porch {
         self.open(fd).is_finished = true;
     }
     fn close(&mut self, _token: Token, fd: RawFd, _how: Closing) {
-        self.open(fd).is_watched = false;
+        self.open(fd).watch = Watch::Nothing;
         self.close_one(fd);
     }
 }
@@ -159,7 +173,7 @@ impl World {
     fn says(&mut self, fd: RawFd, bytes: &[u8]) -> Token {
         let socket = self.shard.plane().open(fd);
         socket.inbound.extend(bytes);
-        let token = socket.head.take().expect("its head is awaited");
+        let Watch::Head(token) = std::mem::take(&mut socket.watch) else { panic!("its head is awaited") };
         self.shard.handle(Event::Head(token));
         token
     }
@@ -202,7 +216,7 @@ fn a_head_that_is_there_makes_a_connection_at_once() {
     world.knock();
     assert!(world.sent(fd).starts_with("HTTP/1.1 101 "));
     assert_eq!((world.shard.connections(), world.waiting()), (1, 0));
-    assert!(world.shard.plane().open(fd).is_watched, "its frames are reported");
+    assert_eq!(world.shard.plane().open(fd).watch, Watch::Frames, "they are reported");
     assert!(world.shard.plane().is_listener_watched, "the next one is reported too");
     let block = &world.blocks.shards[0];
     assert_eq!((block.accepted.get(), block.upgraded.get()), (1, 1));
@@ -282,7 +296,8 @@ fn late_news_of_one_who_has_left_is_nobody_elses() {
     let token = world.says(first, &HEAD.as_bytes()[5..]);
     let second = world.arrives(b"GET /");
     world.knock();
-    assert_eq!(world.shard.plane().open(second).head.map(|of| of.index), Some(token.index), "the same place");
+    let Watch::Head(other) = world.shard.plane().open(second).watch else { panic!("its head is awaited") };
+    assert_eq!(other.index, token.index, "the same place");
     world.shard.handle(Event::Head(token));
     assert!(!world.is_closed(second) && world.waiting() == 1);
     world.says(second, &HEAD.as_bytes()[5..]);
