@@ -106,7 +106,8 @@ pub const DOWNLINKS_PER_TURN: usize = 64;
 /// left. Newcomers and downlinks wait no longer for a crowd that leaves.
 pub const EVENTS_PER_TURN: usize = 512;
 
-/// Connections that a shard accepts in one turn of its loop: about two milliseconds, heads and answers included.
+/// Connections that a shard accepts in one go, at most two of them a turn: about two milliseconds each, heads and answers
+/// included.
 pub const ACCEPTS_PER_TURN: usize = 128;
 
 /// Connections that wait to be accepted, per listener. The kernel cuts it to `net.core.somaxconn`, which is the knob.

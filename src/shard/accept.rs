@@ -2,7 +2,7 @@
 //!
 //! Most heads are there by the time their connection is accepted; such a handshake is over in one call and leaves
 //! nothing behind. One whose head is still to come waits in the [`Lobby`]: a socket, the bytes so far, and a poll that
-//! reports once. No task, no timer, no buffer; what a crowd of handshakes needs does not depend on its size.
+//! reports once. No task and no timer for each; a buffer only for what has come of a head.
 //! *Not here*: what a head means (`wire::upgrade`), everything after it (`super`).
 
 use std::net::SocketAddr;
@@ -17,6 +17,9 @@ use crate::dataplane::{Plane, Received, Token};
 use crate::limits::{ACCEPTS_PER_TURN, DRAIN_HANDSHAKES, SCRATCH_BYTES, TICK};
 use crate::metrics::HandshakeFailure;
 use crate::wire::upgrade::{self, Parsed, Refusal, Upgrade};
+
+/// Guests that one turn tells that they are late: about two milliseconds.
+const LATE_PER_TURN: usize = 256;
 
 /// Who is let in.
 ///
@@ -58,6 +61,8 @@ pub(super) struct Lobby {
     /// Bounded by `clients.handshakes_max`.
     places: Slab<Place>,
     next_generation: u32,
+    /// Those whose deadline has passed; some of them may have left since.
+    late: Vec<Token>,
     /// Whether the plane will report who waits at the listener.
     is_watched: bool,
     /// Accept has failed since the last tick.
@@ -71,6 +76,7 @@ impl Lobby {
             door: Door::Open,
             places: Slab::new(),
             next_generation: 0,
+            late: Vec::new(),
             is_watched: false,
             has_failed: false,
         }
@@ -93,6 +99,12 @@ impl Lobby {
     /// Gives back room that nobody needs now.
     pub(super) fn shrink(&mut self) {
         self.places.shrink_to_fit();
+        self.late.shrink_to_fit();
+    }
+
+    /// Whether the next turn has something to do here.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.late.is_empty()
     }
 
     fn sit(&mut self, guest: Guest) -> Token {
@@ -247,12 +259,18 @@ impl<P: Plane> Shard<P> {
         }
         let (now, deadline) = (self.now, self.lobby.clients.upgrade_deadline.as_millis() / TICK.as_millis());
         // Within the tick in which it came, it had less than a tick.
-        for token in self.lobby.find(|guest| u128::from(now.since(guest.since)) > deadline) {
-            self.turn_away(token, HandshakeFailure::Timeout, upgrade::timeout_response());
-        }
+        self.lobby.late = self.lobby.find(|guest| u128::from(now.since(guest.since)) > deadline);
         self.lobby.has_failed = false;
         if self.lobby.door == Door::Open && !self.lobby.is_watched {
             self.open_door();
+        }
+    }
+
+    /// Tells those who are late so, as many as a turn allows.
+    pub(super) fn turn_late_away(&mut self) {
+        for _ in 0..LATE_PER_TURN {
+            let Some(token) = self.lobby.late.pop() else { return };
+            self.turn_away(token, HandshakeFailure::Timeout, upgrade::timeout_response());
         }
     }
 

@@ -144,7 +144,10 @@ impl<P: Plane> Shard<P> {
 
     /// Whether the next turn has something to do without news from outside.
     pub fn is_busy(&self) -> bool {
-        !self.agenda.is_empty() || !self.unread.is_empty() || self.sweep.is_under_way()
+        !self.agenda.is_empty()
+            || !self.unread.is_empty()
+            || self.sweep.is_under_way()
+            || self.lobby.is_busy()
     }
 
     /// Whether the drain is over: nobody arrives any more, and every connection is gone, or had its time.
@@ -192,6 +195,7 @@ impl<P: Plane> Shard<P> {
         self.pace();
         self.fan_out();
         self.sweep_on();
+        self.turn_late_away();
         self.block().backlog_bytes.set(self.backlog_bytes as u64);
         self.block().turns.add(1);
     }

@@ -58,7 +58,7 @@ pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
         shard.set_journal_time(began_ms + turn_began.duration_since(began).as_millis() as u64);
         shard.set_clock(clock.now_us());
         turn(&mut shard, &mut ring);
-        if crowd.is_over(now, shard.block().upgraded.get(), shard.connections()) {
+        if crowd.is_over(now, shard.block().accepted.get(), shard.connections()) {
             shard.shrink();
             shard.plane().shrink();
             memory::collect();
@@ -142,8 +142,7 @@ struct Rush {
 }
 
 impl Rush {
-    /// How long to look for the next one before sleeping: as long as the last took to follow the one before, or not
-    /// at all when that is too long.
+    /// How long to wait for the next ones before sleeping: a moment, if the last came that close behind those before.
     fn patience(&mut self, turn_began: Instant, accepted: u64) -> Duration {
         if accepted == self.accepted {
             // It was looked for, and did not come.
@@ -185,7 +184,7 @@ impl Pace {
 #[derive(Default)]
 struct Crowd {
     connections: usize,
-    /// Connections that ever came.
+    /// Connections that were ever accepted, whether they were upgraded or not.
     came: u64,
     /// Comings and goings since memory was last given back.
     moves: usize,

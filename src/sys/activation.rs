@@ -31,7 +31,8 @@ pub struct Inherited {
     pub name: String,
     /// Where it listens.
     pub address: SocketAddr,
-    /// Blocking and close-on-exec, as `sys::sockopt` makes its own.
+    /// Close-on-exec, with the options of our own. Whether it blocks is left as it is: that belongs to everybody who
+    /// holds the socket, and is set by whoever accepts.
     pub listener: TcpListener,
 }
 
@@ -131,7 +132,6 @@ fn checked(socket: OwnedFd, fd: RawFd, name: String) -> Result<Inherited, Unusab
     // system's default (`net.ipv4.tcp_notsent_lowat`) instead.
     view.set_tcp_nodelay(true).map_err(Unusable::Option)?;
     view.set_tcp_notsent_lowat(limits::KERNEL_UNSENT_BYTES).map_err(Unusable::Option)?;
-    view.set_nonblocking(false).map_err(Unusable::Option)?;
     Ok(Inherited { name, address, listener: TcpListener::from(socket) })
 }
 
@@ -174,14 +174,12 @@ mod tests {
     #[test]
     fn a_listener_is_taken_with_the_options_of_our_own() {
         let made = TcpListener::bind("127.0.0.1:0").expect("a port");
-        made.set_nonblocking(true).expect("a socket option");
         let address = made.local_addr().expect("it is bound");
         let inherited = checked(made.into(), 3, "devices".into()).expect("it listens");
         assert_eq!((inherited.address, inherited.name.as_str()), (address, "devices"));
         let view = SockRef::from(&inherited.listener);
         assert!(view.tcp_nodelay().expect("a TCP socket"));
         assert_eq!(view.tcp_notsent_lowat().expect("a TCP socket"), limits::KERNEL_UNSENT_BYTES);
-        assert!(!view.nonblocking().expect("a descriptor's flags"));
     }
 
     #[test]
