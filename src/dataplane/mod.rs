@@ -118,7 +118,8 @@ pub trait Plane {
     /// Reports once when somebody waits at the listener.
     fn watch_listener(&mut self);
 
-    /// Takes who waits there first; `None`: nobody does, or there is no listener any more.
+    /// Takes who waits there first; `None`: nobody does, it is the turn of others who share the listener, or there is none
+    /// any more.
     fn accept(&mut self) -> io::Result<Option<(RawFd, SocketAddr)>>;
 
     /// Ends listening.

@@ -68,6 +68,8 @@ pub struct Uring {
     tick: Box<Timespec>,
     /// Until it ends.
     listener: Option<Listener>,
+    /// One was taken from a listener that others share: it is their turn now.
+    has_taken: bool,
 }
 
 impl Uring {
@@ -85,8 +87,14 @@ impl Uring {
             .build(ENTRIES)?;
         ring.submitter().register_eventfd(wakeup.as_raw_fd())?;
         let tick = Box::new(Timespec::new().nsec(limits::TICK.subsec_nanos()));
-        let mut this =
-            Self { ring, events: VecDeque::new(), shorts: Vec::new(), tick, listener: Some(listener) };
+        let mut this = Self {
+            ring,
+            events: VecDeque::new(),
+            shorts: Vec::new(),
+            tick,
+            listener: Some(listener),
+            has_taken: false,
+        };
         this.arm_tick();
         Ok(this)
     }
@@ -240,9 +248,16 @@ impl Plane for Uring {
 
     fn accept(&mut self) -> io::Result<Option<(RawFd, SocketAddr)>> {
         let Some(listener) = &self.listener else { return Ok(None) };
+        if std::mem::take(&mut self.has_taken) {
+            return Ok(None);
+        }
         loop {
             match listener.socket().accept() {
-                Ok((stream, peer)) => return Ok(Some((stream.into_raw_fd(), peer))),
+                Ok((stream, peer)) => {
+                    // Whoever is awake would take them all, and the others, woken for nothing, would sleep on.
+                    self.has_taken = matches!(listener, Listener::Inherited(_));
+                    return Ok(Some((stream.into_raw_fd(), peer)));
+                }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(None),
                     // It left while it waited.
