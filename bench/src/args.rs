@@ -89,7 +89,7 @@ pub(crate) enum SenderKind {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct FloorArgs {
     /// Sockets.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=15_000))]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
     pub(crate) sockets: u32,
     /// Bytes of one send (with --frames: of one message); several sizes are measured one after the other.
     #[arg(long, value_delimiter = ',', default_value = "128")]

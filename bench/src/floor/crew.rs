@@ -1,18 +1,20 @@
 //! The senders of a floor: one thread per file table, all on one core.
 //!
 //! A file table has room for fewer sockets than a gateway of many shards has, so the sockets are spread over as many
-//! threads as that gateway would need. A pass is over when the last of them has sent. *Not here*: how one of them
-//! sends (`sender`), when (`super`).
+//! threads as that gateway would need. Each has a listener of its own on the same port, as a shard has: the kernel then
+//! spreads neighbouring connects over the senders. With one listener for all of them a sender would take runs of one
+//! receiver's connections, and to wake one thread for a run of messages is cheaper than what a gateway can have. A pass
+//! is over when the last of them has sent. *Not here*: how one of them sends (`sender`), when (`super`).
 
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender as Channel, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::sender::Sender;
 use super::{ARRIVES_WITHIN, Spec};
@@ -21,6 +23,10 @@ use crate::sys::process;
 
 /// Files of a thread that are no accepted sockets.
 const SPARE_FILES: usize = 200;
+/// Bound of how full a file table may be on average: the kernel spreads by a hash, so some get more than others.
+const FILL_PERCENT: usize = 95;
+/// Connections that wait to be accepted; the kernel cuts it at net.core.somaxconn.
+const BACKLOG: i32 = 16 * 1024;
 /// Pause of an accept that found nobody.
 const ACCEPT_PAUSE: Duration = Duration::from_micros(200);
 
@@ -41,9 +47,44 @@ pub(super) struct Crew {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// A listener per sender, all on one port.
+pub(super) struct Listeners(Vec<TcpListener>);
+
+impl Listeners {
+    /// As many as `spec`'s sockets need. They listen when this returns: the kernel spreads only over those that do.
+    pub(super) fn open(spec: &Spec) -> io::Result<Self> {
+        let room =
+            usize::try_from(process::open_files_max()).unwrap_or(usize::MAX).saturating_sub(SPARE_FILES);
+        let count = match spec.sockets {
+            few if few <= room => 1,
+            many => many.div_ceil((room / 100 * FILL_PERCENT).max(1)),
+        };
+        let first = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let target = first.local_addr()?;
+        let others = (1..count).map(|_| listen(target));
+        Ok(Self(std::iter::once(Ok(first)).chain(others).collect::<io::Result<_>>()?))
+    }
+
+    /// Where the receivers connect to.
+    pub(super) fn target(&self) -> io::Result<SocketAddr> {
+        self.0[0].local_addr()
+    }
+}
+
+/// A listener whose queue is as long as the system allows: connects come faster than they are accepted.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
 /// What the threads share while they accept.
 struct Door {
-    listener: TcpListener,
+    /// Sockets that are to come.
+    sockets: usize,
     accepted: AtomicUsize,
     /// The receivers have given up, or somebody pressed Ctrl-C.
     shut: AtomicBool,
@@ -51,26 +92,21 @@ struct Door {
 }
 
 impl Crew {
-    /// Starts the threads; returns when every socket is accepted.
-    pub(super) fn accept(listener: TcpListener, spec: &Spec, receivers: &Receivers) -> Result<Self, String> {
-        listener.set_nonblocking(true).map_err(|e| e.to_string())?;
-        let room = usize::try_from(process::open_files_max()).unwrap_or(usize::MAX);
-        let room = room.saturating_sub(SPARE_FILES).max(1);
-        let count = spec.sockets.div_ceil(room);
+    /// Starts a thread per listener; returns when every socket is accepted.
+    pub(super) fn accept(listeners: Listeners, spec: &Spec, receivers: &Receivers) -> Result<Self, String> {
         let door = Arc::new(Door {
-            listener,
+            sockets: spec.sockets,
             accepted: AtomicUsize::new(0),
             shut: AtomicBool::new(false),
             congestion: spec.congestion.clone(),
         });
         let (answer, answers) = channel();
         let mut crew = Self { orders: Vec::new(), answers, efforts: Vec::new(), threads: Vec::new() };
-        for at in 0..count {
-            let share = spec.sockets * (at + 1) / count - spec.sockets * at / count;
+        for (at, listener) in listeners.0.into_iter().enumerate() {
             let (order, orders) = channel();
             let (door, spec, answer) = (Arc::clone(&door), spec.clone(), answer.clone());
             let body = move || {
-                let sender = hire(&door, share, &spec);
+                let sender = hire(&door, listener, &spec);
                 drop(door);
                 work(at, sender, &orders, &answer);
             };
@@ -140,18 +176,20 @@ impl Drop for Crew {
     }
 }
 
-/// Accepts a thread's share in a file table of its own.
-fn hire(door: &Door, share: usize, spec: &Spec) -> Result<Sender, String> {
+/// Accepts what comes to `listener` in a file table of its own.
+fn hire(door: &Door, listener: TcpListener, spec: &Spec) -> Result<Sender, String> {
     process::own_file_table().map_err(|e| format!("cannot get a file table of its own: {e}"))?;
-    let sockets = accept_share(door, share)?;
+    let sockets = accept_share(door, &listener)?;
+    // Here, in this thread's table, and not before all are connected: what waits at a closed listener is reset.
+    drop(listener);
     pin(spec.sender_core)?;
     Sender::new(spec.sender, sockets)
 }
 
-fn accept_share(door: &Door, share: usize) -> Result<Vec<TcpStream>, String> {
-    let mut sockets = Vec::with_capacity(share);
-    while sockets.len() < share {
-        match door.listener.accept() {
+fn accept_share(door: &Door, listener: &TcpListener) -> Result<Vec<TcpStream>, String> {
+    let mut sockets = Vec::new();
+    while door.accepted.load(Ordering::Relaxed) < door.sockets {
+        match listener.accept() {
             Ok((socket, _)) => {
                 socket.set_nodelay(true).map_err(|e| e.to_string())?;
                 if let Some(name) = &door.congestion {

@@ -7,13 +7,10 @@
 mod crew;
 mod sender;
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use socket2::{Domain, Socket, Type};
 
 use crate::args::{FloorArgs, SenderKind};
 use crate::clock::Clock;
@@ -25,14 +22,12 @@ use crate::report::{self, Lag};
 use crate::sys::process;
 use crate::verify::{Framing, Refusals, Tally};
 
-use crew::Crew;
+use crew::{Crew, Listeners};
 
 /// What was begun goes on within it, or the run is broken.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(20);
 /// Bound of what is shown as the time that a measurement takes.
 const MEASURES_AT_MOST_S: f64 = 1e6;
-/// Connections that wait to be accepted; the kernel cuts it at net.core.somaxconn.
-const BACKLOG: i32 = 16 * 1024;
 
 /// One measurement to make.
 #[derive(Clone, Debug)]
@@ -154,10 +149,10 @@ pub(crate) fn measure(spec: &Spec, progress: &Progress) -> Result<Floor, String>
 }
 
 fn measure_here(spec: &Spec) -> Result<Floor, String> {
-    let listener = listen().map_err(|e| format!("cannot listen: {e}"))?;
+    let listeners = Listeners::open(spec).map_err(|e| format!("cannot listen: {e}"))?;
     let clock = Clock::new();
     let plan = Plan {
-        target: listener.local_addr().map_err(|e| e.to_string())?,
+        target: listeners.target().map_err(|e| e.to_string())?,
         upgrades: Vec::new(),
         hello: None,
         framing: if spec.items.is_some() { Framing::GoPush } else { Framing::Bare },
@@ -175,7 +170,7 @@ fn measure_here(spec: &Spec) -> Result<Floor, String> {
         cores: spec.receiver_cores.clone(),
     };
     let receivers = Receivers::start(&plan, clock.clone(), Refusals::default())?;
-    let crew = match Crew::accept(listener, spec, &receivers) {
+    let crew = match Crew::accept(listeners, spec, &receivers) {
         Ok(crew) => crew,
         Err(why) => return Err(receivers.join().err().unwrap_or(why)),
     };
@@ -213,14 +208,6 @@ struct Full {
     window: Duration,
     /// Sends that found a full socket.
     blocked: u64,
-}
-
-/// A listener whose queue is as long as the system allows: connects come faster than they are accepted.
-fn listen() -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// The sender and what it has done.

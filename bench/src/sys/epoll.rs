@@ -12,6 +12,8 @@ const EVENTS: i32 = 512;
 pub(crate) struct Epoll {
     fd: OwnedFd,
     events: Vec<libc::epoll_event>,
+    /// Reports of the last wait.
+    reported: usize,
 }
 
 /// What one socket reported.
@@ -35,7 +37,8 @@ impl Epoll {
         }
         // SAFETY: `fd` was just made and nobody else has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self { fd, events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS.unsigned_abs() as usize] })
+        let events = vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS.unsigned_abs() as usize];
+        Ok(Self { fd, events, reported: 0 })
     }
 
     /// Reports input, an end, and if wanted the moments at which the socket becomes writable.
@@ -68,11 +71,17 @@ impl Epoll {
         let ms = i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
         // SAFETY: the buffer has room for EVENTS events and lives for the whole call.
         let n = unsafe { libc::epoll_wait(self.fd.as_raw_fd(), self.events.as_mut_ptr(), EVENTS, ms) };
-        match usize::try_from(n) {
-            Ok(n) => Ok(n),
-            Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => Ok(0),
-            Err(_) => Err(io::Error::last_os_error()),
-        }
+        self.reported = match usize::try_from(n) {
+            Ok(n) => n,
+            Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => 0,
+            Err(_) => return Err(io::Error::last_os_error()),
+        };
+        Ok(self.reported)
+    }
+
+    /// Whether the last wait filled its buffer: there may be more.
+    pub(crate) fn was_full(&self) -> bool {
+        self.reported == self.events.len()
     }
 
     /// Report `index` of the last wait.
