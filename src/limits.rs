@@ -98,7 +98,7 @@ pub const INGEST_TURN: usize = 512;
 /// How long a drain waits for Redis to return what this gateway published.
 pub const DRAIN_REDIS: Duration = Duration::from_secs(2);
 
-/// SENDs of one submission. Eight milliseconds of kernel work: the longest that input and other jobs wait.
+/// Sends of one slice. Eight milliseconds of kernel work: the longest that input and other jobs wait.
 pub const SLICE_SENDS: usize = 1024;
 /// Downlinks that a shard takes in one turn of its loop.
 pub const DOWNLINKS_PER_TURN: usize = 64;

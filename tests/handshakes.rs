@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use fanfare::config::Config;
 use fanfare::connection::Tick;
-use fanfare::dataplane::{Closing, Event, Plane, Received, Send, Short, Token, Took};
+use fanfare::dataplane::{Closing, Event, Plane, Received, Token, Took};
 use fanfare::downlink::Downlink;
 use fanfare::limits::{ACCEPTS_PER_TURN, DRAIN_HANDSHAKES, TICK, UPGRADE_HEAD_BYTES_MAX};
 use fanfare::metrics::{Blocks, HandshakeFailure};
@@ -107,11 +107,6 @@ impl Plane for Porch {
         assert_eq!(known, Watch::Nothing, "{fd} is watched twice");
     }
     fn watch_writable(&mut self, _token: Token, _fd: RawFd) {}
-    fn send_slice(&mut self, sends: &[Send<'_>], _shorts: &mut Vec<Short>) {
-        for send in sends {
-            self.open(send.fd).sent.extend_from_slice(send.bytes);
-        }
-    }
     fn send(&mut self, fd: RawFd, bytes: &[u8]) -> Took {
         self.open(fd).sent.extend_from_slice(bytes);
         Took::Bytes(bytes.len())

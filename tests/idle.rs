@@ -10,7 +10,7 @@ use fanfare::batch::{Address, Batch, Epoch, Message, Offset, PayloadKind, Topic}
 use fanfare::config::Config;
 use fanfare::connection::Tick;
 use fanfare::connection::reason::CloseReason;
-use fanfare::dataplane::{Closing, Event, Plane, Received, Send, Short, Token, Took};
+use fanfare::dataplane::{Closing, Event, Plane, Received, Token, Took};
 use fanfare::downlink::Downlink;
 use fanfare::formats::FormatId;
 use fanfare::limits::{SWEEP_TICKS, TICK};
@@ -38,11 +38,6 @@ impl Plane for Paper {
     fn dismiss(&mut self, _watched: Option<Token>, _fd: RawFd) {}
     fn watch(&mut self, _token: Token, _fd: RawFd) {}
     fn watch_writable(&mut self, _token: Token, _fd: RawFd) {}
-    fn send_slice(&mut self, sends: &[Send<'_>], _shorts: &mut Vec<Short>) {
-        for send in sends {
-            self.sent.extend_from_slice(send.bytes);
-        }
-    }
     fn send(&mut self, _fd: RawFd, bytes: &[u8]) -> Took {
         self.sent.extend_from_slice(bytes);
         Took::Bytes(bytes.len())

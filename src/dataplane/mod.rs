@@ -1,7 +1,7 @@
 //! A shard's own way to the kernel: readiness, receiving and sending for its connections.
 //!
 //! It knows file descriptors and bytes, not WebSocket. [`Plane`] is what a shard needs; [`Uring`] is the real one, a
-//! raw io_uring; the simulation brings another. *Not here*: what the bytes mean (`wire`), whom they are for (`shard`).
+//! raw io_uring that says which sockets have news; the simulation brings another. *Not here*: what the bytes mean (`wire`), whom they are for (`shard`).
 
 mod uring;
 
@@ -138,11 +138,18 @@ pub trait Plane {
     /// Reports once when this socket takes bytes again.
     fn watch_writable(&mut self, token: Token, fd: RawFd);
 
-    /// Sends each of the slice, at most one per connection; those that fell short are appended to `shorts`. When it
-    /// returns, the kernel needs none of the bytes any more.
-    fn send_slice(&mut self, sends: &[Send<'_>], shorts: &mut Vec<Short>);
+    /// Sends each of the slice, at most one per connection; those that fell short are appended to `shorts`, in the order of
+    /// the sends.
+    fn send_slice(&mut self, sends: &[Send<'_>], shorts: &mut Vec<Short>) {
+        for send in sends {
+            match self.send(send.fd, send.bytes) {
+                Took::Bytes(count) if count == send.bytes.len() => {}
+                took => shorts.push(Short { token: send.token, took }),
+            }
+        }
+    }
 
-    /// Sends a few bytes now.
+    /// Sends as much as the socket takes now, without waiting.
     fn send(&mut self, fd: RawFd, bytes: &[u8]) -> Took;
 
     /// Receives what waits, up to the buffer's length.

@@ -1,9 +1,8 @@
 //! [`Plane`] on a raw io_uring ring that one thread owns.
 //!
-//! *Lifetime of bytes*: a SEND with `MSG_DONTWAIT` is carried out inside `io_uring_enter` and never retried by the
-//! kernel, so [`Uring::send_slice`] borrows the bytes for its own duration only: it returns when the kernel has
-//! consumed every entry. *Completions*: a full send posts none (`CQE_SKIP`); a short one posts the count that was taken
-//! (`MSG_WAITALL` makes "short" an error of the request), a full socket `-EAGAIN`.
+//! The ring waits: for input, for room, for who comes, for the time. What does not wait is a plain system call. A SEND by
+//! the ring would be carried out inside `io_uring_enter` just as well, but takes a reference to the socket's file and gives
+//! it back: two more cache lines of each of a million sockets that were not touched since the last message.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -14,17 +13,15 @@ use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use io_uring::types::{Fd, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
-use super::{Closing, Event, Listener, Plane, Received, Send, Short, Token, Took};
+use super::{Closing, Event, Listener, Plane, Received, Token, Took};
 use crate::limits;
 use crate::sys::eventfd::EventFd;
 use crate::sys::sockopt;
 
-/// Submission entries: a slice and what a turn adds to it.
-const ENTRIES: u32 = 2 * limits::SLICE_SENDS as u32;
+/// Submission entries: what a turn's accepts and closes come to. When they are used up, they are submitted.
+const ENTRIES: u32 = limits::EVENTS_PER_TURN as u32;
 /// Completion entries. Overflow is not loss (the kernel keeps the rest), only a detour.
-const COMPLETIONS: u32 = 4 * limits::SLICE_SENDS as u32;
-
-const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+const COMPLETIONS: u32 = 8 * ENTRIES;
 
 /// Bits of a poll's result that say that the stream ends.
 const ENDING: i32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as i32;
@@ -35,12 +32,11 @@ const ENDING: i32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as i32;
 enum Op {
     Readable = 1,
     Writable = 2,
-    Send = 3,
-    Tick = 4,
+    Tick = 3,
     /// Removal of a poll, close of a socket: nobody waits for it.
-    Forget = 5,
-    Knock = 6,
-    Head = 7,
+    Forget = 4,
+    Knock = 5,
+    Head = 6,
 }
 
 impl Op {
@@ -61,10 +57,8 @@ const NOBODY: Token = Token { index: 0, generation: 0 };
 /// The ring. Dropping it cancels what is in flight.
 pub struct Uring {
     ring: IoUring,
-    /// Completions other than sends, in the order in which they came.
+    /// What was reported, in the order in which it came.
     events: VecDeque<Event>,
-    /// Sends of the slice under way that fell short.
-    shorts: Vec<Short>,
     tick: Box<Timespec>,
     /// Until it ends.
     listener: Option<Listener>,
@@ -87,14 +81,8 @@ impl Uring {
             .build(ENTRIES)?;
         ring.submitter().register_eventfd(wakeup.as_raw_fd())?;
         let tick = Box::new(Timespec::new().nsec(limits::TICK.subsec_nanos()));
-        let mut this = Self {
-            ring,
-            events: VecDeque::new(),
-            shorts: Vec::new(),
-            tick,
-            listener: Some(listener),
-            has_taken: false,
-        };
+        let mut this =
+            Self { ring, events: VecDeque::new(), tick, listener: Some(listener), has_taken: false };
         this.arm_tick();
         Ok(this)
     }
@@ -132,12 +120,11 @@ impl Uring {
     /// Gives back room that its queues do not need now.
     pub fn shrink(&mut self) {
         self.events.shrink_to_fit();
-        self.shorts.shrink_to_fit();
     }
 
     fn push(&mut self, entry: &squeue::Entry) {
-        // SAFETY: what an entry points at outlives its submission: `send_slice` submits before it returns, the tick's
-        // timespec is owned by self, and no other entry points at anything.
+        // SAFETY: what an entry points at outlives its submission: the tick's timespec is owned by self, and no other entry
+        // points at anything.
         while unsafe { self.ring.submission().push(entry) }.is_err() {
             self.submit();
         }
@@ -145,8 +132,8 @@ impl Uring {
 
     /// Gives every prepared entry to the kernel and lets it run its deferred work.
     ///
-    /// A ring that refuses entries would leave pointers behind that it may follow later; there is no way on from
-    /// there, so that is the end of the process.
+    /// A ring that refuses entries reports nothing of these sockets, ever; there is no way on from there, so that is the end
+    /// of the process.
     fn submit(&mut self) {
         loop {
             let prepared = self.ring.submission().len();
@@ -165,15 +152,13 @@ impl Uring {
         }
     }
 
-    /// Takes all completions: sends that fell short to `shorts`, the rest to `events`.
+    /// Takes all completions.
     fn reap(&mut self) {
         let mut tick = false;
         for completion in self.ring.completion() {
             let (op, token) = decode(completion.user_data());
             let result = completion.result();
-            if op == Op::Send as u8 {
-                self.shorts.push(Short { token, took: took(result) });
-            } else if op == Op::Readable as u8 {
+            if op == Op::Readable as u8 {
                 if result == -libc::ECANCELED {
                     continue;
                 }
@@ -228,14 +213,6 @@ impl Uring {
 fn decode(user_data: u64) -> (u8, Token) {
     let index = (user_data >> 32) as u32 & (limits::CONNECTIONS_PER_SHARD_MAX as u32 - 1);
     ((user_data >> 56) as u8, Token { index, generation: user_data as u32 })
-}
-
-fn took(result: i32) -> Took {
-    match result {
-        0.. => Took::Bytes(result.cast_unsigned() as usize),
-        _ if result == -libc::EAGAIN || result == -libc::EINTR || result == -libc::ENOBUFS => Took::Bytes(0),
-        _ => Took::Gone,
-    }
 }
 
 impl Plane for Uring {
@@ -304,29 +281,16 @@ impl Plane for Uring {
         self.push(&entry);
     }
 
-    fn send_slice(&mut self, sends: &[Send<'_>], shorts: &mut Vec<Short>) {
-        for send in sends {
-            let length = send.bytes.len() as u32;
-            let entry = opcode::Send::new(Fd(send.fd), send.bytes.as_ptr(), length)
-                .flags(SEND_FLAGS)
-                .build()
-                .flags(squeue::Flags::SKIP_SUCCESS)
-                .user_data(Op::Send.with(send.token));
-            self.push(&entry);
-        }
-        self.submit();
-        self.reap();
-        shorts.append(&mut self.shorts);
-    }
-
     fn send(&mut self, fd: RawFd, bytes: &[u8]) -> Took {
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         // SAFETY: `bytes` is valid for its length for the whole call.
         let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
-        if sent >= 0 {
-            Took::Bytes(sent.cast_unsigned())
-        } else {
-            took(-io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+        match sent {
+            0.. => Took::Bytes(sent.cast_unsigned()),
+            _ => match io::Error::last_os_error().raw_os_error() {
+                Some(libc::EAGAIN | libc::EINTR | libc::ENOBUFS) => Took::Bytes(0),
+                _ => Took::Gone,
+            },
         }
     }
 

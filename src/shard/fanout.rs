@@ -326,7 +326,7 @@ impl<P: Plane> Shard<P> {
         self.block().sends_short.add(shorts.len() as u64);
         let (mut from, mut unsent, mut gone) = (0, 0, 0);
         for short in shorts.drain(..) {
-            // Completions come in the order of the sends, so that one pass finds them all.
+            // They come in the order of the sends, so that one pass finds them all.
             let Some(at) = sends[from..].iter().position(|send| send.token == short.token) else {
                 unreachable!("a short send was one of the slice");
             };
