@@ -133,7 +133,7 @@ pub fn start(
     let clock = Clock::start();
     let mut listens = device_listens(&sockets, config.server.listen, plan.shards.len())?;
     let api_listener = match sockets.api {
-        Some(inherited) => blocking(inherited.listener)?,
+        Some(inherited) => inherited.listener,
         None => listen_api(config.api.listen)?,
     };
     let api = address_of(&api_listener, config.api.listen)?;
@@ -420,13 +420,6 @@ fn no_eventfd(error: io::Error) -> StartError {
 
 fn doorbell() -> Result<Arc<Doorbell>, StartError> {
     Ok(Arc::new(Doorbell::new(eventfd()?)))
-}
-
-/// io_uring's accept answers EAGAIN at once on a non-blocking listener instead of waiting.
-fn blocking(listener: TcpListener) -> Result<TcpListener, StartError> {
-    let failed = |error| StartError::Kernel { wanted: "set up a socket of the service manager", error };
-    listener.set_nonblocking(false).map_err(failed)?;
-    Ok(listener)
 }
 
 fn listen_api(address: SocketAddr) -> Result<TcpListener, StartError> {

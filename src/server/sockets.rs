@@ -20,13 +20,19 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Sorts them by name and port.
+    /// Sorts them by name and port. The API's waits from here on: io_uring's accept answers EAGAIN at once on a listener that
+    /// does not, and a service manager may hand over either.
     pub fn sort(inherited: Vec<Inherited>, config: &Config) -> Result<Self, StartError> {
         let mut sockets = Self::default();
         for socket in inherited {
             if !is_api(&socket.name, socket.address, config) {
                 sockets.devices.push(socket);
-            } else if let Some(first) = sockets.api.replace(socket) {
+                continue;
+            }
+            let failed =
+                |error| StartError::Kernel { wanted: "set up a socket of the service manager", error };
+            socket.listener.set_nonblocking(false).map_err(failed)?;
+            if let Some(first) = sockets.api.replace(socket) {
                 let second = sockets.api.as_ref().map_or(first.address, |second| second.address);
                 return Err(StartError::Socket(format!(
                     "the service manager handed over two sockets for the API, {} and {second}; name those for devices \
@@ -54,6 +60,9 @@ fn is_api(name: &str, address: SocketAddr, config: &Config) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+    use std::time::Duration;
+
     use super::*;
 
     fn socket(name: &str) -> Inherited {
@@ -78,6 +87,20 @@ mod tests {
         let sockets = Sockets::sort(vec![first, second], &config).expect("one API");
         assert_eq!(sockets.devices.iter().map(|socket| socket.address).collect::<Vec<_>>(), [devices]);
         assert_eq!(sockets.api.map(|api| api.address.port()), Some(config.api.listen.port()));
+    }
+
+    #[test]
+    fn the_apis_waits_whatever_it_was() {
+        let inherited = socket("api");
+        inherited.listener.set_nonblocking(true).expect("it is open");
+        let sockets = Sockets::sort(vec![inherited], &Config::default()).expect("one API");
+        let api = sockets.api.expect("it was handed over");
+        let client = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            TcpStream::connect(api.address)
+        });
+        assert!(api.listener.accept().is_ok(), "it waits for who comes later");
+        assert!(client.join().expect("it only connects").is_ok());
     }
 
     #[test]
