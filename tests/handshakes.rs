@@ -253,6 +253,25 @@ fn who_does_not_finish_its_head_is_told_408_at_the_deadline_and_not_before() {
 }
 
 #[test]
+fn a_crowd_that_is_late_is_turned_away_over_several_turns() {
+    let (crowd, deadline) = (5 * ACCEPTS_PER_TURN, Duration::from_secs(2));
+    let mut world = World::new(|config| {
+        config.clients.upgrade_deadline = deadline;
+        config.clients.handshakes_max = crowd;
+    });
+    (0..crowd).for_each(|_| _ = world.arrives(b"GET /"));
+    (0..5).for_each(|_| world.knock());
+    assert_eq!(world.waiting(), crowd as u64);
+    world.pass(deadline + TICK);
+    let of_first_turn = world.failures(HandshakeFailure::Timeout);
+    assert!(0 < of_first_turn && of_first_turn < crowd as u64, "one turn told {of_first_turn} of {crowd}");
+    assert!(world.shard.is_busy(), "the others need no event to be told");
+    (0..5).for_each(|_| world.shard.turn());
+    assert_eq!((world.failures(HandshakeFailure::Timeout), world.waiting()), (crowd as u64, 0));
+    assert!(!world.shard.is_busy());
+}
+
+#[test]
 fn more_who_wait_than_the_bound_are_told_503_and_whoever_does_not_wait_is_served() {
     let mut world = World::new(|config| config.clients.handshakes_max = 2);
     let guests: Vec<_> = (0..3).map(|_| world.arrives(b"GET /")).collect();
