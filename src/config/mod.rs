@@ -151,7 +151,7 @@ pub struct Clients {
     pub message_bytes_max: usize,
     /// Time from accept to the complete upgrade head.
     pub upgrade_deadline: Duration,
-    /// Handshakes in flight per shard.
+    /// Connections per shard that wait for the rest of their request's head.
     pub handshakes_max: usize,
     /// Topics per connection.
     pub topics_max: usize,

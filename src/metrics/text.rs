@@ -282,7 +282,10 @@ static FAMILIES: &[Family] = &[
         .per_shard(),
     counter("upgraded", "Handshakes that became connections", |s, i, _| s.blocks.shards[i].upgraded.get())
         .per_shard(),
-    gauge("handshakes", "Handshakes under way", |s, i, _| s.blocks.shards[i].handshakes.get()).per_shard(),
+    gauge("handshakes", "Connections that wait for the rest of their request", |s, i, _| {
+        s.blocks.shards[i].handshakes.get()
+    })
+    .per_shard(),
     counter("handshakes_failed", "Handshakes that did not become connections", |s, _, k| {
         s.sum(|shard| shard.handshakes_failed[k].get())
     })
