@@ -3,7 +3,9 @@
 # a storm. Needs root, 24 GiB and about half an hour; runs in a network namespace of its own, because there the kernel's
 # table of connections can have a size that fits (at boot: thash_entries=4194304). What it sets outside is set back.
 #
-#   bench/million.sh [idle|storm|both] [further arguments of fanfare-bench]
+#   bench/million.sh [idle|storm|both|broadcast] [further arguments of fanfare-bench]
+#
+# `broadcast`: nothing but broadcasts, no PINGs, so that the gateway makes as many sends as the floor.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,10 +36,14 @@ bench() {
     local run=$1
     shift
     # Each device PINGs once a minute; silence is cut at two and a half, as go-push does it at one to two.
-    FANFARE_CLIENTS_LIVENESS_S=150 target/release/fanfare-bench "$run" --gateway target/release/fanfare --gateway-arg --shards --gateway-arg "$shards" \
+    FANFARE_CLIENTS_LIVENESS_S=${liveness_s:-150} target/release/fanfare-bench "$run" --gateway target/release/fanfare --gateway-arg --shards --gateway-arg "$shards" \
         --connections "$connections" --results bench/results --name "$run-$connections" "$@"
 }
 
+if [ "$what" = broadcast ]; then
+    liveness_s=86400 bench idle --seconds 3 --ping-every 100000 --broadcasts 3 --floor "$@"
+    exit
+fi
 if [ "$what" != storm ]; then
     bench idle --seconds 600 --ping-every 60 --broadcasts 3 --floor "$@"
 fi
