@@ -120,7 +120,8 @@ fn turn(shard: &mut Shard<Uring>, ring: &mut Receiver) {
     shard.turn();
 }
 
-/// Looks for work without sleeping; `true` when there is some.
+/// Looks for work without sleeping; `true` when there is some. The listener is watched again only after that: where others
+/// share it, they take who comes meanwhile, and connects spread over shards the better for it.
 fn look_for_work(shard: &mut Shard<Uring>, ring: &Receiver, spin: Duration) -> bool {
     let until = Instant::now() + spin;
     while Instant::now() < until {

@@ -68,17 +68,21 @@ def test_several_sockets_for_devices_are_each_accepted_from(start_gateway, held)
 
 
 @pytest.mark.parametrize("shards", [2, 4])
-def test_a_burst_of_connects_spreads_over_the_shards_of_one_socket(start_gateway, held, shards):
+def test_bursts_of_connects_spread_over_the_shards_of_one_socket(start_gateway, held, shards):
     made = held()
     gateway = start_gateway(**activation(made, ["devices"]), **{"server.shards": shards})
-    clients = [socket.create_connection(("127.0.0.1", port_of(made[0]))) for _ in range(2_000)]
-    for client in clients:
-        client.sendall(upgrade_request("/topics/t"))
-    gateway.await_members("t", 2_000)
+    clients = []
+    # A burst lasts milliseconds. A shard whose core is taken by somebody else for as long has its share of the next ones.
+    for _ in range(20):
+        burst = [socket.create_connection(("127.0.0.1", port_of(made[0]))) for _ in range(200)]
+        for client in burst:
+            client.sendall(upgrade_request("/topics/t"))
+        clients += burst
+        gateway.await_members("t", len(clients))
     accepted = [s.value for s in gateway.samples() if s.name == "fanfare_accepted_total"]
-    assert sum(accepted) == 2_000 and len(accepted) == shards
+    assert sum(accepted) == 4_000 and len(accepted) == shards
     # None is idle while another does all the work: each has at least a quarter of its share.
-    assert min(accepted) >= 2_000 / shards / 4, accepted
+    assert min(accepted) >= 4_000 / shards / 4, accepted
     for client in clients:
         client.close()
 
