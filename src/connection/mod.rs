@@ -189,13 +189,14 @@ impl Connection {
 
     /// Gives up its place in the list of everybody and in every topic.
     pub fn take_places(&mut self) -> (Option<u32>, Subscriptions) {
-        let position = std::mem::replace(&mut self.position_in_all, NOWHERE);
-        ((position != NOWHERE).then_some(position), std::mem::take(&mut self.subscriptions))
+        let position = self.position_in_all();
+        self.position_in_all = NOWHERE;
+        (position, std::mem::take(&mut self.subscriptions))
     }
 
-    /// Whether it still has its place in the list of everybody.
-    pub fn is_placed(&self) -> bool {
-        self.position_in_all != NOWHERE
+    /// Its place in the list of everybody, while it has one.
+    pub fn position_in_all(&self) -> Option<u32> {
+        (self.position_in_all != NOWHERE).then_some(self.position_in_all)
     }
 
     /// Notes its place in the list of everybody.

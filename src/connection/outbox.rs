@@ -143,6 +143,23 @@ impl Outbox {
         self.sent = sent;
     }
 
+    /// Appends control frames and the batch behind them, of which together the kernel has taken the first `sent` bytes.
+    /// `split`: where the batch begins.
+    pub fn push_laden_rest(&mut self, bytes: &Bytes, split: usize, cargo: Cargo, sent: usize, now: Tick) {
+        debug_assert!(self.items.is_empty(), "a short send means that nothing was owed before it");
+        self.push_control(bytes.slice(..split), now);
+        let batch = bytes.slice(split..);
+        self.bytes += batch.len();
+        self.items.push_back(Item {
+            bytes: batch,
+            since: now,
+            cargo: Some(cargo),
+            is_rest: false,
+            completes: None,
+        });
+        self.advance(sent);
+    }
+
     /// Appends bytes that belong together: nothing may come between them, and giving up keeps all of them.
     pub fn push_whole(&mut self, bytes: Bytes, now: Tick) {
         self.bytes += bytes.len();

@@ -158,7 +158,7 @@ impl<P: Plane> Shard<P> {
         self.settle_pushes(settled, why);
     }
 
-    /// Sends control frames or answers, behind whatever is owed.
+    /// Sends control frames or answers, behind whatever is owed, and with them what a round still has for their client.
     pub(super) fn reply(&mut self, token: Token, frames: &[u8]) {
         if frames.is_empty() {
             return;
@@ -174,16 +174,32 @@ impl<P: Plane> Shard<P> {
             }
             return;
         }
-        match self.plane.send(connection.fd, frames) {
-            Took::Bytes(sent) if sent == frames.len() => self.count_out(token, sent),
+        let fd = connection.fd;
+        let laden = self.load(token, frames);
+        let bytes = laden.as_ref().map_or(frames, |laden| &laden.bytes);
+        match self.plane.send(fd, bytes) {
+            Took::Bytes(sent) if sent == bytes.len() => self.count_out(token, sent),
             Took::Bytes(sent) => {
-                connection.owe(now).push_control_rest(Bytes::copy_from_slice(frames), sent, now);
-                self.block().outbox_bytes.add((frames.len() - sent) as u64);
+                let owed = bytes.len() - sent;
+                let Some(outbox) = self.table.get(token).map(|connection| connection.owe(now)) else {
+                    return;
+                };
+                match laden {
+                    Some(laden) => {
+                        outbox.push_laden_rest(&laden.bytes.into(), laden.split, laden.cargo, sent, now);
+                        self.block().sends_short.add(1);
+                    }
+                    None => outbox.push_control_rest(Bytes::copy_from_slice(frames), sent, now),
+                }
+                self.block().outbox_bytes.add(owed as u64);
                 self.block().outboxes.add(1);
                 self.count_out(token, sent);
                 self.await_room(token);
             }
-            Took::Gone => self.remove(token, CloseReason::Reset),
+            Took::Gone => {
+                self.block().sends_failed.add(u64::from(laden.is_some()));
+                self.remove(token, CloseReason::Reset);
+            }
         }
     }
 

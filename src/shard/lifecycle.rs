@@ -75,7 +75,7 @@ impl<P: Plane> Shard<P> {
         }
         let account = self.table.account(token).copied().unwrap_or_default();
         let Some(connection) = self.table.get(token) else { return };
-        if !connection.is_placed() {
+        if connection.position_in_all().is_none() {
             return;
         }
         let reason = connection.reason().unwrap_or(reason);

@@ -23,6 +23,11 @@ impl Line {
         self.rounds.is_empty()
     }
 
+    /// The earliest round.
+    pub(super) fn front(&mut self) -> Option<&mut Round> {
+        self.rounds.front_mut().map(|round| &mut **round)
+    }
+
     /// The last place that a round may go to now.
     fn limit(&self, index: usize) -> usize {
         match index.checked_sub(1).map(|before| &self.rounds[before]) {

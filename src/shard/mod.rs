@@ -13,6 +13,7 @@ mod lifecycle;
 mod line;
 mod members;
 mod pace;
+mod piggyback;
 mod pushes;
 mod round;
 pub mod run;
