@@ -107,6 +107,7 @@ impl Plane for Porch {
         assert_eq!(known, Watch::Nothing, "{fd} is watched twice");
     }
     fn watch_writable(&mut self, _token: Token, _fd: RawFd) {}
+    fn unwatch_writable(&mut self, _token: Token) {}
     fn send(&mut self, fd: RawFd, bytes: &[u8]) -> Took {
         self.open(fd).sent.extend_from_slice(bytes);
         Took::Bytes(bytes.len())

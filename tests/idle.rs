@@ -38,6 +38,7 @@ impl Plane for Paper {
     fn dismiss(&mut self, _watched: Option<Token>, _fd: RawFd) {}
     fn watch(&mut self, _token: Token, _fd: RawFd) {}
     fn watch_writable(&mut self, _token: Token, _fd: RawFd) {}
+    fn unwatch_writable(&mut self, _token: Token) {}
     fn send(&mut self, _fd: RawFd, bytes: &[u8]) -> Took {
         self.sent.extend_from_slice(bytes);
         Took::Bytes(bytes.len())

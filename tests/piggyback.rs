@@ -67,6 +67,10 @@ impl Plane for Sockets {
     fn watch_writable(&mut self, _token: Token, fd: RawFd) {
         self.of(fd).awaits_room = true;
     }
+    fn unwatch_writable(&mut self, token: Token) {
+        let socket = self.0.values_mut().find(|socket| socket.token == Some(token)).expect("a socket");
+        assert!(std::mem::take(&mut socket.awaits_room), "a poll that is not armed is looked for in vain");
+    }
     fn send(&mut self, fd: RawFd, bytes: &[u8]) -> Took {
         let socket = self.of(fd);
         if socket.is_gone {

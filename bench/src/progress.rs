@@ -172,7 +172,7 @@ fn line(what: &str, goal: Goal, position: u64, rate: f64, elapsed: Duration, mor
                 parts.push(format!("{} left", duration(left / rate)));
             }
         }
-        Goal::Time(total) => {
+        Goal::Time(total) if elapsed <= total => {
             let left = total.saturating_sub(elapsed);
             parts.push(format!(
                 "{what}: {} of {}",
@@ -181,7 +181,8 @@ fn line(what: &str, goal: Goal, position: u64, rate: f64, elapsed: Duration, mor
             ));
             parts.push(format!("{} left", duration(left.as_secs_f64())));
         }
-        Goal::Open => parts.push(format!("{what}: {}", duration(elapsed.as_secs_f64()))),
+        // What takes longer than was thought says no more when it ends.
+        Goal::Time(_) | Goal::Open => parts.push(format!("{what}: {}", duration(elapsed.as_secs_f64()))),
     }
     if !more.is_empty() {
         parts.push(more.into());
@@ -308,6 +309,8 @@ mod tests {
         assert_eq!(text, "connecting: 12,000 of 15,000 · 9,800/s · 0.3 s left · p99 1.20 ms");
         let text = line("holding", Goal::Time(ms(60_000)), 0, 0.0, ms(20_000), "");
         assert_eq!(text, "holding: 20 s of 60 s · 40 s left");
+        let text = line("measuring", Goal::Time(ms(4_000)), 0, 0.0, ms(6_000), "");
+        assert_eq!(text, "measuring: 6.0 s", "who is late makes no promise");
         assert_eq!(line("waiting", Goal::Open, 7, 3.0, ms(1_000), ""), "waiting: 1.0 s");
         assert_eq!(line("connecting", Goal::Count(5), 0, 0.0, ms(0), ""), "connecting: 0 of 5");
     }

@@ -109,54 +109,37 @@ impl Outbox {
         std::mem::take(&mut self.settled)
     }
 
+    fn append(&mut self, bytes: Bytes, cargo: Option<Cargo>, now: Tick) {
+        self.bytes += bytes.len();
+        self.items.push_back(Item { bytes, since: now, cargo, is_rest: false, completes: None });
+    }
+
     /// Appends the rest of a batch whose first `sent` bytes the kernel has taken.
     pub fn push_rest(&mut self, frames: Bytes, sent: usize, cargo: Cargo, now: Tick) {
         debug_assert!(self.items.is_empty(), "a short send means that nothing was owed before it");
-        self.bytes = frames.len() - sent;
-        self.sent = sent;
-        self.items.push_back(Item {
-            bytes: frames,
-            since: now,
-            cargo: Some(cargo),
-            is_rest: false,
-            completes: None,
-        });
+        self.append(frames, Some(cargo), now);
+        self.advance(sent);
     }
 
     /// Appends frames that no policy drops. Their bytes count against the bound: see [`Outbox::is_over`].
     pub fn push_control(&mut self, frames: Bytes, now: Tick) {
-        self.bytes += frames.len();
-        self.items.push_back(Item {
-            bytes: frames,
-            since: now,
-            cargo: None,
-            is_rest: false,
-            completes: None,
-        });
+        self.append(frames, None, now);
     }
 
-    /// Appends control frames whose first `sent` bytes the kernel has taken.
-    pub fn push_control_rest(&mut self, frames: Bytes, sent: usize, now: Tick) {
+    /// Appends control frames, and a batch behind them if there is one, of which together the kernel has taken the first
+    /// `sent` bytes.
+    pub fn push_control_rest(
+        &mut self,
+        frames: Bytes,
+        batch: Option<(Bytes, Cargo)>,
+        sent: usize,
+        now: Tick,
+    ) {
         debug_assert!(self.items.is_empty(), "a short send means that nothing was owed before it");
-        self.push_control(frames, now);
-        self.bytes -= sent;
-        self.sent = sent;
-    }
-
-    /// Appends control frames and the batch behind them, of which together the kernel has taken the first `sent` bytes.
-    /// `split`: where the batch begins.
-    pub fn push_laden_rest(&mut self, bytes: &Bytes, split: usize, cargo: Cargo, sent: usize, now: Tick) {
-        debug_assert!(self.items.is_empty(), "a short send means that nothing was owed before it");
-        self.push_control(bytes.slice(..split), now);
-        let batch = bytes.slice(split..);
-        self.bytes += batch.len();
-        self.items.push_back(Item {
-            bytes: batch,
-            since: now,
-            cargo: Some(cargo),
-            is_rest: false,
-            completes: None,
-        });
+        self.append(frames, None, now);
+        if let Some((batch, cargo)) = batch {
+            self.append(batch, Some(cargo), now);
+        }
         self.advance(sent);
     }
 
@@ -189,14 +172,7 @@ impl Outbox {
                 return Delivery::Queued { dropped: dropped + cargo.messages };
             }
         }
-        self.bytes += frames.len();
-        self.items.push_back(Item {
-            bytes: frames.clone(),
-            since: now,
-            cargo: Some(cargo),
-            is_rest: false,
-            completes: None,
-        });
+        self.append(frames.clone(), Some(cargo), now);
         Delivery::Queued { dropped }
     }
 

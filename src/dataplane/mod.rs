@@ -138,6 +138,9 @@ pub trait Plane {
     /// Reports once when this socket takes bytes again.
     fn watch_writable(&mut self, token: Token, fd: RawFd);
 
+    /// Takes [`Plane::watch_writable`] back, whose report has not been handled; before the socket is closed.
+    fn unwatch_writable(&mut self, token: Token);
+
     /// Sends each of the slice, at most one per connection; those that fell short are appended to `shorts`, in the order of
     /// the sends.
     fn send_slice(&mut self, sends: &[Send<'_>], shorts: &mut Vec<Short>) {
@@ -158,6 +161,6 @@ pub trait Plane {
     /// Sends FIN once everything before it is sent.
     fn finish(&mut self, fd: RawFd);
 
-    /// Ends watching and closes.
+    /// Ends [`Plane::watch`] and closes.
     fn close(&mut self, token: Token, fd: RawFd, how: Closing);
 }

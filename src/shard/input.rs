@@ -177,24 +177,21 @@ impl<P: Plane> Shard<P> {
         let fd = connection.fd;
         let laden = self.load(token, frames);
         let bytes = laden.as_ref().map_or(frames, |laden| &laden.bytes);
-        match self.plane.send(fd, bytes) {
-            Took::Bytes(sent) if sent == bytes.len() => self.count_out(token, sent),
+        let took = self.plane.send(fd, bytes);
+        let is_short = took != Took::Bytes(bytes.len());
+        self.block().sends_short.add(u64::from(laden.is_some() && is_short));
+        match took {
             Took::Bytes(sent) => {
-                let owed = bytes.len() - sent;
-                let Some(outbox) = self.table.get(token).map(|connection| connection.owe(now)) else {
-                    return;
-                };
-                match laden {
-                    Some(laden) => {
-                        outbox.push_laden_rest(&laden.bytes.into(), laden.split, laden.cargo, sent, now);
-                        self.block().sends_short.add(1);
-                    }
-                    None => outbox.push_control_rest(Bytes::copy_from_slice(frames), sent, now),
-                }
-                self.block().outbox_bytes.add(owed as u64);
-                self.block().outboxes.add(1);
                 self.count_out(token, sent);
-                self.await_room(token);
+                if is_short {
+                    let owed = bytes.len() - sent;
+                    let batch = laden.map(|laden| (laden.batch, laden.cargo));
+                    let Some(connection) = self.table.get(token) else { return };
+                    connection.owe(now).push_control_rest(Bytes::copy_from_slice(frames), batch, sent, now);
+                    self.block().outbox_bytes.add(owed as u64);
+                    self.block().outboxes.add(1);
+                    self.await_room(token);
+                }
             }
             Took::Gone => {
                 self.block().sends_failed.add(u64::from(laden.is_some()));

@@ -324,6 +324,9 @@ impl<P: Plane> Shard<P> {
         if let Some(mut outbox) = connection.take_outbox() {
             // What the kernel still holds is not worth its memory to a client that did not even take that.
             how = Closing::Reset;
+            if outbox.awaits_room {
+                self.plane.unwatch_writable(token);
+            }
             self.block().outboxes.sub(1);
             self.block().outbox_bytes.sub(outbox.bytes() as u64);
             let why = Failed::of_close(connection.reason().unwrap_or(reason));

@@ -4,40 +4,52 @@
 //! device that is answered before the round has come to it costs one send instead of two. *Not here*: the walk, which
 //! passes over whoever has everything of its round (`fanout`), when answers are sent (`input`).
 
+use bytes::Bytes;
+
 use super::Shard;
 use super::members::ALL;
+use crate::connection::Phase;
 use crate::connection::outbox::Cargo;
 use crate::connection::subscriptions::Membership;
 use crate::dataplane::{Plane, Token};
 
-/// Bytes of a round that may be copied behind an answer. The copy takes a tenth of the send that it saves.
+/// Bytes of an answer with what it takes along: to copy them is a small part of the send that it saves.
 const BYTES_MAX: usize = 4096;
 
-/// An answer with messages behind it.
+/// An answer with messages behind it. They count as delivered: whoever has it sends it.
+#[must_use]
 pub(super) struct Laden {
+    /// Both.
     pub(super) bytes: Vec<u8>,
-    /// Where the messages begin.
-    pub(super) split: usize,
+    /// The messages alone.
+    pub(super) batch: Bytes,
     pub(super) cargo: Cargo,
 }
 
 impl<P: Plane> Shard<P> {
-    /// The answer together with the first round that still has something for this device, which has it from here on.
-    /// `None`: no round has, or it goes by the pace of a push, or it is large.
+    /// The answer with what the first round of a topic still has for this device. A push is walked by its credit, and
+    /// what is behind it waits. `None`: there is nothing, or it is large. A connection that closes has no places: nothing
+    /// goes behind its Close.
     pub(super) fn load(&mut self, token: Token, answer: &[u8]) -> Option<Laden> {
+        // A plain round that may go on is on the agenda.
+        if self.agenda.is_empty() {
+            return None;
+        }
         let connection = self.table.get(token)?;
         let format = connection.format;
-        let in_all = connection.position_in_all().map(|position| Membership { topic: ALL, position });
-        for place in in_all.iter().chain(connection.subscriptions.as_slice()) {
+        let everybody = connection.position_in_all().map(|position| Membership { topic: ALL, position });
+        debug_assert!(everybody.is_none() || connection.phase() == Phase::Open);
+        for place in everybody.iter().chain(connection.subscriptions.as_slice()) {
             let Some(entry) = self.members.entry(place.topic) else { continue };
-            let Some(round) = entry.line.front() else { continue };
-            if round.push.is_some() {
+            let Some(round) = entry.line.front().filter(|round| round.push.is_none()) else { continue };
+            let member = &mut entry.members[place.position as usize];
+            debug_assert_eq!(member.connection, token.index);
+            if member.delivered >= round.end {
                 continue;
             }
             round.encode(format);
-            let member = &mut entry.members[place.position as usize];
             let Some(part) = round.part(format, member.delivered) else { continue };
-            if part.bytes.len() > BYTES_MAX {
+            if answer.len() + part.bytes.len() > BYTES_MAX {
                 continue;
             }
             member.delivered = round.end;
@@ -48,7 +60,7 @@ impl<P: Plane> Shard<P> {
             block.send_bytes.add(part.bytes.len() as u64);
             return Some(Laden {
                 bytes: [answer, part.bytes].concat(),
-                split: answer.len(),
+                batch: round.keep(format, part.bytes),
                 cargo: Cargo { topic: place.topic, messages: part.messages, push: None },
             });
         }

@@ -163,7 +163,12 @@ impl<P: Plane> Shard<P> {
     fn reply_rest(&mut self, token: Token, rest: &'static [u8]) {
         let now = self.now;
         let Some(connection) = self.table.get(token) else { return };
-        connection.owe(now).push_control_rest(bytes::Bytes::from_static(&PING), PING.len() - rest.len(), now);
+        connection.owe(now).push_control_rest(
+            bytes::Bytes::from_static(&PING),
+            None,
+            PING.len() - rest.len(),
+            now,
+        );
         self.block().outbox_bytes.add(rest.len() as u64);
         self.block().outboxes.add(1);
         self.await_room(token);

@@ -63,7 +63,7 @@ pub(crate) struct SimPlane {
     /// Sometimes it is short of memory.
     pub(crate) has_whims: bool,
     slices: u64,
-    /// The longest send of a round so far.
+    /// The longest send so far.
     pub(crate) send_bytes_max: usize,
 }
 
@@ -215,6 +215,7 @@ impl SimPlane {
         let socket = self.touch(fd);
         assert!(!socket.is_finished, "bytes are sent behind FIN");
         assert!(!bytes.is_empty(), "a send without bytes");
+        assert!(!socket.awaits_room, "a send overtakes what the connection owes");
         if socket.is_reset {
             socket.is_gone_reported = true;
             return Took::Gone;
@@ -226,6 +227,8 @@ impl SimPlane {
             socket.shorts.push((socket.accepted_total, socket.accepted_total + bytes.len() as u64));
         }
         socket.held += taken;
+        self.send_bytes_max = self.send_bytes_max.max(bytes.len());
+        let socket = self.live(fd);
         socket.accepted.extend_from_slice(&bytes[..taken]);
         socket.accepted_total += taken as u64;
         Took::Bytes(taken)
@@ -275,6 +278,13 @@ impl Plane for SimPlane {
         self.report_writable(fd);
     }
 
+    fn unwatch_writable(&mut self, token: Token) {
+        let socket = self.sockets.iter_mut().flatten().find(|socket| socket.token == Some(token));
+        let socket = socket.expect("a socket that is watched");
+        assert!(socket.awaits_room, "a poll that is not armed is looked for in vain");
+        (socket.awaits_room, socket.is_room_reported) = (false, false);
+    }
+
     fn send_slice(&mut self, sends: &[Send<'_>], shorts: &mut Vec<Short>) {
         self.slices += 1;
         for send in sends {
@@ -282,9 +292,7 @@ impl Plane for SimPlane {
             let socket = self.live(send.fd);
             assert_eq!(socket.token, Some(send.token), "fd {} belongs to another token", send.fd);
             assert!(socket.last_slice < slices, "two sends for one connection in one slice");
-            assert!(!socket.awaits_room, "a round's send overtakes what the connection owes");
             socket.last_slice = slices;
-            self.send_bytes_max = self.send_bytes_max.max(send.bytes.len());
             let took = self.transmit(send.fd, send.bytes);
             if took != Took::Bytes(send.bytes.len()) {
                 shorts.push(Short { token: send.token, took });
@@ -320,6 +328,7 @@ impl Plane for SimPlane {
     fn close(&mut self, token: Token, fd: RawFd, how: Closing) {
         let socket = self.live(fd);
         assert_eq!(socket.token, Some(token), "fd {fd} belongs to another token");
+        assert!(!socket.awaits_room, "the poll for room would hold the file of {fd}");
         let socket = self.sockets[fd.cast_unsigned() as usize].take().expect("it is live");
         self.closed.push(Closed { socket, how });
         self.free.insert(fd);

@@ -85,18 +85,23 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 struct Door {
     /// Sockets that are to come.
     sockets: usize,
-    accepted: AtomicUsize,
+    accepted: Arc<AtomicUsize>,
     /// The receivers have given up, or somebody pressed Ctrl-C.
     shut: AtomicBool,
     congestion: Option<String>,
 }
 
 impl Crew {
-    /// Starts a thread per listener; returns when every socket is accepted.
-    pub(super) fn accept(listeners: Listeners, spec: &Spec, receivers: &Receivers) -> Result<Self, String> {
+    /// Starts a thread per listener; returns when every socket is accepted. `accepted` says how many are.
+    pub(super) fn accept(
+        listeners: Listeners,
+        spec: &Spec,
+        receivers: &Receivers,
+        accepted: Arc<AtomicUsize>,
+    ) -> Result<Self, String> {
         let door = Arc::new(Door {
             sockets: spec.sockets,
-            accepted: AtomicUsize::new(0),
+            accepted,
             shut: AtomicBool::new(false),
             congestion: spec.congestion.clone(),
         });

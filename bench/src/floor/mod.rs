@@ -8,6 +8,8 @@ mod crew;
 mod sender;
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -28,6 +30,8 @@ use crew::{Crew, Listeners};
 const ARRIVES_WITHIN: Duration = Duration::from_secs(20);
 /// Bound of what is shown as the time that a measurement takes.
 const MEASURES_AT_MOST_S: f64 = 1e6;
+/// How often the thread that shows progress looks.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// One measurement to make.
 #[derive(Clone, Debug)]
@@ -138,17 +142,26 @@ pub(crate) fn measure(spec: &Spec, progress: &Progress) -> Result<Floor, String>
     let what = format!("floor, {} sockets, {} B", spec.sockets, spec.bytes);
     // The passes apart, then the passes back to back.
     let parts = Duration::from_secs_f64((2.0 * spec.seconds).min(MEASURES_AT_MOST_S));
-    let thread = std::thread::Builder::new().name("floor".into()).spawn(move || measure_here(&spec));
+    let (sockets, accepted) = (spec.sockets, Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&accepted);
+    let body = move || measure_here(&spec, accepted);
+    let thread = std::thread::Builder::new().name("floor".into()).spawn(body);
     let thread = thread.map_err(|e| format!("cannot start a thread: {e}"))?;
+    let now = || seen.load(Ordering::Relaxed);
+    progress.stage("floor, connecting", Goal::Count(sockets as u64));
+    while !thread.is_finished() && now() < sockets {
+        progress.update(now() as u64, String::new);
+        std::thread::sleep(LOOK_EVERY);
+    }
     progress.stage(&what, Goal::Time(parts));
     while !thread.is_finished() {
         progress.update(0, String::new);
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(LOOK_EVERY);
     }
     thread.join().map_err(|_| "the floor's thread panicked")?
 }
 
-fn measure_here(spec: &Spec) -> Result<Floor, String> {
+fn measure_here(spec: &Spec, accepted: Arc<AtomicUsize>) -> Result<Floor, String> {
     let listeners = Listeners::open(spec).map_err(|e| format!("cannot listen: {e}"))?;
     let clock = Clock::new();
     let plan = Plan {
@@ -170,7 +183,7 @@ fn measure_here(spec: &Spec) -> Result<Floor, String> {
         cores: spec.receiver_cores.clone(),
     };
     let receivers = Receivers::start(&plan, clock.clone(), Refusals::default())?;
-    let crew = match Crew::accept(listeners, spec, &receivers) {
+    let crew = match Crew::accept(listeners, spec, &receivers, accepted) {
         Ok(crew) => crew,
         Err(why) => return Err(receivers.join().err().unwrap_or(why)),
     };
