@@ -79,8 +79,9 @@ pub const TOPICS_PER_CONNECTION_MAX: usize = 200;
 /// Silence after which a connection counts as dead (go-push's 60 s).
 pub const LIVENESS_DEFAULT: Duration = Duration::from_secs(60);
 
-/// Receive scratch of a shard. One read takes at most this; the rest waits for the next turn of the loop.
-pub const SCRATCH_BYTES: usize = 64 * 1024;
+/// Receive scratch of a shard, in memory while somebody comes or speaks. Devices say little; of a long message one read
+/// takes at most this, and the rest waits for the next turn of the loop.
+pub const SCRATCH_BYTES: usize = 16 * 1024;
 
 /// Unit of a shard's coarse clock. Everything that a sweep decides is late by at most a sweep.
 pub const TICK: Duration = Duration::from_millis(250);
