@@ -14,7 +14,7 @@ use fanfare::formats::FormatId;
 use fanfare::limits::SLICE_SENDS;
 use fanfare::metrics::{Blocks, ShardBlock, Value};
 use fanfare::push::id::PushId;
-use fanfare::push::share::Share;
+use fanfare::push::share::{Failed, Share};
 use fanfare::push::terms::Terms;
 use fanfare::push::{Moment, Push, Source};
 use fanfare::shard::{Arrival, Shard};
@@ -24,6 +24,8 @@ const DEVICES: RawFd = 2_100;
 const _: () = assert!(DEVICES as usize > 2 * SLICE_SENDS);
 /// The answer to a ping without payload.
 const PONG: &[u8] = &[0x8A, 0];
+/// A device's Close without a code.
+const CLOSE: &[u8] = &[0x88, 0x80, 0, 0, 0, 0];
 
 /// One device's socket.
 #[derive(Default)]
@@ -35,6 +37,7 @@ struct Socket {
     /// Bytes that the next sends may take; `None`: all.
     room: Option<usize>,
     is_gone: bool,
+    has_ended: bool,
     awaits_room: bool,
 }
 
@@ -85,7 +88,11 @@ impl Plane for Sockets {
         let said = &mut self.of(fd).said;
         let count = said.len();
         buffer.iter_mut().zip(said.drain(..)).for_each(|(to, byte)| *to = byte);
-        if count == 0 { Received::Empty } else { Received::Bytes(count) }
+        match count {
+            0 if self.of(fd).has_ended => Received::End,
+            0 => Received::Empty,
+            _ => Received::Bytes(count),
+        }
     }
     fn finish(&mut self, _fd: RawFd) {}
     fn close(&mut self, _token: Token, fd: RawFd, _how: Closing) {
@@ -106,17 +113,19 @@ impl World {
         let blocks = Arc::new(Blocks::new(1));
         let shard = Shard::new(Sockets::default(), 0, Arc::clone(&blocks), &config.clients, config.outbox);
         let mut world = Self { shard, blocks, offsets: BTreeMap::new() };
-        for fd in 0..DEVICES {
-            world.shard.admit(Arrival {
-                fd,
-                peer: None,
-                format: FormatId::RAW,
-                topics: vec![topic()],
-                response: Vec::new(),
-                tail: Vec::new(),
-            });
-        }
+        (0..DEVICES).for_each(|fd| world.admit(fd));
         world
+    }
+
+    fn admit(&mut self, fd: RawFd) {
+        self.shard.admit(Arrival {
+            fd,
+            peer: None,
+            format: FormatId::RAW,
+            topics: vec![topic()],
+            response: Vec::new(),
+            tail: Vec::new(),
+        });
     }
 
     fn block(&self) -> &ShardBlock {
@@ -129,37 +138,48 @@ impl World {
 
     /// Publishes; the walk begins with the next turn.
     fn publish(&mut self, address: Address, payload: &str) {
-        let batch = self.batch(address, payload);
+        self.publish_together(address, &[payload]);
+    }
+
+    fn publish_together(&mut self, address: Address, payloads: &[&str]) {
+        let batch = self.batch(address, payloads);
         self.shard.take(Downlink::Batch(batch));
     }
 
     /// A push that stands still until it gets a rate.
-    fn push(&mut self, payload: &str) {
+    fn push(&mut self, address: Address, payload: &str) {
         let push = Push {
             id: PushId::new("slow").expect("an id"),
             terms: Terms::default(),
             source: Source::Http,
-            to: [fleet()].into(),
+            to: [address.clone()].into(),
             messages: 1,
             bytes: payload.len() as u64,
             accepted: Moment::default(),
             shares: vec![Share::new(0)].into(),
         };
-        let batches = [self.batch(fleet(), payload)].into();
+        let batches = [self.batch(address, &[payload])].into();
         self.shard.take(Downlink::Push(Arc::new(push), batches));
     }
 
-    fn batch(&mut self, address: Address, payload: &str) -> Arc<Batch> {
+    fn batch(&mut self, address: Address, payloads: &[&str]) -> Arc<Batch> {
         let offset = self.offsets.entry(format!("{address:?}")).or_default();
-        let message = Message { payload: payload.to_owned().into(), kind: PayloadKind::Unknown };
-        let batch = Batch::new(address, Epoch(1), Offset(*offset), [message].into());
-        *offset += 1;
-        Arc::new(batch)
+        let first = Offset(*offset);
+        *offset += payloads.len() as u64;
+        let message =
+            |text: &&str| Message { payload: (*text).to_owned().into(), kind: PayloadKind::Unknown };
+        Arc::new(Batch::new(address, Epoch(1), first, payloads.iter().map(message).collect()))
     }
 
     fn ping(&mut self, fd: RawFd) {
+        self.say(fd, &[0x89, 0x80, 0, 0, 0, 0]);
+    }
+
+    /// The device sends bytes, or ends if there are none.
+    fn say(&mut self, fd: RawFd, bytes: &[u8]) {
         let socket = self.socket(fd);
-        socket.said.extend([0x89, 0x80, 0, 0, 0, 0]);
+        socket.said.extend(bytes);
+        socket.has_ended = bytes.is_empty();
         let token = socket.token.expect("it is connected");
         self.shard.handle(Event::Readable(token));
     }
@@ -262,7 +282,7 @@ fn wherever_the_kernel_stops_the_rest_follows_in_order() {
         world.publish(fleet(), "two");
         world.settle();
         assert!(world.socket(0).awaits_room, "{room} bytes of room");
-        assert_eq!(world.block().outboxes.get(), 1);
+        assert_eq!((world.block().outboxes.get(), world.block().sends_short.get()), (1, 1));
         assert_eq!(world.block().outbox_bytes.get(), (whole.len() - room) as u64, "{room} bytes of room");
         let socket = world.socket(0);
         socket.room = None;
@@ -275,27 +295,95 @@ fn wherever_the_kernel_stops_the_rest_follows_in_order() {
 }
 
 #[test]
-fn a_large_round_is_not_copied() {
+fn what_is_given_up_of_a_laden_answer_counts_as_not_delivered() {
     let mut world = World::new();
-    let payload = "x".repeat(5000);
-    world.publish(fleet(), &payload);
+    world.publish_together(fleet(), &["one", "two", "three"]);
     world.shard.turn();
+    world.socket(0).room = Some(PONG.len());
     world.ping(0);
+    // The device closes: what it was owed has nobody to go to.
+    world.say(0, CLOSE);
     world.settle();
-    assert_eq!(world.socket(0).sends, [PONG.to_vec(), text(&payload)]);
+    let failed = world.block().deliveries_failed[Failed::Closed as usize].get();
+    assert_eq!((failed, world.block().sends_short.get()), (3, 1));
+    assert_eq!(world.block().deliveries.get(), 3 * DEVICES as u64);
+}
+
+#[test]
+fn nothing_goes_behind_a_close() {
+    let mut world = World::new();
+    world.publish(fleet(), "one");
+    world.shard.turn();
+    world.say(0, &[&[0x89, 0x80, 0, 0, 0, 0], CLOSE].concat());
+    world.settle();
+    assert_eq!(world.socket(0).sends, [[PONG, &[0x88, 0]].concat()]);
+}
+
+#[test]
+fn a_round_is_loaded_up_to_four_kibibytes_with_the_answer() {
+    // Two bytes of the answer, four of the frame's header.
+    for (length, is_loaded) in [(4090, true), (4091, false)] {
+        let mut world = World::new();
+        let payload = "x".repeat(length);
+        world.publish(fleet(), &payload);
+        world.shard.turn();
+        world.ping(0);
+        world.settle();
+        assert_eq!(world.socket(0).heard(), [PONG, &text(&payload)].concat());
+        assert_eq!(world.socket(0).sends.len() == 1, is_loaded, "{length} bytes");
+    }
+}
+
+#[test]
+fn a_device_that_was_moved_in_the_list_is_found_there() {
+    let mut world = World::new();
+    world.say(1, &[]);
+    world.publish(fleet(), "one");
+    world.shard.turn();
+    // The last took the place of the one that left.
+    world.ping(DEVICES - 1);
+    world.settle();
+    assert_eq!(world.socket(DEVICES - 1).sends, [[PONG, &text("one")].concat()]);
+    for fd in (0..DEVICES - 1).filter(|&fd| fd != 1) {
+        assert_eq!(world.socket(fd).sends, [text("one")], "device {fd}");
+    }
+}
+
+#[test]
+fn who_joined_between_two_batches_of_a_round_gets_the_second() {
+    let mut world = World::new();
+    world.publish(fleet(), "zero");
+    world.shard.turn();
+    world.publish(fleet(), "one");
+    world.admit(DEVICES);
+    world.publish_together(fleet(), &["two", "three"]);
+    while world.block().deliveries.get() < DEVICES as u64 {
+        world.shard.turn();
+    }
+    world.ping(DEVICES);
+    assert_eq!(world.socket(DEVICES).sends, [[PONG, &text("two"), &text("three")].concat()]);
+    assert_eq!(world.block().deliveries.get(), DEVICES as u64 + 2);
+    assert_eq!(world.block().frames.get(), DEVICES as u64 + 2);
+    world.settle();
+    assert_eq!(world.block().deliveries.get(), 4 * DEVICES as u64 + 2);
+    assert_eq!(world.socket(0).heard(), ["zero", "one", "two", "three"].map(text).concat());
 }
 
 #[test]
 fn a_push_goes_by_its_pace_and_what_is_behind_it_waits() {
-    let mut world = World::new();
-    world.push("slow");
-    world.publish(fleet(), "behind it");
-    world.settle();
-    world.ping(0);
-    assert_eq!(world.socket(0).sends, [PONG]);
-    world.publish(Address::All, "in another order");
-    world.ping(0);
-    assert_eq!(world.socket(0).sends[1..], [[PONG, &text("in another order")].concat()]);
+    for (of_push, other) in [(fleet(), Address::All), (Address::All, fleet())] {
+        let mut world = World::new();
+        world.push(of_push.clone(), "slow");
+        world.publish(of_push, "behind it");
+        world.settle();
+        world.ping(0);
+        assert_eq!(world.socket(0).sends, [PONG]);
+        world.publish(other, "in another order");
+        world.ping(0);
+        world.settle();
+        assert_eq!(world.socket(0).sends[1..], [[PONG, &text("in another order")].concat()]);
+        assert_eq!(world.block().deliveries.get(), DEVICES as u64);
+    }
 }
 
 #[test]

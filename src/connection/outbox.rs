@@ -305,6 +305,18 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_and_the_batch_behind_it_are_owed_from_where_the_kernel_stopped() {
+        let whole = frames(1, 1).len() + frames(2, 10).len();
+        for sent in 0..whole {
+            let mut outbox = Outbox::new(Tick(0));
+            outbox.push_control_rest(frames(1, 1), Some((frames(2, 10), cargo(TOPIC, 2))), sent, Tick(0));
+            assert_eq!(outbox.bytes(), whole - sent);
+            let has_begun = sent > frames(1, 1).len();
+            assert_eq!(outbox.drop_older(Tick(9), 9), if has_begun { 0 } else { 2 }, "{sent} bytes sent");
+        }
+    }
+
+    #[test]
     fn dropping_the_oldest_spares_a_frame_that_has_begun_and_control_frames() {
         let mut outbox = Outbox::new(Tick(0));
         let bounds = bounds(40, OutboxPolicy::DropOldest);
