@@ -96,9 +96,9 @@ pub struct ShardBlock {
     pub deliveries: Value,
     /// Send requests given to the kernel (a round's frames for one connection are one send).
     pub sends: Value,
-    /// WebSocket frames in those sends.
+    /// WebSocket frames of messages in those sends.
     pub frames: Value,
-    /// Bytes in those sends.
+    /// Bytes of messages in those sends; an answer that takes them along is not in it.
     pub send_bytes: Value,
     /// Sends that the kernel took only partly or not at all.
     pub sends_short: Value,
