@@ -32,7 +32,9 @@ impl fmt::Display for StartError {
         match self {
             Self::Address { key, address, error } if error.kind() == io::ErrorKind::AddrInUse => write!(
                 f,
-                "{key}: another process listens on {address} already; stop it, or choose another address"
+                "{key}: {address} is in use: another process listens there, or an outgoing connection has its port; \
+                 `ss -tanp sport = :{port}` shows which",
+                port = address.port()
             ),
             Self::Address { key, address, error } => {
                 write!(f, "{key}: cannot listen on {address}: {error}")

@@ -78,6 +78,12 @@ def test_systemd_waits_longer_than_a_drain_takes():
     assert int(option("TimeoutStopSec")) > drain
 
 
+def test_a_start_that_fails_is_tried_again_for_ever():
+    # What is given up takes the socket with it, and everybody who waits there.
+    assert option("Restart") == "on-failure" and option("StartLimitIntervalSec") == "0"
+    assert not re.search(r"^RestartPreventExitStatus=", SERVICE.read_text(), re.MULTILINE)
+
+
 def test_the_number_of_tasks_allows_every_shard():
     shards = int(re.search(r"SHARDS_MAX: usize = (\d+);", (ROOT / "src" / "limits.rs").read_text())[1])
     assert int(option("TasksMax")) >= 2 * (shards + 4)
