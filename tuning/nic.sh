@@ -54,10 +54,13 @@ state=$root/run/fanfare-nic/$device.state
 
 # "0-2,5" as one number a line.
 expand() {
-    local part
+    local part first last
+    [[ $1 =~ [0-9] ]] || fail "$1 is no list of CPUs, such as 0-3,8"
     for part in ${1//,/ }; do
-        [[ $part =~ ^([0-9]+)(-([0-9]+))?$ ]] || fail "$1 is no list of CPUs, such as 0-3,8"
-        seq "${BASH_REMATCH[1]}" "${BASH_REMATCH[3]:-${BASH_REMATCH[1]}}"
+        [[ $part =~ ^([0-9]{1,5})(-([0-9]{1,5}))?$ ]] || fail "$1 is no list of CPUs, such as 0-3,8"
+        first=$((10#${BASH_REMATCH[1]})) last=$((10#${BASH_REMATCH[3]:-$first}))
+        [ "$first" -le "$last" ] || fail "$part has its larger end first"
+        seq "$first" "$last"
     done
 }
 
@@ -153,7 +156,7 @@ interrupts() {
         irqs != " " && index(irqs, " " irq " ") == 0 { next }
         irqs == " " && action !~ "^" name "([-.]|$)" { next }
         # Not the interrupts for settings, link changes and events.
-        tolower(action) !~ /rx|tx|queue|comp|input|output|[-.][0-9]+$/ || tolower(action) ~ /config|async|mbx|event/ { next }
+        tolower(action) !~ /rx|tx|queue|comp|input|output|blk[0-9]+$|_q[0-9]+$|[-.][0-9]+$/ || tolower(action) ~ /config|async|mbx|event/ { next }
         { queue = match(action, /[0-9]+$/) && action ~ /[-._a-z][0-9]+$/ ? substr(action, RSTART) + 0 : seen
           seen++
           print irq, queue }
@@ -215,9 +218,9 @@ plain() {
 
 explain() {
     say "sockets: nothing to do. Each shard has a SO_REUSEPORT listener, and the kernel picks one by the connection's"
-    say "  hash, whichever queue it came in by: a device's packets may reach another CPU than its shard's. Steering by"
-    say "  CPU (SO_INCOMING_CPU, SO_ATTACH_REUSEPORT_CBPF) would join the two where queues and shards are as many; it"
-    say "  would also leave a shard without devices wherever a queue has none, as on loopback."
+    say "  hash; of fanfare.socket's one listener it wakes a shard that waits. So a device's packets may reach another CPU"
+    say "  than its shard's. Steering by CPU (SO_INCOMING_CPU, SO_ATTACH_REUSEPORT_CBPF) would join the two where queues"
+    say "  and shards are as many; it would also leave a shard without devices wherever a queue has none, as on loopback."
 }
 
 revert() {
@@ -247,9 +250,14 @@ if [ "$mode" = revert ]; then
     exit 0
 fi
 
-[ -n "$cpus" ] || cpus=$(cat "$root/sys/devices/system/cpu/online")
+online=$(cat "$root/sys/devices/system/cpu/online")
+[ -n "$cpus" ] || cpus=$online
 cpu_text=$(expand "$cpus")
+online_text=$(expand "$online")
 mapfile -t cpu_ids <<<"$cpu_text"
+for cpu in "${cpu_ids[@]}"; do
+    grep -qx "$cpu" <<<"$online_text" || fail "--cpus: CPU $cpu is not online, which are $online"
+done
 [ -n "$queues" ] || queues=${#cpu_ids[@]}
 
 if [ "$mode" = apply ]; then

@@ -134,8 +134,37 @@ fn apply_gives_each_queue_its_core() {
 }
 
 #[test]
+fn the_clouds_cards_have_queues_too() {
+    for (first, queue, other) in [
+        ("gve-ntfy-blk", "@pci:0000:00:05.0", "gve-mgmnt@pci:0000:00:05.0"),
+        ("mana_q", "@pci:7870:00:00.0", "mana_hwc@pci:7870:00:00.0"),
+    ] {
+        let machine = Machine::new();
+        let mut interrupts = String::from("           CPU0       CPU1       CPU2       CPU3\n");
+        for irq in 30..34 {
+            machine.put(&format!("sys/class/net/eth0/device/msi_irqs/{irq}"), "msix\n");
+            let _ =
+                writeln!(interrupts, " {irq}:  9  0  0  0 PCI-MSIX {irq}-edge {first}{}{queue}", irq - 30);
+        }
+        machine.put("sys/class/net/eth0/device/msi_irqs/34", "msix\n");
+        let _ = writeln!(interrupts, " 34:  9  0  0  0 PCI-MSIX 34-edge {other}");
+        machine.put("proc/interrupts", &interrupts);
+        machine.well(&["--apply", "eth0"]);
+        for irq in 30..34 {
+            assert_eq!(
+                machine.read(&format!("proc/irq/{irq}/smp_affinity_list")),
+                (irq - 30).to_string(),
+                "{first}"
+            );
+        }
+        assert_eq!(machine.read("proc/irq/34/smp_affinity_list"), "0-3", "{other} is no queue");
+    }
+}
+
+#[test]
 fn fewer_queues_than_cpus_are_spread_by_the_kernel() {
     let machine = Machine::new();
+    machine.put("sys/devices/system/cpu/online", "0-3,40\n");
     machine.well(&["--apply", "--queues", "2", "--cpus", "0-2,40", "eth0"]);
     assert_eq!(machine.read("sys/class/net/eth0/queues/rx-0/rps_cpus"), "100,00000007");
 }
@@ -183,6 +212,9 @@ fn what_makes_no_sense_is_one_sentence_and_78() {
         &["--queues", "0", "eth0"],
         &["--queues"],
         &["--cpus", "a-b", "eth0"],
+        &["--cpus", "3-1", "eth0"],
+        &["--cpus", ",", "eth0"],
+        &["--cpus", "2-4", "eth0"],
         &["--revert", "eth0"],
     ] {
         let output = machine.run(arguments);
