@@ -28,7 +28,7 @@ const EXIT_OPERATOR: u8 = 78;
 const EXIT_INTERNAL: u8 = 70;
 /// A drain was cut short: clients were not told, and messages on their way may be lost.
 const EXIT_FORCED: u8 = 1;
-/// Doctor found what has to be mended.
+/// Doctor found what has to be mended, or could not look.
 const EXIT_BAD_HOST: u8 = 1;
 
 /// Why the program ends before it serves: a sentence for the operator, and the exit code.
@@ -63,12 +63,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     // Before any thread is pinned: afterwards the answer is the pinned core.
     let cores = affinity::allowed();
     if flags.print_config {
-        say(&print::to_toml(&loaded));
+        say(&print::to_toml(&loaded))?;
         return Ok(ExitCode::SUCCESS);
     }
     let config = loaded.config.clone();
     if flags.check {
-        say(&format!("configuration ok\n{}\n{}\n", print::Summary(&config), threads(&config, &cores)));
+        say(&format!("configuration ok\n{}\n{}\n", print::Summary(&config), threads(&config, &cores)))?;
         return Ok(ExitCode::SUCCESS);
     }
 
@@ -80,6 +80,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let descriptors = files::raise_nofile_limit().map_err(internal)?.soft;
     tracing::info!("fanfare {}: {}", env!("CARGO_PKG_VERSION"), print::Summary(&config));
     tracing::info!("{}, each with up to {descriptors} open files", threads(&config, &cores));
+    for inherited in &sockets.devices {
+        tracing::info!(
+            "{} is the service manager's, for devices; server.listen is not used",
+            inherited.address
+        );
+    }
     warn_of_quota(&config, cores.len());
 
     // Before any thread is started: threads inherit that these signals are blocked.
@@ -107,7 +113,7 @@ fn answer(command: &Command, flags: &Flags) -> Result<ExitCode, Failure> {
     let exit: Exit = match command {
         Command::Doctor(asked) => {
             let loaded = raw::load(flags, std::env::vars_os()).map_err(for_operator)?;
-            return Ok(answer_doctor(asked, loaded.config));
+            return answer_doctor(asked, loaded.config);
         }
         Command::Push(asked) => asked.run(&gateway()?)?,
         Command::Pushes(asked) => asked.run(&gateway()?)?,
@@ -116,10 +122,10 @@ fn answer(command: &Command, flags: &Flags) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(exit.code()))
 }
 
-fn answer_doctor(asked: &doctor::Arguments, config: Config) -> ExitCode {
-    let diagnosis = doctor::diagnose(asked, config);
-    say(&if asked.json { diagnosis.to_json() + "\n" } else { diagnosis.to_string() });
-    if diagnosis.bad == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_BAD_HOST) }
+fn answer_doctor(asked: &doctor::Arguments, config: Config) -> Result<ExitCode, Failure> {
+    let diagnosis = doctor::diagnose(asked, config).map_err(for_operator)?;
+    say(&if asked.json { diagnosis.to_json() + "\n" } else { diagnosis.to_string() })?;
+    Ok(if diagnosis.is_good() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_BAD_HOST) })
 }
 
 fn for_operator(problem: impl Display) -> Failure {
@@ -143,8 +149,13 @@ fn internal(error: impl Display) -> Failure {
 }
 
 /// To standard output. Whoever closes it early (`| head`) has seen enough.
-fn say(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
+fn say(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(internal(format!("standard output takes no more: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// "3 shards on 4 CPUs"

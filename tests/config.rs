@@ -137,6 +137,13 @@ fn the_printed_configuration_is_a_file_that_prints_the_same_values() {
 }
 
 #[test]
+fn a_file_that_was_cut_off_is_no_success() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let status = Command::new(env!("CARGO_BIN_EXE_fanfare")).arg("--print-config").stdout(full).status();
+    assert_eq!(status.expect("the program was built").code(), Some(70));
+}
+
+#[test]
 fn a_printed_password_is_hidden_and_has_to_be_given_again() {
     let secret = [("FANFARE_REDIS_URL", "rediss://dev:hunter2@cache")];
     let printed = stdout(&fanfare(&["--print-config"], &secret));

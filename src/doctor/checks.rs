@@ -86,8 +86,8 @@ pub static CHECKS: [Check; 29] = [
          device hears anything.",
         limits::cgroup_cpu),
     check("net.core.somaxconn",
-        "The kernel cuts the queue of accepted connections of each listener to it, and there is one listener a shard. \
-         When a fleet returns at once, what does not fit is dropped and tries again after 1, 3, 7 s.",
+        "The kernel cuts the queue of accepted connections of each listener to it: one a shard, or one in all with \
+         fanfare.socket. When a fleet returns at once, what does not fit is dropped and tries again after 1, 3, 7 s.",
         network::somaxconn),
     check("net.ipv4.tcp_max_syn_backlog",
         "Half-open connections of a listener without SYN cookies: handshakes that take a mobile network's second \

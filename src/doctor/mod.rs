@@ -9,6 +9,7 @@ pub mod host;
 pub mod table;
 pub mod wanted;
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::limits;
 use crate::topology::{self, Plan};
+use host::Unread;
 
 /// What `fanfare doctor` is asked.
 #[derive(Clone, Debug, clap::Args)]
@@ -110,22 +112,45 @@ pub struct Diagnosis {
     pub bad: usize,
     /// Number of findings that are a warning.
     pub warn: usize,
+    /// Number of findings that could not be made.
+    pub unknown: usize,
     /// One for each check, in the order of [`checks::CHECKS`].
     pub findings: Vec<Finding>,
 }
 
+impl Diagnosis {
+    /// Whether every check was made, and none is bad.
+    pub fn is_good(&self) -> bool {
+        self.bad == 0 && self.unknown == 0
+    }
+}
+
+/// The process that should have been looked at is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoProcess(pub u32);
+
+impl fmt::Display for NoProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--pid: there is no process {}", self.0)
+    }
+}
+
 /// Reads the host and judges it. Blocks on small files.
-pub fn diagnose(arguments: &Arguments, config: Config) -> Diagnosis {
+pub fn diagnose(arguments: &Arguments, config: Config) -> Result<Diagnosis, NoProcess> {
     let facts = host::Host::new(&arguments.host_root, arguments.pid).facts();
+    if let (Some(pid), Err(Unread::Absent(_))) = (arguments.pid, &facts.process) {
+        return Err(NoProcess(pid));
+    }
     let cpus = facts.process.as_ref().map_or(&[][..], |process| &process.cpus);
     let target = Target::new(arguments.connections, config, cpus);
     let findings: Vec<Finding> = checks::CHECKS.iter().map(|check| check.finding(&facts, &target)).collect();
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
-    Diagnosis {
+    Ok(Diagnosis {
         connections: target.connections,
         shards: target.shards(),
         bad: count(Verdict::Bad),
         warn: count(Verdict::Warn),
+        unknown: count(Verdict::Unknown),
         findings,
-    }
+    })
 }

@@ -66,15 +66,23 @@ impl fmt::Display for Diagnosis {
 impl Diagnosis {
     fn sum(&self) -> String {
         let connections = grouped(self.connections);
-        match (self.bad, self.warn) {
-            (0, 0) => format!("This host is ready for {connections} connections."),
-            (0, warn) => format!("This host holds {connections} connections; {warn} to look at (warn)."),
-            (bad, warn) => {
-                format!(
-                    "This host does not hold {connections} connections: {bad} to mend (BAD), {warn} to look at (warn)."
-                )
-            }
-        }
+        let verdict = match (self.bad, self.unknown, self.warn) {
+            (1.., _, _) => "does not hold",
+            (0, 1.., _) => "may or may not hold",
+            (0, 0, 1..) => "holds",
+            (0, 0, 0) => return format!("This host is ready for {connections} connections."),
+        };
+        let left = [
+            (self.bad, "to mend (BAD)"),
+            (self.unknown, "not found out (unknown)"),
+            (self.warn, "to look at (warn)"),
+        ];
+        let left: Vec<String> = left
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        format!("This host {verdict} {connections} connections: {}.", left.join(", "))
     }
 }
 
@@ -143,7 +151,9 @@ mod tests {
     fn diagnosis(verdict: Verdict) -> String {
         let bad = usize::from(verdict == Verdict::Bad);
         let warn = usize::from(verdict == Verdict::Warn);
-        Diagnosis { connections: 15_000, shards: 1, bad, warn, findings: vec![finding(verdict)] }.to_string()
+        let unknown = usize::from(verdict == Verdict::Unknown);
+        let findings = vec![finding(verdict)];
+        Diagnosis { connections: 15_000, shards: 1, bad, warn, unknown, findings }.to_string()
     }
 
     #[test]
@@ -153,10 +163,14 @@ mod tests {
         assert!(good.ends_with("\nThis host is ready for 15,000 connections.\n"), "{good}");
         let bad = diagnosis(Verdict::Bad);
         assert!(bad.contains("\n    mend: sysctl -w net.core.somaxconn=4096\n"), "{bad}");
-        assert!(
-            bad.ends_with("does not hold 15,000 connections: 1 to mend (BAD), 0 to look at (warn).\n"),
-            "{bad}"
-        );
+        assert!(bad.ends_with("This host does not hold 15,000 connections: 1 to mend (BAD).\n"), "{bad}");
+    }
+
+    #[test]
+    fn what_could_not_be_found_out_is_never_ready() {
+        let unknown = diagnosis(Verdict::Unknown);
+        let wanted = "This host may or may not hold 15,000 connections: 1 not found out (unknown).\n";
+        assert!(unknown.ends_with(wanted), "{unknown}");
     }
 
     #[test]

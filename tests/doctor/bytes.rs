@@ -13,7 +13,8 @@ use crate::host::Host;
 
 fn answer(root: &str, connections: u64) -> Diagnosis {
     let host_root = Path::new(root).to_owned();
-    diagnose(&Arguments { connections, json: false, pid: None, host_root }, Config::default())
+    let asked = Arguments { connections, json: false, pid: None, host_root };
+    diagnose(&asked, Config::default()).expect("no process was asked for")
 }
 
 /// Bytes of any kind, and texts that are nearly what a file holds.

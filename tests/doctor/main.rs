@@ -59,7 +59,8 @@ fn doctor(host: &Host, connections: u64, flags: &[&str]) -> Answer {
     let (code, stdout, stderr) = run(&[&asked[..], flags].concat());
     assert_eq!(stderr, "");
     let answer = Answer { code, json: serde_json::from_str(&stdout).expect("one JSON object") };
-    assert_eq!(answer.code, i32::from(!answer.names("bad").is_empty()), "{stdout}");
+    let is_good = ["bad", "unknown"].iter().all(|verdict| answer.names(verdict).is_empty());
+    assert_eq!(answer.code, i32::from(!is_good), "{stdout}");
     for finding in answer.json["findings"].as_array().expect("an array") {
         match finding["mend"].as_str() {
             Some(mend) => assert_shell_takes(mend),
@@ -230,8 +231,18 @@ fn without_the_processs_cpus_nothing_is_said_about_where_its_shards_run() {
 #[test]
 fn a_host_without_files_is_unknown_and_not_bad() {
     let answer = doctor(&Host::empty(), 1_200_000, &[]);
-    assert_eq!((answer.code, answer.names("bad"), answer.names("warn")), (0, vec![], vec![]));
+    assert_eq!((answer.code, answer.names("bad"), answer.names("warn")), (1, vec![], vec![]));
     assert!(answer.names("unknown").len() > 15);
+    assert_eq!(answer.json["unknown"].as_u64(), Some(answer.names("unknown").len() as u64));
+}
+
+#[test]
+fn a_process_that_is_not_there_is_told_and_not_judged() {
+    for pid in ["0", "4194305"] {
+        let (code, stdout, stderr) = run(&["doctor", "--pid", pid]);
+        let sentence = format!("fanfare: --pid: there is no process {pid}\n");
+        assert_eq!((code, stdout.as_str(), stderr), (78, "", sentence));
+    }
 }
 
 #[test]

@@ -166,8 +166,10 @@ pub(super) fn hash_table(facts: &Facts, target: &Target) -> Seen {
     // A network namespace that shares the host's table says so by a sign.
     let entries = facts.tcp_ehash_entries.clone().map(i64::unsigned_abs);
     at_least(&entries, 0, wanted, || {
+        // A file of its own, so that asking for more later writes over it.
         format!(
-            "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&thash_entries={wanted} /' /etc/default/grub && update-grub && reboot"
+            "echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX thash_entries={wanted}\"' > \
+             /etc/default/grub.d/fanfare.cfg && update-grub # and reboot"
         )
     })
 }
