@@ -8,6 +8,17 @@ use std::time::Duration;
 /// Shards of one process. More than this many cores has never been a machine that one gateway ran on.
 pub const SHARDS_MAX: usize = 256;
 
+/// Devices that a shard may have beyond what the others of the same socket have on average: as a part of that, and in any
+/// case. Less would send it away from the door over the order in which a few connects are taken.
+pub const DOOR_AHEAD: (u64, u64) = (32, 16);
+/// The same while a crowd waits: what is not accepted soon does not fit the queue, is dropped and tries again after 1 s.
+pub const DOOR_AHEAD_IN_CROWD: (u64, u64) = (4, 1024);
+/// As many at the door are a crowd: a millisecond's work of two shards.
+pub const DOOR_CROWD: u32 = 64;
+/// How long a shard that is further ahead leaves the door to the others. Whoever waits there gets in that much later if
+/// they are all in long turns; shards that can accept take dozens meanwhile.
+pub const DOOR_PAUSE: Duration = Duration::from_millis(1);
+
 /// One published message, bytes of payload. Above it a publisher is told 413, a Redis message is counted and refused.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 

@@ -151,6 +151,7 @@ pub fn start(
             number,
             plan: *shard,
             listen: listens[number],
+            neighbours: Listen::neighbours(&listens, number),
             edition: Arc::clone(&edition),
             blocks: Arc::clone(&blocks),
             doorbell,

@@ -14,7 +14,9 @@ use fanfare::config::Config;
 use fanfare::connection::Tick;
 use fanfare::dataplane::{Closing, Event, Plane, Received, Token, Took};
 use fanfare::downlink::Downlink;
-use fanfare::limits::{ACCEPTS_PER_TURN, DRAIN_HANDSHAKES, TICK, UPGRADE_HEAD_BYTES_MAX};
+use fanfare::limits::{
+    ACCEPTS_PER_TURN, DOOR_AHEAD, DOOR_PAUSE, DRAIN_HANDSHAKES, TICK, UPGRADE_HEAD_BYTES_MAX,
+};
 use fanfare::metrics::{Blocks, HandshakeFailure};
 use fanfare::shard::Shard;
 
@@ -86,6 +88,9 @@ impl Plane for Porch {
             None => Ok(None),
         }
     }
+    fn waiting(&self) -> u32 {
+        self.waiting.len() as u32
+    }
     fn stop_listening(&mut self) {
         (self.is_listener_watched, self.has_stopped) = (false, true);
     }
@@ -141,10 +146,27 @@ impl World {
     fn new(configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         configure(&mut config);
-        let blocks = Arc::new(Blocks::new(1));
+        let blocks = Arc::new(Blocks::new(2));
         let mut shard = Shard::new(Porch::default(), 0, Arc::clone(&blocks), &config.clients, config.outbox);
         shard.open_door();
         Self { shard, blocks, tick: 0, next_fd: 10 }
+    }
+
+    /// Another shard accepts from the same socket, and has so many devices.
+    fn beside(devices: u64) -> Self {
+        let mut world = Self::new(|_| {});
+        world.shard.share_door(vec![1]);
+        world.blocks.shards[1].at_door.set(1);
+        world.blocks.shards[1].connections[0].set(devices);
+        world
+    }
+
+    /// So many connect one after the other, for as long as the shard is at the door.
+    fn come_one_by_one(&mut self, devices: usize) {
+        for _ in 0..devices {
+            self.arrives(HEAD.as_bytes());
+            self.knock();
+        }
     }
 
     /// A client connects, and says this at once.
@@ -387,4 +409,66 @@ fn a_drain_accepts_nobody_and_gives_those_who_wait_a_moment() {
     world.shard.abort();
     assert!(world.is_refused(mute, "503") && world.is_closed(quick));
     assert_eq!((world.shard.connections(), world.waiting()), (0, 0));
+}
+
+#[test]
+fn a_shard_that_is_ahead_leaves_the_door_to_the_other_for_a_moment() {
+    let mut world = World::beside(0);
+    let ahead = DOOR_AHEAD.1 as usize;
+    world.come_one_by_one(ahead);
+    assert!(world.shard.plane().is_listener_watched, "so many may come in any order");
+    world.come_one_by_one(1);
+    assert!(!world.shard.plane().is_listener_watched);
+    assert_eq!((world.shard.connections(), world.blocks.shards[0].at_door.get()), (ahead + 1, 0));
+    let pause_us = DOOR_PAUSE.as_micros() as u64;
+    assert_eq!(world.shard.turn_in_us(), Some(pause_us));
+    world.shard.set_clock(pause_us - 1);
+    world.shard.turn();
+    assert!(!world.shard.plane().is_listener_watched);
+    world.shard.set_clock(pause_us);
+    world.shard.turn();
+    assert!(world.shard.plane().is_listener_watched && world.blocks.shards[0].at_door.get() == 1);
+    assert_eq!(world.shard.turn_in_us(), None);
+}
+
+#[test]
+fn a_shard_stays_at_the_door_where_the_other_is_not_or_has_as_many() {
+    let mut world = World::beside(0);
+    world.blocks.shards[1].at_door.set(0);
+    world.come_one_by_one(100);
+    assert!(world.shard.plane().is_listener_watched && world.shard.connections() == 100);
+    let mut world = World::beside(100);
+    world.come_one_by_one(100);
+    assert!(world.shard.plane().is_listener_watched && world.shard.connections() == 100);
+}
+
+#[test]
+fn a_crowd_is_not_left_waiting_until_the_shard_is_far_ahead() {
+    let mut world = World::beside(0);
+    (0..20 * ACCEPTS_PER_TURN).for_each(|_| _ = world.arrives(HEAD.as_bytes()));
+    let mut taken = 0;
+    while world.shard.plane().is_listener_watched {
+        world.knock();
+        taken += 1;
+    }
+    assert_eq!(taken, 9, "the first call beyond 1,024");
+    assert_eq!(world.shard.connections(), 9 * ACCEPTS_PER_TURN);
+}
+
+#[test]
+fn a_tick_and_a_drain_end_the_pause() {
+    for drains in [false, true] {
+        let mut world = World::beside(0);
+        world.come_one_by_one(DOOR_AHEAD.1 as usize + 1);
+        if drains {
+            world.shard.take(Downlink::Drain(Duration::from_millis(500)));
+        } else {
+            world.pass(TICK);
+        }
+        assert_eq!(world.shard.plane().is_listener_watched, !drains);
+        world.shard.set_clock(2 * DOOR_PAUSE.as_micros() as u64);
+        world.shard.turn();
+        assert_eq!(world.shard.plane().is_listener_watched, !drains);
+        assert_eq!(world.shard.turn_in_us(), None);
+    }
 }

@@ -122,6 +122,11 @@ pub trait Plane {
     /// any more.
     fn accept(&mut self) -> io::Result<Option<(RawFd, SocketAddr)>>;
 
+    /// How many wait at the listener; 0 where there is none.
+    fn waiting(&self) -> u32 {
+        0
+    }
+
     /// Ends listening.
     fn stop_listening(&mut self);
 

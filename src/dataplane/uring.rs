@@ -246,6 +246,10 @@ impl Plane for Uring {
         }
     }
 
+    fn waiting(&self) -> u32 {
+        self.listener.as_ref().map_or(0, |listener| sockopt::waiting(listener.socket()))
+    }
+
     fn stop_listening(&mut self) {
         // The poll holds the file, and would swallow what is meant to wake the next process.
         self.forget(Op::Knock, NOBODY);

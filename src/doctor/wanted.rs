@@ -37,7 +37,8 @@ pub const NETDEV_MAX_BACKLOG: u64 = 16 * limits::SLICE_SENDS as u64;
 pub const TCP_TW_REUSE: u64 = 1;
 
 /// Descriptors of one shard's own table. `SO_REUSEPORT` spreads devices by hash, so that a shard's part is binomial:
-/// the mean and six standard deviations, which not one of 256 shards exceeds in a million starts.
+/// the mean and six standard deviations, which not one of 256 shards exceeds in a million starts. A socket of the service
+/// manager is shared out otherwise ([`limits::DOOR_AHEAD`]).
 pub fn shard_descriptors(connections: u64, shards: u64) -> u64 {
     let shards = shards.max(1);
     let spread = connections.saturating_mul(shards - 1).isqrt() / shards;

@@ -56,6 +56,8 @@ pub fn total(values: &[Value]) -> u64 {
 pub struct ShardBlock {
     /// 1 once the shard's listener is open.
     pub listening: Value,
+    /// 1 while the shard waits at its listener to be told of whoever comes.
+    pub at_door: Value,
     /// Connections now, by format.
     pub connections: [Value; FORMATS.len()],
     /// Those of them that are not open any more: one side has said Close.

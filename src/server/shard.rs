@@ -44,6 +44,13 @@ impl Listen {
             *address = shared;
         }
     }
+
+    /// The other shards that accept from the same socket as this one.
+    pub(super) fn neighbours(listens: &[Self], number: usize) -> Vec<usize> {
+        let Self::Inherited(own) = listens[number] else { return Vec::new() };
+        let is_same = |listen: &Self| matches!(listen, Self::Inherited(fd) if *fd == own);
+        (0..listens.len()).filter(|other| *other != number && is_same(&listens[*other])).collect()
+    }
 }
 
 /// What a shard's thread is given.
@@ -51,6 +58,8 @@ pub(super) struct Seat {
     pub(super) number: usize,
     pub(super) plan: ShardPlan,
     pub(super) listen: Listen,
+    /// Shards that accept from the same socket.
+    pub(super) neighbours: Vec<usize>,
     pub(super) edition: Arc<Edition>,
     pub(super) blocks: Arc<Blocks>,
     pub(super) doorbell: Arc<Doorbell>,
@@ -69,9 +78,10 @@ pub(super) fn run(seat: Seat, notices: &mpsc::Sender<Notice>) -> Result<(), Stri
         }
     };
     block_on(RUNTIME_ENTRIES, || async move {
-        let Seat { number, plan, edition, blocks, doorbell, receiver, journal, clock, .. } = seat;
+        let Seat { number, plan, neighbours, edition, blocks, doorbell, receiver, journal, clock, .. } = seat;
         let config = &edition.config;
         let mut shard = Shard::new(plane, number, Arc::clone(&blocks), &config.clients, config.outbox);
+        shard.share_door(neighbours);
         if let Some(journal) = journal {
             shard.keep_journal(journal);
         }

@@ -141,13 +141,22 @@ impl<P: Plane> Shard<P> {
     /// Begins to accept.
     pub fn open_door(&mut self) {
         self.lobby.is_watched = true;
+        self.block().at_door.set(1);
         self.plane.watch_listener();
     }
 
-    /// Somebody waits at the listener: takes them in, and has the next ones reported.
+    /// Somebody waits at the listener: takes them in, and has the next ones reported, unless others shall be first.
     pub(super) fn answer_door(&mut self) {
         self.lobby.is_watched = false;
-        if self.lobby.door == Door::Open && self.take_in() {
+        self.block().at_door.set(0);
+        if self.lobby.door == Door::Open && self.take_in() && !self.leave_door() {
+            self.open_door();
+        }
+    }
+
+    /// Has those who come reported again, once others had the time to be first.
+    pub(super) fn return_to_door(&mut self) {
+        if self.may_return_to_door() && self.lobby.door == Door::Open && !self.lobby.is_watched {
             self.open_door();
         }
     }
@@ -286,6 +295,7 @@ impl<P: Plane> Shard<P> {
     pub(super) fn close_door(&mut self) {
         let ticks = (DRAIN_HANDSHAKES.as_millis() / TICK.as_millis()) as u32;
         self.lobby.door = Door::Closing(Tick(self.now.0 + ticks));
+        self.block().at_door.set(0);
         self.plane.stop_listening();
     }
 

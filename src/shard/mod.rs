@@ -12,6 +12,7 @@ mod input;
 mod lifecycle;
 mod line;
 mod members;
+mod neighbours;
 mod pace;
 mod piggyback;
 mod pushes;
@@ -42,6 +43,7 @@ use ages::Ages;
 use fanout::Agenda;
 use input::Until;
 use members::{ALL, Members};
+use neighbours::Neighbours;
 use pushes::Pushes;
 use sweep::{Drain, SHUTTING_DOWN, Sweep};
 use table::Table;
@@ -72,7 +74,10 @@ pub struct Shard<P: Plane> {
     rules: Rules,
     topics_max: usize,
     now: Tick,
+    /// Microseconds of the process's clock.
+    now_us: u64,
     lobby: Lobby,
+    neighbours: Neighbours,
     table: Table,
     ages: Ages,
     members: Members,
@@ -104,7 +109,9 @@ impl<P: Plane> Shard<P> {
             rules: Rules::new(clients, outbox),
             topics_max: clients.topics_max,
             now: Tick(0),
+            now_us: 0,
             lobby: Lobby::new(clients),
+            neighbours: Neighbours::default(),
             table: Table::default(),
             ages: Ages::default(),
             members: Members::default(),
@@ -162,6 +169,17 @@ impl<P: Plane> Shard<P> {
         self.now = self.now.max(now);
     }
 
+    /// Sets the fine clock, microseconds of the process's clock; it never goes back.
+    pub fn set_clock(&mut self, now_us: u64) {
+        self.now_us = self.now_us.max(now_us);
+        self.pushes.set_now(now_us);
+    }
+
+    /// Microseconds after which a turn is needed, whatever else happens; `None`: after none.
+    pub fn turn_in_us(&self) -> Option<u64> {
+        self.pushes.wait_us().into_iter().chain(self.door_in_us()).min()
+    }
+
     /// Takes one downlink.
     pub fn take(&mut self, downlink: Downlink) {
         self.block().downlinks.add(1);
@@ -197,6 +215,7 @@ impl<P: Plane> Shard<P> {
         self.fan_out();
         self.sweep_on();
         self.turn_late_away();
+        self.return_to_door();
         self.block().backlog_bytes.set(self.backlog_bytes as u64);
         self.block().turns.add(1);
     }

@@ -28,16 +28,6 @@ impl Failed {
 }
 
 impl<P: Plane> Shard<P> {
-    /// Sets the fine clock, microseconds of the process's clock; it never goes back.
-    pub fn set_clock(&mut self, now_us: u64) {
-        self.pushes.set_now(now_us);
-    }
-
-    /// Microseconds after which a push needs a turn, whatever else happens; `None`: there is none.
-    pub fn pace_in_us(&self) -> Option<u64> {
-        self.pushes.wait_us()
-    }
-
     /// Takes a push: a round for each of its batches whose address has members here.
     pub(super) fn take_push(&mut self, push: Arc<Push>, batches: &[Arc<Batch>]) {
         let lane = push.terms.lane;

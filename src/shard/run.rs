@@ -79,9 +79,9 @@ pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
         }
         doorbell.prepare_sleep();
         let quiet = shard.plane().is_quiet() || !shard.plane().turn();
-        let until_pace = shard.pace_in_us();
-        if quiet && ring.is_empty() && until_pace != Some(0) {
-            sleep(&wakeup, until_pace).await?;
+        let until_turn = shard.turn_in_us();
+        if quiet && ring.is_empty() && until_turn != Some(0) {
+            sleep(&wakeup, until_turn).await?;
         } else {
             always.ready().await?;
         }

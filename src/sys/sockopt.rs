@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 
@@ -39,6 +40,17 @@ pub fn defer_accept(listener: &impl AsRawFd) -> io::Result<()> {
         libc::setsockopt(listener.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, value, length)
     };
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Connections that wait to be accepted: of a listener, `tcpi_unacked` of `TCP_INFO` is the length of its queue.
+pub fn waiting(listener: &impl AsRawFd) -> u32 {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    let (value, fd) = (info.as_mut_ptr().cast(), listener.as_raw_fd());
+    // SAFETY: `info` is valid for writes of `length` bytes, `length` for reads and writes, for the whole call.
+    let failed = unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, value, &raw mut length) };
+    // SAFETY: numbers only, for which every pattern is a value; the kernel writes a part of them or none.
+    if failed == 0 { unsafe { info.assume_init() }.tcpi_unacked } else { 0 }
 }
 
 /// Whether no socket listens on the address: asked once, before the first [`listener`].
@@ -104,6 +116,23 @@ mod tests {
         assert_eq!(listener.accept().expect_err("it has said nothing").kind(), ErrorKind::WouldBlock);
         client.write_all(b"GET").expect("for the client the connection stands");
         listener.accept().expect("loopback delivers within the call");
+    }
+
+    #[test]
+    fn those_who_wait_at_a_listener_are_counted() {
+        let listener = listener(LOOPBACK.into(), LOWAT_BYTES).expect("loopback can be bound");
+        let address = listener.local_addr().expect("it is bound");
+        let clients: Vec<TcpStream> = (0..3)
+            .map(|_| {
+                let mut client = TcpStream::connect(address).expect("it listens");
+                client.write_all(b"GET").expect("it is connected");
+                client
+            })
+            .collect();
+        assert_eq!(waiting(&listener), 3);
+        listener.accept().expect("the first of them");
+        assert_eq!(waiting(&listener), 2);
+        drop(clients);
     }
 
     #[test]

@@ -87,6 +87,22 @@ def test_bursts_of_connects_spread_over_the_shards_of_one_socket(start_gateway, 
         client.close()
 
 
+@pytest.mark.parametrize("shards", [2, 4])
+def test_devices_that_come_one_by_one_are_shared_out(start_gateway, held, shards):
+    made = held()
+    gateway = start_gateway(**activation(made, ["devices"]), **{"server.shards": shards})
+    clients = []
+    for _ in range(2_000):
+        clients.append(Connection(port_of(made[0]), timeout=20))
+        clients[-1].send(upgrade_request("/topics/t"))
+        assert clients[-1].response()[0] == 101
+    accepted = [s.value for s in gateway.samples() if s.name == "fanfare_accepted_total"]
+    # Whoever shares a core with the one that connects is the last at the door, and still gets its share.
+    assert sum(accepted) == 2_000 and min(accepted) >= 2_000 / shards * 0.8, accepted
+    for client in clients:
+        client.close()
+
+
 class Callers:
     """Devices that connect one after the other, from several threads, and note what became of it."""
 

@@ -29,7 +29,7 @@ impl World {
         let seat = &mut self.seats[number];
         let is_thorough = seat.calls.is_multiple_of(LEDGERS_EVERY);
         seat.has_pushes = self.book.check(number, &mut self.clients, self.now, is_thorough);
-        assert_eq!(seat.shard.pace_in_us().is_some(), seat.has_pushes, "a push has no end, or no beginning");
+        assert_eq!(seat.shard.turn_in_us().is_some(), seat.has_pushes, "a push has no end, or no beginning");
         assert!(
             seat.shard.is_busy() || seat.has_pushes || seat.shard.backlog_bytes() == 0,
             "a backlog of nothing"

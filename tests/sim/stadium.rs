@@ -135,7 +135,7 @@ impl Stadium {
             }
         }
         let late = self.rng.below(1_500) as u64;
-        *at = match shard.pace_in_us() {
+        *at = match shard.turn_in_us() {
             _ if shard.is_busy() => self.now + 1 + late / 50,
             Some(wait) => self.now + wait.max(1) + late,
             None => u64::MAX,
@@ -319,7 +319,7 @@ impl Stadium {
         }
         assert_eq!(self.registry.running(), 0);
         for (shard, _) in &self.shards {
-            assert_eq!((shard.pace_in_us(), shard.backlog_bytes()), (None, 0));
+            assert_eq!((shard.turn_in_us(), shard.backlog_bytes()), (None, 0));
         }
     }
 }

@@ -264,7 +264,7 @@ impl World {
             assert_eq!((standing.remaining(), standing.sent), (0, whole), "push {number}");
         }
         for seat in &self.seats {
-            assert_eq!(seat.shard.pace_in_us(), None, "a shard keeps a push that is over");
+            assert_eq!(seat.shard.turn_in_us(), None, "a shard keeps a push that is over");
         }
     }
 }

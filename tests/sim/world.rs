@@ -367,7 +367,7 @@ impl World {
         trail::note(|| format!("turn of {number}"));
         self.call(number, Shard::turn);
         let seat = &mut self.seats[number];
-        let wait = seat.shard.pace_in_us().map(|us| us.max(1));
+        let wait = seat.shard.turn_in_us().map(|us| us.max(1));
         // A thread that is busy has its next turn soon.
         seat.pace_at = if seat.shard.is_busy() && self.plan.push_percent > 0 {
             Some(self.now + BUSY_TURN_US)
