@@ -13,11 +13,16 @@ pub const SHARDS_MAX: usize = 256;
 pub const DOOR_AHEAD: (u64, u64) = (32, 16);
 /// The same while a crowd waits: what is not accepted soon does not fit the queue, is dropped and tries again after 1 s.
 pub const DOOR_AHEAD_IN_CROWD: (u64, u64) = (4, 1024);
-/// As many at the door are a crowd: a millisecond's work of two shards.
+/// As many at the door are a crowd: a millisecond's work of a shard.
 pub const DOOR_CROWD: u32 = 64;
-/// How long a shard that is further ahead leaves the door to the others. Whoever waits there gets in that much later if
-/// they are all in long turns; shards that can accept take dozens meanwhile.
+/// With as many there every shard takes whom it can: a quarter of the queue that Linux has by default
+/// (`net.core.somaxconn`).
+pub const DOOR_FULL: u32 = 1024;
+/// How long a shard that is further ahead leaves the door to the others; its thread sleeps in whole milliseconds, so one or
+/// two. If none of them has taken anybody in that time it does not leave again.
 pub const DOOR_PAUSE: Duration = Duration::from_millis(1);
+/// Accepts between two looks at the counters of the others, at most: two cache lines of each, which their cores write.
+pub const DOOR_LOOK: u64 = 16;
 
 /// One published message, bytes of payload. Above it a publisher is told 413, a Redis message is counted and refused.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -353,5 +358,6 @@ const _: () = assert!(MESSAGE_BYTES_MAX as u64 <= RESP_BULK_BYTES_MAX);
 const _: () = assert!(REDIS_WINDOW_BYTES < REDIS_OUTBOX_BYTES_MAX);
 const _: () = assert!(RESP_COPY_BELOW < REDIS_IO_BYTES);
 const _: () = assert!(EVENTS_TURN <= EVENTS_RING_SLOTS);
+const _: () = assert!(DOOR_CROWD < DOOR_FULL && DOOR_PAUSE.as_millis() < TICK.as_millis());
 const _: () = assert!(EVENTS_BATCH_BYTES_DEFAULT < EVENTS_QUEUE_BYTES_DEFAULT);
 const _: () = assert!(EVENTS_POLL.as_millis() < TICK.as_millis());

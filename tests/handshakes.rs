@@ -15,7 +15,8 @@ use fanfare::connection::Tick;
 use fanfare::dataplane::{Closing, Event, Plane, Received, Token, Took};
 use fanfare::downlink::Downlink;
 use fanfare::limits::{
-    ACCEPTS_PER_TURN, DOOR_AHEAD, DOOR_PAUSE, DRAIN_HANDSHAKES, TICK, UPGRADE_HEAD_BYTES_MAX,
+    ACCEPTS_PER_TURN, DOOR_AHEAD, DOOR_AHEAD_IN_CROWD, DOOR_CROWD, DOOR_FULL, DOOR_PAUSE, DRAIN_HANDSHAKES,
+    TICK, UPGRADE_HEAD_BYTES_MAX,
 };
 use fanfare::metrics::{Blocks, HandshakeFailure};
 use fanfare::shard::Shard;
@@ -58,6 +59,8 @@ struct Porch {
     sockets: BTreeMap<RawFd, Socket>,
     is_listener_watched: bool,
     has_stopped: bool,
+    /// Where others accept from the same socket: whether one was taken, so that it is their turn.
+    has_taken: Option<bool>,
 }
 
 impl Porch {
@@ -82,6 +85,12 @@ impl Plane for Porch {
     }
     fn accept(&mut self) -> io::Result<Option<(RawFd, SocketAddr)>> {
         let peer = SocketAddr::from(([127, 0, 0, 1], 4000));
+        if self.has_taken == Some(true) {
+            self.has_taken = Some(false);
+            return Ok(None);
+        }
+        let takes = matches!(self.waiting.front(), Some(Ok(_)));
+        self.has_taken = self.has_taken.map(|_| takes);
         match self.waiting.pop_front() {
             Some(Ok(fd)) => Ok(Some((fd, peer))),
             Some(Err(code)) => Err(io::Error::from_raw_os_error(code)),
@@ -156,6 +165,7 @@ impl World {
     fn beside(devices: u64) -> Self {
         let mut world = Self::new(|_| {});
         world.shard.share_door(vec![1]);
+        world.shard.plane().has_taken = Some(false);
         world.blocks.shards[1].at_door.set(1);
         world.blocks.shards[1].connections[0].set(devices);
         world
@@ -167,6 +177,12 @@ impl World {
             self.arrives(HEAD.as_bytes());
             self.knock();
         }
+    }
+
+    fn is_later(&mut self, now_us: u64) {
+        self.shard.set_clock(now_us);
+        self.shard.return_to_door();
+        self.shard.turn();
     }
 
     /// A client connects, and says this at once.
@@ -422,11 +438,9 @@ fn a_shard_that_is_ahead_leaves_the_door_to_the_other_for_a_moment() {
     assert_eq!((world.shard.connections(), world.blocks.shards[0].at_door.get()), (ahead + 1, 0));
     let pause_us = DOOR_PAUSE.as_micros() as u64;
     assert_eq!(world.shard.turn_in_us(), Some(pause_us));
-    world.shard.set_clock(pause_us - 1);
-    world.shard.turn();
+    world.is_later(pause_us - 1);
     assert!(!world.shard.plane().is_listener_watched);
-    world.shard.set_clock(pause_us);
-    world.shard.turn();
+    world.is_later(pause_us);
     assert!(world.shard.plane().is_listener_watched && world.blocks.shards[0].at_door.get() == 1);
     assert_eq!(world.shard.turn_in_us(), None);
 }
@@ -442,17 +456,51 @@ fn a_shard_stays_at_the_door_where_the_other_is_not_or_has_as_many() {
     assert!(world.shard.plane().is_listener_watched && world.shard.connections() == 100);
 }
 
-#[test]
-fn a_crowd_is_not_left_waiting_until_the_shard_is_far_ahead() {
+/// How many are taken, one by one, until the shard leaves the door to the other, with so many waiting throughout; `None`: it
+/// never does.
+fn taken_with(waiting: u32) -> Option<u64> {
     let mut world = World::beside(0);
-    (0..20 * ACCEPTS_PER_TURN).for_each(|_| _ = world.arrives(HEAD.as_bytes()));
-    let mut taken = 0;
-    while world.shard.plane().is_listener_watched {
-        world.knock();
-        taken += 1;
+    (0..waiting).for_each(|_| _ = world.arrives(HEAD.as_bytes()));
+    for taken in 1..=3_000 {
+        world.come_one_by_one(1);
+        if !world.shard.plane().is_listener_watched {
+            return Some(taken);
+        }
     }
-    assert_eq!(taken, 9, "the first call beyond 1,024");
-    assert_eq!(world.shard.connections(), 9 * ACCEPTS_PER_TURN);
+    None
+}
+
+#[test]
+fn the_more_wait_the_further_ahead_a_shard_may_get() {
+    assert_eq!([0, DOOR_CROWD - 1].map(taken_with), [Some(DOOR_AHEAD.1 + 1); 2]);
+    assert_eq!([DOOR_CROWD, DOOR_FULL - 1].map(taken_with), [Some(DOOR_AHEAD_IN_CROWD.1 + 1); 2]);
+    assert_eq!(taken_with(DOOR_FULL), None);
+}
+
+#[test]
+fn who_waits_is_not_left_to_a_shard_that_does_not_come() {
+    let mut world = World::beside(0);
+    (0..10).for_each(|_| _ = world.arrives(HEAD.as_bytes()));
+    world.come_one_by_one(DOOR_AHEAD.1 as usize + 1);
+    assert!(!world.shard.plane().is_listener_watched);
+    world.is_later(1_000);
+    world.come_one_by_one(20);
+    assert!(world.shard.plane().is_listener_watched, "the other has taken nobody");
+    world.blocks.shards[1].accepted.add(1);
+    world.come_one_by_one(1);
+    assert!(!world.shard.plane().is_listener_watched);
+}
+
+#[test]
+fn who_was_announced_to_a_shard_that_cannot_accept_is_found_at_the_next_tick() {
+    let mut world = World::beside(0);
+    world.arrives(HEAD.as_bytes());
+    world.pass(TICK);
+    assert_eq!(world.shard.connections(), 1);
+    let mut alone = World::new(|_| {});
+    alone.arrives(HEAD.as_bytes());
+    alone.pass(TICK);
+    assert_eq!(alone.shard.connections(), 0, "it will be told");
 }
 
 #[test]
@@ -466,8 +514,7 @@ fn a_tick_and_a_drain_end_the_pause() {
             world.pass(TICK);
         }
         assert_eq!(world.shard.plane().is_listener_watched, !drains);
-        world.shard.set_clock(2 * DOOR_PAUSE.as_micros() as u64);
-        world.shard.turn();
+        world.is_later(2_000);
         assert_eq!(world.shard.plane().is_listener_watched, !drains);
         assert_eq!(world.shard.turn_in_us(), None);
     }

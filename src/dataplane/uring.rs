@@ -48,8 +48,8 @@ impl Op {
 /// `IORING_ENTER_GETEVENTS` of `io_uring_enter(2)`: run deferred work and post what it completes.
 const GETEVENTS: u32 = 1;
 
-/// Somebody waits at the listener. Exclusively: where shards share a listener, each connection wakes one of them, and
-/// since the poll is made anew after each report, they take turns.
+/// Somebody waits at the listener. Exclusively: where shards share a listener, each connection wakes one of them. The poll
+/// is made anew after each report, which puts a shard behind those that wait already.
 const KNOCK: u32 = libc::POLLIN as u32 | libc::EPOLLEXCLUSIVE as u32;
 
 const NOBODY: Token = Token { index: 0, generation: 0 };

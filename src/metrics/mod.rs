@@ -1,4 +1,4 @@
-//! Counters: one padded block per thread, each value written by one thread and read by the control thread.
+//! Counters: one padded block per thread, each value written by one thread and read by any, mostly the control thread.
 //!
 //! A write is a plain load and store (no locked instruction): the block's owner is the only writer. *Not here*: names
 //! and help texts (`text`), who serves them (`api`).
@@ -56,7 +56,7 @@ pub fn total(values: &[Value]) -> u64 {
 pub struct ShardBlock {
     /// 1 once the shard's listener is open.
     pub listening: Value,
-    /// 1 while the shard waits at its listener to be told of whoever comes.
+    /// 1 from when the shard wants to be told of who comes to its listener until it looks there.
     pub at_door: Value,
     /// Connections now, by format.
     pub connections: [Value; FORMATS.len()],

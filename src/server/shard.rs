@@ -122,3 +122,16 @@ fn set_up(seat: &Seat) -> Result<(SocketAddr, Uring), StartError> {
     let plane = Uring::new(bell, listener).map_err(kernel("create an io_uring for a shard"))?;
     Ok((address, plane))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_the_other_shards_of_the_same_socket() {
+        let listens = [5, 6, 5].map(Listen::Inherited);
+        assert_eq!([0, 1, 2].map(|number| Listen::neighbours(&listens, number)), [vec![2], vec![], vec![0]]);
+        let own = [Listen::Bind(SocketAddr::from(([127, 0, 0, 1], 0))); 2];
+        assert_eq!(Listen::neighbours(&own, 0), [] as [usize; 0]);
+    }
+}

@@ -141,6 +141,7 @@ impl<P: Plane> Shard<P> {
     /// Begins to accept.
     pub fn open_door(&mut self) {
         self.lobby.is_watched = true;
+        self.end_pause();
         self.block().at_door.set(1);
         self.plane.watch_listener();
     }
@@ -154,8 +155,8 @@ impl<P: Plane> Shard<P> {
         }
     }
 
-    /// Has those who come reported again, once others had the time to be first.
-    pub(super) fn return_to_door(&mut self) {
+    /// Has those who come reported again, once others had the time to be first. Before the turn, so that it is told in it.
+    pub fn return_to_door(&mut self) {
         if self.may_return_to_door() && self.lobby.door == Door::Open && !self.lobby.is_watched {
             self.open_door();
         }
@@ -272,6 +273,9 @@ impl<P: Plane> Shard<P> {
         self.lobby.has_failed = false;
         if self.lobby.door == Door::Open && !self.lobby.is_watched {
             self.open_door();
+        } else if self.shares_door() && self.plane.waiting() > 0 {
+            // The kernel may have told another shard alone of who waits, and that could not accept.
+            self.look_outside();
         }
     }
 

@@ -215,7 +215,6 @@ impl<P: Plane> Shard<P> {
         self.fan_out();
         self.sweep_on();
         self.turn_late_away();
-        self.return_to_door();
         self.block().backlog_bytes.set(self.backlog_bytes as u64);
         self.block().turns.add(1);
     }

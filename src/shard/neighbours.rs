@@ -6,7 +6,7 @@
 
 use super::Shard;
 use crate::dataplane::Plane;
-use crate::limits::{DOOR_AHEAD, DOOR_AHEAD_IN_CROWD, DOOR_CROWD, DOOR_PAUSE};
+use crate::limits::{DOOR_AHEAD, DOOR_AHEAD_IN_CROWD, DOOR_CROWD, DOOR_FULL, DOOR_LOOK, DOOR_PAUSE};
 use crate::metrics::{ShardBlock, total};
 
 /// The other shards of this one's socket, and the pause that it leaves the door to them.
@@ -14,8 +14,34 @@ use crate::metrics::{ShardBlock, total};
 pub(super) struct Neighbours {
     /// Their numbers; none where each shard has a listener of its own.
     numbers: Vec<usize>,
+    /// Calls at the door until their counters are read again.
+    look_in: u64,
     /// Until when the door is theirs, microseconds of the process's clock.
     pause_until_us: Option<u64>,
+    /// What they had accepted when it was left to them.
+    accepted_before: Option<u64>,
+}
+
+/// What their counters say.
+#[derive(Debug, Default)]
+struct Seen {
+    /// How many wait at the door, or were called and have not answered.
+    at_door: u64,
+    /// The devices of those.
+    devices: u64,
+    /// What all of them have ever accepted.
+    accepted: u64,
+}
+
+impl Seen {
+    fn with(mut self, block: &ShardBlock) -> Self {
+        self.accepted += block.accepted.get();
+        if block.at_door.get() == 1 {
+            self.at_door += 1;
+            self.devices += block.devices();
+        }
+        self
+    }
 }
 
 impl ShardBlock {
@@ -25,15 +51,9 @@ impl ShardBlock {
     }
 }
 
-/// What these have on average; `None`: there are none.
-fn average(devices: impl Iterator<Item = u64>) -> Option<u64> {
-    let (count, sum) = devices.fold((0, 0), |(count, sum), devices| (count + 1, sum + devices));
-    (count > 0).then(|| sum / count)
-}
-
-/// Whether so many devices are well more than an average.
-fn is_ahead(own: u64, average: u64, (part, least): (u64, u64)) -> bool {
-    own > average + average / part + least
+/// The most devices with which nobody is ahead of this average.
+fn most(average: u64, (part, least): (u64, u64)) -> u64 {
+    average + average / part + least
 }
 
 impl<P: Plane> Shard<P> {
@@ -42,24 +62,48 @@ impl<P: Plane> Shard<P> {
         self.neighbours.numbers = neighbours;
     }
 
-    /// Leaves the door to those who wait there and have fewer devices; `false`: there is no reason to.
+    /// Whether others accept from the same socket.
+    pub(super) fn shares_door(&self) -> bool {
+        !self.neighbours.numbers.is_empty()
+    }
+
+    /// Leaves the door to those who wait there and have fewer devices; `false`: there is no reason to, or they do not come.
     pub(super) fn leave_door(&mut self) -> bool {
+        if self.neighbours.look_in > 0 {
+            self.neighbours.look_in -= 1;
+            return false;
+        }
         let blocks = self.neighbours.numbers.iter().map(|number| &self.blocks.shards[*number]);
-        // Who does not wait there has its hands full, or leaves the door itself.
-        let others = blocks.filter(|block| block.at_door.get() == 1).map(ShardBlock::devices);
-        let Some(average) = average(others) else { return false };
+        let seen = blocks.fold(Seen::default(), Seen::with);
+        // Nobody else is there.
+        let Some(average) = seen.devices.checked_div(seen.at_door) else { return false };
         let own = self.block().devices();
-        let leaves = is_ahead(own, average, DOOR_AHEAD)
-            && (self.plane.waiting() < DOOR_CROWD || is_ahead(own, average, DOOR_AHEAD_IN_CROWD));
+        if let Some(left) = most(average, DOOR_AHEAD).checked_sub(own) {
+            self.neighbours.look_in = left.min(DOOR_LOOK);
+            return false;
+        }
+        let do_come = self.neighbours.accepted_before != Some(seen.accepted);
+        let leaves = match self.plane.waiting() {
+            0 => true,
+            1..DOOR_CROWD => do_come,
+            DOOR_CROWD..DOOR_FULL => do_come && own > most(average, DOOR_AHEAD_IN_CROWD),
+            DOOR_FULL.. => false,
+        };
         if leaves {
             self.neighbours.pause_until_us = Some(self.now_us + DOOR_PAUSE.as_micros() as u64);
+            self.neighbours.accepted_before = Some(seen.accepted);
         }
         leaves
     }
 
-    /// Whether the pause is over; says so once.
+    /// Whether a pause is over; says so once.
     pub(super) fn may_return_to_door(&mut self) -> bool {
         self.neighbours.pause_until_us.take_if(|until| *until <= self.now_us).is_some()
+    }
+
+    /// The pause is over, whatever the clock says.
+    pub(super) fn end_pause(&mut self) {
+        self.neighbours.pause_until_us = None;
     }
 
     /// Microseconds until it is; `None`: there is none.
@@ -73,10 +117,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shard_is_ahead_of_the_average_by_a_part_and_some() {
-        assert!(!is_ahead(16, 0, DOOR_AHEAD) && is_ahead(17, 0, DOOR_AHEAD));
-        assert!(!is_ahead(3_300 + 16, 3_200, DOOR_AHEAD) && is_ahead(3_300 + 17, 3_200, DOOR_AHEAD));
-        assert!(!is_ahead(4_000 + 1_024, 3_200, DOOR_AHEAD_IN_CROWD));
-        assert_eq!((average([1_000, 1].into_iter()), average([].into_iter())), (Some(500), None));
+    fn being_ahead_is_a_part_and_some() {
+        assert_eq!((most(0, DOOR_AHEAD), most(3_200, DOOR_AHEAD)), (16, 3_316));
+        assert_eq!(most(3_200, DOOR_AHEAD_IN_CROWD), 4_000 + 1_024);
     }
 }

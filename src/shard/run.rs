@@ -99,6 +99,7 @@ async fn sleep(wakeup: &Readiness, at_most_us: Option<u64>) -> std::io::Result<(
 
 /// One turn: what the kernel reports, what ingest sent, and then the shard's own work.
 fn turn(shard: &mut Shard<Uring>, ring: &mut Receiver) {
+    shard.return_to_door();
     shard.plane().turn();
     let mut handled = 0;
     while handled < EVENTS_PER_TURN
