@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::compare::CompareArgs;
+use crate::number;
 use crate::paced::PacedArgs;
 use crate::pushes::PushesArgs;
 use crate::receiver::SlowKinds;
@@ -16,6 +17,22 @@ use crate::server::ServerKind;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// This process's command line; ends the process when it is none.
+    pub(crate) fn of_this_process() -> Self {
+        Self::from_arg_matches(&command_line().get_matches()).unwrap_or_else(|e| e.exit())
+    }
+}
+
+/// What the command line may be. A negative number is a value, not an option: its range is what must be told.
+fn command_line() -> clap::Command {
+    let takes_negative = |arg: clap::Arg| {
+        let takes_values = arg.get_action().takes_values();
+        arg.allow_negative_numbers(takes_values)
+    };
+    Cli::command().mut_subcommands(|subcommand| subcommand.mut_args(takes_negative))
 }
 
 #[derive(Debug, Subcommand)]
@@ -95,10 +112,10 @@ pub(crate) struct FloorArgs {
     #[arg(long, value_delimiter = ',', default_value = "128")]
     pub(crate) bytes: Vec<usize>,
     /// Duration of each measurement.
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 3.0, value_parser = number::seconds)]
     pub(crate) seconds: f64,
     /// Passes a second of the paced measurement.
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = number::rate)]
     pub(crate) rate: f64,
     /// How the bytes are sent.
     #[arg(long, value_enum, default_value = "send")]
@@ -190,13 +207,13 @@ pub(crate) struct LoadArgs {
     #[arg(long, default_value_t = 100)]
     pub(crate) bytes: usize,
     /// Seconds that are measured.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = number::seconds)]
     pub(crate) seconds: f64,
     /// Seconds before them whose messages are verified and not measured.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, value_parser = number::seconds)]
     pub(crate) warmup: f64,
     /// Seconds without any progress after which messages that have not come are missing.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = number::seconds)]
     pub(crate) drain: f64,
     /// The topic.
     #[arg(long, default_value = "bench")]
@@ -232,7 +249,7 @@ pub(crate) struct LoadArgs {
     #[arg(long)]
     pub(crate) publisher_core: Option<usize>,
     /// Seconds between two go-push PINGs of a connection; 0 = none.
-    #[arg(long, default_value_t = 20.0)]
+    #[arg(long, default_value_t = 20.0, value_parser = number::seconds)]
     pub(crate) ping_every: f64,
 }
 
@@ -243,10 +260,10 @@ pub(crate) struct FanoutArgs {
     #[command(flatten)]
     pub(crate) load: LoadArgs,
     /// Messages a second.
-    #[arg(long, default_value_t = 50.0)]
+    #[arg(long, default_value_t = 50.0, value_parser = number::rate)]
     pub(crate) rate: f64,
     /// Connections that leave and rejoin each second.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, value_parser = number::rate_or_none)]
     pub(crate) joins_leaves: f64,
     /// Additional connections that join and then never read.
     #[arg(long, default_value_t = 0)]
@@ -274,19 +291,19 @@ pub(crate) struct LadderArgs {
     #[command(flatten)]
     pub(crate) load: LoadArgs,
     /// Messages a second of the first rung.
-    #[arg(long, default_value_t = 50.0)]
+    #[arg(long, default_value_t = 50.0, value_parser = number::rate)]
     pub(crate) from: f64,
     /// Messages a second of the last rung, unless one before it fails.
-    #[arg(long, default_value_t = 100_000.0)]
+    #[arg(long, default_value_t = 100_000.0, value_parser = number::rate)]
     pub(crate) to: f64,
     /// Each rung has this many times the rate of the one before, until one fails.
-    #[arg(long, default_value_t = 1.5)]
+    #[arg(long, default_value_t = 1.5, value_parser = number::factor)]
     pub(crate) factor: f64,
     /// Then the rates between held and failed are halved until they are this many percent apart.
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = number::precision)]
     pub(crate) precision: f64,
     /// A rung whose 99th percentile of latency is above it is not held.
-    #[arg(long, default_value_t = 1_000.0)]
+    #[arg(long, default_value_t = 1_000.0, value_parser = number::milliseconds)]
     pub(crate) p99_max_ms: f64,
     /// A rate fails when it failed this many times in a row: one hiccup of the machine is no limit.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=10))]
@@ -314,7 +331,7 @@ pub(crate) struct SlowArgs {
     #[command(flatten)]
     pub(crate) load: LoadArgs,
     /// Messages a second.
-    #[arg(long, default_value_t = 50.0)]
+    #[arg(long, default_value_t = 50.0, value_parser = number::rate)]
     pub(crate) rate: f64,
     /// Additional connections that join and then read nothing.
     #[arg(long, default_value_t = 100)]
@@ -329,7 +346,7 @@ pub(crate) struct SlowArgs {
     #[arg(long, default_value_t = 100)]
     pub(crate) vanishing: u32,
     /// Seconds after the load, at most, in which the server is watched giving the slow ones up.
-    #[arg(long, default_value_t = 75.0)]
+    #[arg(long, default_value_t = 75.0, value_parser = number::seconds)]
     pub(crate) watch: f64,
     #[command(flatten)]
     pub(crate) machine: Machine,
@@ -410,8 +427,40 @@ pub(crate) struct StormArgs {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
     pub(crate) returning: Option<u32>,
     /// Seconds from the leave to the return, in which memory and newcomers are watched.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = number::seconds)]
     pub(crate) watch: f64,
     #[command(flatten)]
     pub(crate) machine: Machine,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::builder::ValueParser;
+    use clap::error::ErrorKind;
+
+    #[test]
+    fn no_option_that_takes_a_fraction_takes_one_without_bound() {
+        let fraction = ValueParser::from(number::seconds as fn(&str) -> Result<f64, String>).type_id();
+        let mut tried = 0;
+        for subcommand in command_line().get_subcommands() {
+            let options =
+                subcommand.get_arguments().filter(|arg| arg.get_value_parser().type_id() == fraction);
+            for option in options.filter_map(clap::Arg::get_long) {
+                for value in ["nan", "inf", "-1", "1e300"] {
+                    let line = ["fanfare-bench", subcommand.get_name(), &format!("--{option}"), value];
+                    let error = command_line().try_get_matches_from(line).unwrap_err();
+                    let name = subcommand.get_name();
+                    assert_eq!(
+                        error.kind(),
+                        ErrorKind::ValueValidation,
+                        "{name} --{option} {value}: {error}"
+                    );
+                    assert!(error.to_string().contains(&format!("--{option} ")), "{error}");
+                    tried += 1;
+                }
+            }
+        }
+        assert!(tried > 100, "{tried}");
+    }
 }

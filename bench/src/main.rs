@@ -15,6 +15,7 @@ mod http;
 mod idle;
 mod ladder;
 mod message;
+mod number;
 mod paced;
 mod probe;
 mod progress;
@@ -32,15 +33,13 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 /// The run could not be made: bad arguments, an unreachable server, a gateway that died.
 const EXIT_NO_RUN: u8 = 2;
 /// The run was made and something that must be zero is not.
 const EXIT_FAULTS: u8 = 1;
 
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
+    let cli = args::Cli::of_this_process();
     results::environment::begin();
     sys::process::note_interrupts();
     let result = match &cli.command {

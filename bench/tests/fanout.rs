@@ -188,6 +188,25 @@ fn no_server_and_bad_arguments_are_one_sentence_and_exit_code_2() {
 }
 
 #[test]
+fn a_number_out_of_its_range_is_told_with_the_range() {
+    for (arguments, range) in [
+        (["fanout", "--rate", "nan"], "0.001 to 1,000,000 a second"),
+        (["fanout", "--rate", "-1"], "0.001 to 1,000,000 a second"),
+        (["fanout", "--seconds", "nan"], "0 to 1,000,000 seconds"),
+        (["fanout", "--warmup", "nan"], "0 to 1,000,000 seconds"),
+        (["fanout", "--ping-every", "1e300"], "0 to 1,000,000 seconds"),
+        (["fanout", "--joins-leaves", "inf"], "0 to 1,000,000 a second"),
+        (["floor", "--rate", "1e-300"], "0.001 to 1,000,000 a second"),
+        (["floor", "--seconds", "nan"], "0 to 1,000,000 seconds"),
+    ] {
+        let output = bench(&arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(arguments[1]) && said.contains(&format!("it takes {range}")), "{said}");
+    }
+}
+
+#[test]
 fn a_server_that_refuses_the_upgrade_is_quoted() {
     let server = Server::start(Wire::GoPush, Mistake::None);
     let path = ["fanout", "--url", &server.url, "--path", "/elsewhere", "--receiver-core", "0"];

@@ -89,6 +89,21 @@ fn a_server_that_does_not_take_them_back_fails_the_storm() {
 }
 
 #[test]
+fn a_time_that_is_none_is_told_before_anybody_connects() {
+    for (subcommand, option) in [("idle", "--seconds"), ("storm", "--watch"), ("storm", "--seconds")] {
+        for time in ["-1", "nan", "inf", "1e30"] {
+            let server = Server::start(Wire::GoPush, Mistake::None);
+            let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare-bench"));
+            let output = command.args([subcommand, "--url", &server.url, option, time]).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert!(said.contains(option) && said.contains("it takes 0 to 1,000,000 seconds"), "{said}");
+            assert_eq!(server.devices.load(Ordering::SeqCst), 0);
+        }
+    }
+}
+
+#[test]
 fn no_server_is_one_sentence_and_exit_code_2() {
     for subcommand in ["idle", "storm"] {
         let gone =

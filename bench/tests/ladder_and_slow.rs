@@ -121,8 +121,12 @@ fn a_server_that_gives_the_slow_up_is_seen_doing_so_though_they_read_nothing() {
 #[test]
 fn bad_arguments_and_no_server_are_one_sentence_and_exit_code_2() {
     for (arguments, sentence) in [
-        (&["ladder", "--from", "0"][..], "--from must be above zero"),
-        (&["ladder", "--factor", "1"], "--factor must be above 1"),
+        (&["ladder", "--from", "0"][..], "--from <FROM>': it takes 0.001 to 1,000,000 a second"),
+        (&["ladder", "--to", "nan"], "--to <TO>': it takes 0.001 to 1,000,000 a second"),
+        (&["ladder", "--from", "10", "--to", "9"], "--to must not be below --from"),
+        (&["ladder", "--factor", "1"], "--factor <FACTOR>': it takes 1.01 to 1,000 times"),
+        (&["ladder", "--p99-max-ms", "1e300"], "it takes 0 to 1,000,000 milliseconds"),
+        (&["ladder", "--p99-max-ms", "0"], "--p99-max-ms must be above zero"),
         (&["slow", "--stalled", "0", "--trickling", "0", "--vanishing", "0"], "nobody is slow"),
         (&["slow", "--watch", "4000"], "--watch"),
         (&["ladder", "--url", "ws://127.0.0.1:1/connect", "--receiver-core", "0"], "cannot connect"),

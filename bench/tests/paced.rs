@@ -138,7 +138,11 @@ fn a_ledger_that_is_off_by_one_message_fails_the_run() {
 #[test]
 fn bad_arguments_and_no_server_are_one_sentence_and_exit_code_2() {
     for (arguments, sentence) in [
-        (&["paced", "--rate", "0"][..], "must be above zero"),
+        (&["paced", "--rate", "0"][..], "--rate <RATE>': it takes 0.001 to 1,000,000 a second"),
+        (&["paced", "--change-after", "nan"], "it takes 0 to 1,000,000 seconds"),
+        (&["paced", "--beside", "--side-seconds", "0"], "--side-seconds must be above zero"),
+        (&["pushes", "--cap", "0"], "it takes 0.001 to 1,000,000 a second"),
+        (&["pushes", "--drain", "inf"], "it takes 0 to 1,000,000 seconds"),
         (&["paced", "--change-after", "100"], "the push is over by then"),
         (&["pushes", "--seconds", "0"], "must be above zero"),
         (

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::args::{FormatKind, Machine};
+use crate::number;
 
 /// A server that others can install.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -57,28 +58,28 @@ pub(crate) struct CompareArgs {
     #[arg(long, default_value_t = 100)]
     pub(crate) bytes: usize,
     /// Messages a second at which latency is compared.
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = number::rate)]
     pub(crate) rate: f64,
     /// Seconds of it that are measured.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = number::seconds)]
     pub(crate) seconds: f64,
     /// Seconds before them whose messages are verified and not measured.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, value_parser = number::seconds)]
     pub(crate) warmup: f64,
     /// Seconds without any progress after which messages that have not come are missing.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = number::seconds)]
     pub(crate) drain: f64,
     /// Messages a second of the climb's first rung; each further one has twice the rate.
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = number::rate)]
     pub(crate) climb_from: f64,
     /// Messages a second above which nobody climbs.
-    #[arg(long, default_value_t = 100_000.0)]
+    #[arg(long, default_value_t = 100_000.0, value_parser = number::rate)]
     pub(crate) climb_to: f64,
     /// Seconds of a rung that are measured, behind one that is not.
-    #[arg(long, default_value_t = 4.0)]
+    #[arg(long, default_value_t = 4.0, value_parser = number::seconds)]
     pub(crate) climb_seconds: f64,
     /// A rung whose 99th percentile of latency is above it is not held.
-    #[arg(long, default_value_t = 1_000.0)]
+    #[arg(long, default_value_t = 1_000.0, value_parser = number::milliseconds)]
     pub(crate) p99_max_ms: f64,
     /// How often memory, accepts and latency are measured, the servers taking turns; the median counts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]

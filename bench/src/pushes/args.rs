@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::args::{Machine, ServerArgs};
+use crate::number;
 
 /// Many pushes at once.
 #[derive(Clone, Debug, Args)]
@@ -28,7 +29,7 @@ pub(crate) struct PushesArgs {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(40..=60_000))]
     pub(crate) bytes: u32,
     /// Seconds over which what happens is spread.
-    #[arg(long, default_value_t = 8.0)]
+    #[arg(long, default_value_t = 8.0, value_parser = number::seconds)]
     pub(crate) seconds: f64,
     /// Joins and leaves of devices that stay connected.
     #[arg(long, default_value_t = 1_000)]
@@ -43,10 +44,10 @@ pub(crate) struct PushesArgs {
     #[arg(long, default_value_t = 200)]
     pub(crate) newcomers: u32,
     /// Devices a second of all pushes together, by the server's PATCH /v1/config; taken away again at the end.
-    #[arg(long)]
+    #[arg(long, value_parser = number::rate)]
     pub(crate) cap: Option<f64>,
     /// Seconds without any progress after which pushes that are not over are given up.
-    #[arg(long, default_value_t = 20.0)]
+    #[arg(long, default_value_t = 20.0, value_parser = number::seconds)]
     pub(crate) drain: f64,
     #[command(flatten)]
     pub(crate) machine: Machine,
