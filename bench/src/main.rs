@@ -7,6 +7,7 @@
 mod args;
 mod clock;
 mod compare;
+mod cores;
 mod fanout;
 mod floor;
 mod gateway;
@@ -42,7 +43,20 @@ fn main() -> ExitCode {
     let cli = args::Cli::of_this_process();
     results::environment::begin();
     sys::process::note_interrupts();
-    let result = match &cli.command {
+    let result = cores::check(&cli.command).and_then(|()| run(&cli.command));
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_FAULTS),
+        Err(why) => {
+            eprintln!("fanfare-bench: {why}");
+            ExitCode::from(EXIT_NO_RUN)
+        }
+    }
+}
+
+/// False when the run was made and something that must be zero is not.
+fn run(command: &args::Command) -> Result<bool, String> {
+    match command {
         args::Command::Floor(args) => floor::run(args),
         args::Command::Fanout(args) => fanout::run(args),
         args::Command::Idle(args) => idle::run(args),
@@ -53,13 +67,5 @@ fn main() -> ExitCode {
         args::Command::Paced(args) => paced::run(args),
         args::Command::Pushes(args) => pushes::run(args),
         args::Command::Report(args) => report::compare::run(args),
-    };
-    match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(EXIT_FAULTS),
-        Err(why) => {
-            eprintln!("fanfare-bench: {why}");
-            ExitCode::from(EXIT_NO_RUN)
-        }
     }
 }

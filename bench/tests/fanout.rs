@@ -207,6 +207,28 @@ fn a_number_out_of_its_range_is_told_with_the_range() {
 }
 
 #[test]
+fn a_core_that_this_process_may_not_use_is_told_before_anything_starts() {
+    let gateway = ["--gateway", "/nonexistent/gateway"];
+    for (subcommand, more, option) in [
+        ("fanout", &gateway[..], "--gateway-core"),
+        ("fanout", &["--floor"], "--gateway-core"),
+        ("fanout", &[], "--receiver-core"),
+        ("fanout", &["--receiver-core", "0"], "--publisher-core"),
+        ("floor", &[], "--sender-core"),
+        ("paced", &gateway, "--gateway-core"),
+        ("compare", &["--peers"], "--gateway-core"),
+    ] {
+        for core in ["1024", "5000", "18446744073709551615"] {
+            let output = bench(&[&[subcommand, option, core], more].concat());
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{subcommand} {option}: {said}");
+            assert!(said.contains(&format!("{option} {core}: this process may run on")), "{said}");
+            assert_eq!(said.trim().lines().count(), 1, "{said}");
+        }
+    }
+}
+
+#[test]
 fn a_server_that_refuses_the_upgrade_is_quoted() {
     let server = Server::start(Wire::GoPush, Mistake::None);
     let path = ["fanout", "--url", &server.url, "--path", "/elsewhere", "--receiver-core", "0"];

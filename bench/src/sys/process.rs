@@ -39,6 +39,13 @@ pub(crate) fn own_file_table() -> io::Result<()> {
     Ok(())
 }
 
+/// Cores that this process may run on, as the kernel lists them ("0-3,8", proc(5)); `None` when it does not say.
+pub(crate) fn cores_allowed() -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    Some(list.trim().to_owned())
+}
+
 /// Raises the soft limit of open files to the hard one and returns it.
 pub(crate) fn open_files_max() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
