@@ -266,7 +266,7 @@ pub(crate) struct FanoutArgs {
     #[arg(long, default_value_t = 0.0, value_parser = number::rate_or_none)]
     pub(crate) joins_leaves: f64,
     /// Additional connections that join and then never read.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=2_000_000))]
     pub(crate) stalled: u32,
     /// `slow` sets the other slow kinds.
     #[arg(skip)]
@@ -334,16 +334,16 @@ pub(crate) struct SlowArgs {
     #[arg(long, default_value_t = 50.0, value_parser = number::rate)]
     pub(crate) rate: f64,
     /// Additional connections that join and then read nothing.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=2_000_000))]
     pub(crate) stalled: u32,
     /// Additional connections that join and then read --trickle-bytes-per-s, with the smallest receive buffer.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=2_000_000))]
     pub(crate) trickling: u32,
     /// Bytes a second that each of them reads.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
     pub(crate) trickle_bytes_per_s: u32,
     /// Additional connections that join and then drop every packet unanswered, as a device that lost its network.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=2_000_000))]
     pub(crate) vanishing: u32,
     /// Seconds after the load, at most, in which the server is watched giving the slow ones up.
     #[arg(long, default_value_t = 75.0, value_parser = number::seconds)]

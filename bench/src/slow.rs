@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::args::SlowArgs;
-use crate::fanout::{Report, Session, Slow};
+use crate::fanout::{self, Report, Session, Slow};
 use crate::progress::Progress;
 use crate::report;
 use crate::report::units::{count, human, plain};
@@ -53,6 +53,7 @@ pub(crate) fn measure(args: &SlowArgs, progress: Progress) -> Result<Found, Stri
         return Err("--watch has 0 to 3,600 seconds".into());
     }
     let (plain, slow) = (args.without(), args.with());
+    fanout::check(&slow)?;
     let mut session = Session::open(&plain, progress)?;
     let without = session.rung(&plain, DRAIN)?;
     if process::interrupted() {

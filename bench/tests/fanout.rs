@@ -176,6 +176,11 @@ fn no_server_and_bad_arguments_are_one_sentence_and_exit_code_2() {
         (&["fanout", "--bytes", "10"], "a message has"),
         (&["fanout", "--topics", "3", "--path", "/same"], "need {topic}"),
         (&["fanout", "--topics", "30", "--connections", "20"], "there are only 20"),
+        (
+            &["fanout", "--stalled", "2000000"],
+            "at most 2000000 connections, and those of all kinds together are 2010000",
+        ),
+        (&["fanout", "--joins-leaves", "1e6"], "those of all kinds together are 2010000"),
         (&["fanout", "--gateway", "/nonexistent/gateway"], "cannot start"),
         (&["floor", "--bytes", "3"], "a message has"),
     ] {
@@ -196,6 +201,7 @@ fn a_number_out_of_its_range_is_told_with_the_range() {
         (["fanout", "--warmup", "nan"], "0 to 1,000,000 seconds"),
         (["fanout", "--ping-every", "1e300"], "0 to 1,000,000 seconds"),
         (["fanout", "--joins-leaves", "inf"], "0 to 1,000,000 a second"),
+        (["fanout", "--joins-leaves", "1e9"], "0 to 1,000,000 a second"),
         (["floor", "--rate", "1e-300"], "0.001 to 1,000,000 a second"),
         (["floor", "--seconds", "nan"], "0 to 1,000,000 seconds"),
     ] {

@@ -129,6 +129,8 @@ fn bad_arguments_and_no_server_are_one_sentence_and_exit_code_2() {
         (&["ladder", "--p99-max-ms", "0"], "--p99-max-ms must be above zero"),
         (&["slow", "--stalled", "0", "--trickling", "0", "--vanishing", "0"], "nobody is slow"),
         (&["slow", "--watch", "4000"], "--watch"),
+        (&["slow", "--stalled", "4294967295", "--trickling", "1"], "4294967295 is not in 0..=2000000"),
+        (&["slow", "--connections", "2000000"], "those of all kinds together are 2000300"),
         (&["ladder", "--url", "ws://127.0.0.1:1/connect", "--receiver-core", "0"], "cannot connect"),
         (&["slow", "--url", "ws://127.0.0.1:1/connect", "--receiver-core", "0"], "cannot connect"),
     ] {

@@ -15,7 +15,11 @@ const TOPIC: &str = "{topic}";
 /// A whole run; receipts are kept in 32 bits of microseconds.
 const RUN_SECONDS_MAX: f64 = 4_000.0;
 
-pub(super) fn check(args: &FanoutArgs) -> Result<(), String> {
+/// Of all kinds together: as many as `--connections` alone may be.
+const CONNECTIONS_MAX: usize = 2_000_000;
+
+/// A sentence when no run can be made of it.
+pub(crate) fn check(args: &FanoutArgs) -> Result<(), String> {
     if !(MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX).contains(&args.load.bytes) {
         return Err(format!(
             "--bytes {}: a message has {MESSAGE_BYTES_MIN} to {MESSAGE_BYTES_MAX}",
@@ -46,7 +50,23 @@ pub(super) fn check(args: &FanoutArgs) -> Result<(), String> {
             args.load.topics, args.load.connections
         ));
     }
+    let connections = args.load.connections as usize + churning(args) + slow(args).total();
+    if connections > CONNECTIONS_MAX {
+        return Err(format!(
+            "a run has at most {CONNECTIONS_MAX} connections, and those of all kinds together are {connections}"
+        ));
+    }
     Ok(())
+}
+
+/// Each rejoins about every two seconds: long enough to receive, and a set that others are measured beside.
+#[allow(clippy::cast_sign_loss)] // the option's range has nothing negative
+fn churning(args: &FanoutArgs) -> usize {
+    (args.joins_leaves * 2.0).ceil() as usize
+}
+
+fn slow(args: &FanoutArgs) -> SlowKinds {
+    SlowKinds { stalled: args.stalled as usize, ..args.slow }
 }
 
 #[allow(clippy::cast_sign_loss)] // checked: no operand is negative
@@ -77,10 +97,9 @@ pub(crate) fn plan(args: &FanoutArgs, gateway: &Gateway) -> Plan {
         ping_every: (args.load.ping_every > 0.0 && args.load.format == FormatKind::GoPush)
             .then(|| Duration::from_secs_f64(args.load.ping_every)),
         staying: args.load.connections as usize,
-        // Each rejoins about every two seconds: long enough to receive, and a set that others are measured beside.
-        churning: (args.joins_leaves * 2.0).ceil() as usize,
+        churning: churning(args),
         churn_per_s: args.joins_leaves,
-        slow: SlowKinds { stalled: args.stalled as usize, ..args.slow },
+        slow: slow(args),
         cores: args.machine.receiver_core.clone(),
     }
 }

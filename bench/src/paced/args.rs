@@ -54,9 +54,11 @@ pub(crate) struct PacedArgs {
     pub(crate) beside: bool,
     /// With --beside: small topics.
     #[arg(long, default_value_t = 1_000, requires = "beside")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) side_topics: u32,
     /// With --beside: devices of the small topics, spread evenly.
     #[arg(long, default_value_t = 3_000, requires = "beside")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
     pub(crate) side_connections: u32,
     /// With --beside: messages a second to the small topics, which take turns.
     #[arg(long, default_value_t = 500.0, requires = "beside", value_parser = number::rate)]

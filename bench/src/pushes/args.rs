@@ -32,16 +32,16 @@ pub(crate) struct PushesArgs {
     #[arg(long, default_value_t = 8.0, value_parser = number::seconds)]
     pub(crate) seconds: f64,
     /// Joins and leaves of devices that stay connected.
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub(crate) joins_leaves: u32,
     /// Devices that close their connection and read to its end.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub(crate) goodbyes: u32,
     /// Devices that reset their connection.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub(crate) kills: u32,
     /// Devices that come meanwhile.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(..=10_000))]
     pub(crate) newcomers: u32,
     /// Devices a second of all pushes together, by the server's PATCH /v1/config; taken away again at the end.
     #[arg(long, value_parser = number::rate)]
