@@ -150,6 +150,31 @@ fn ctrl_c_keeps_what_was_measured() {
 }
 
 #[test]
+fn arguments_of_a_run_and_of_the_climb_are_checked_before_the_first_round() {
+    let program = env!("CARGO_BIN_EXE_fanfare-bench");
+    for (arguments, sentence) in [
+        (&["--climb-from", "0"][..], "--climb-from <CLIMB_FROM>': it takes 0.001 to 1,000,000 a second"),
+        (&["--climb-seconds=-1"], "--climb-seconds <CLIMB_SECONDS>': it takes 0 to 1,000,000 seconds"),
+        (&["--seconds", "nan"], "--seconds <SECONDS>': it takes 0 to 1,000,000 seconds"),
+        (&["--climb-from", "10", "--climb-to", "9"], "--climb-to must not be below --climb-from"),
+        (&["--climb-seconds", "0"], "--climb-seconds and --p99-max-ms must be above zero"),
+        (&["--p99-max-ms", "0"], "--climb-seconds and --p99-max-ms must be above zero"),
+        (&["--climb-seconds", "5000"], "--climb-to, --climb-seconds: a run has at most 4000 seconds"),
+        (&["--seconds", "0"], "--seconds and --drain must be above zero"),
+        (&["--bytes", "1"], "a message has"),
+    ] {
+        // Nothing is started, so that any file is a program.
+        let mut command = Command::new(program);
+        command.args(["compare", "--peers", "--gateway", program, "--receiver-core", "0"]).args(arguments);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(sentence) && !said.contains("round"), "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
 fn what_is_not_installed_is_one_sentence_before_anything_runs() {
     for (arguments, sentence) in [
         (&["--nginx", "/nonexistent/nginx"][..], "apt-get install nginx-light libnginx-mod-nchan"),

@@ -88,6 +88,19 @@ pub(crate) struct CompareArgs {
     pub(crate) machine: Machine,
 }
 
+impl CompareArgs {
+    /// A sentence when nobody could climb. What one run needs is checked where a run is.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.climb_to < self.climb_from {
+            return Err("--climb-to must not be below --climb-from".into());
+        }
+        if self.climb_seconds <= 0.0 || self.p99_max_ms <= 0.0 {
+            return Err("--climb-seconds and --p99-max-ms must be above zero".into());
+        }
+        Ok(())
+    }
+}
+
 /// How one publishes over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum HttpPublisher {

@@ -29,7 +29,9 @@ const CLIMB_WARMUP_SECONDS: f64 = 1.0;
 
 /// The subcommand; false when a server could not be measured to the end, or did not deliver what was published.
 pub(crate) fn run(args: &CompareArgs) -> Result<bool, String> {
+    args.check()?;
     let contestants = contestants(args)?;
+    check_runs(args, &contestants)?;
     let mut rows: Vec<Row> = contestants.iter().map(row_of).collect();
     for round in 1..=args.rounds {
         each(&contestants, &mut rows, |one, row| {
@@ -48,6 +50,16 @@ pub(crate) fn run(args: &CompareArgs) -> Result<bool, String> {
     }
     report::finish(&args.machine, table::record(&rows, args.rate, args.connections, args.bytes))?;
     Ok(rows.iter().all(|row| row.stopped.is_none() && row.faults() == 0))
+}
+
+/// What a run and a rung would say of their arguments, before the first round. All servers have the same load.
+fn check_runs(args: &CompareArgs, contestants: &[Contestant]) -> Result<(), String> {
+    for Contestant { run, .. } in contestants {
+        fanout::check(run)?;
+        let last = climb_of(args, run).rung(args.climb_to);
+        fanout::check(&last).map_err(|why| format!("--climb-to, --climb-seconds: {why}"))?;
+    }
+    Ok(())
 }
 
 fn row_of(one: &Contestant) -> Row {
@@ -109,22 +121,7 @@ fn say(args: &CompareArgs, what: &str) {
 
 /// The highest rate that the server holds.
 fn climb(args: &CompareArgs, run: &FanoutArgs) -> Result<Top, String> {
-    let mut load = run.load.clone();
-    (load.seconds, load.warmup) = (args.climb_seconds, CLIMB_WARMUP_SECONDS);
-    let found = ladder::climb(
-        &LadderArgs {
-            server: run.server.clone(),
-            load,
-            from: args.climb_from,
-            to: args.climb_to,
-            factor: 2.0,
-            precision: 5.0,
-            p99_max_ms: args.p99_max_ms,
-            tries: 2,
-            machine: args.machine.clone(),
-        },
-        progress(run),
-    )?;
+    let found = ladder::climb(&climb_of(args, run), progress(run))?;
     let rungs = found.rungs.iter().map(|rung| (rung.rate, rung.report.latency.p99_ms));
     let best = found.best();
     Ok(Top {
@@ -135,4 +132,20 @@ fn climb(args: &CompareArgs, run: &FanoutArgs) -> Result<Top, String> {
         receivers_busy: best.is_some_and(|rung| rung.bottleneck.is_some()),
         rungs: rungs.collect(),
     })
+}
+
+fn climb_of(args: &CompareArgs, run: &FanoutArgs) -> LadderArgs {
+    let mut load = run.load.clone();
+    (load.seconds, load.warmup) = (args.climb_seconds, CLIMB_WARMUP_SECONDS);
+    LadderArgs {
+        server: run.server.clone(),
+        load,
+        from: args.climb_from,
+        to: args.climb_to,
+        factor: 2.0,
+        precision: 5.0,
+        p99_max_ms: args.p99_max_ms,
+        tries: 2,
+        machine: args.machine.clone(),
+    }
 }
