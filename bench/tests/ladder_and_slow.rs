@@ -67,6 +67,23 @@ fn connections_stay_from_one_rung_to_the_next_as_long_as_all_is_well() {
 }
 
 #[test]
+fn a_server_that_is_gone_in_the_middle_leaves_its_table_and_no_answer() {
+    let server = Server::start(Wire::GoPush, Mistake::LeavesAbove(250));
+    let rungs = ["--from", "50", "--to", "3200", "--factor", "2", "--seconds", "0.6", "--tries", "2"];
+    let (code, said, results) = run("ladder-gone", "ladder", &server, &rungs);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("503"), "{said}");
+    let details = &results["details"];
+    assert_eq!((&details["held"], &details["failed"]), (&Value::from(200.0), &Value::Null));
+    assert_eq!(details["broken_off"]["rate"], 400.0);
+    let warnings = results["warnings"].to_string();
+    assert!(warnings.contains("whether 400/s is held is not known"), "{warnings}");
+    assert!(!warnings.contains("the limit lies above"), "{warnings}");
+    let tables = results["tables"].as_array().unwrap();
+    assert!(!tables.iter().any(|table| table["title"] == "what stopped it"), "{tables:#?}");
+}
+
+#[test]
 fn a_first_rung_that_fails_is_tried_again_and_then_the_answer() {
     let server = Server::start(Wire::GoPush, Mistake::ClosesAll(10));
     let rungs = ["--from", "100", "--to", "200", "--seconds", "0.5"];

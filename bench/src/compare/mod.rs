@@ -41,8 +41,9 @@ pub(crate) fn run(args: &CompareArgs) -> Result<bool, String> {
     }
     each(&contestants, &mut rows, |one, row| {
         say(args, &format!("climb: {}", one.name));
-        row.top = Some(climb(args, &one.run)?);
-        Ok(())
+        let (top, broken_off) = climb(args, &one.run)?;
+        row.top = Some(top);
+        broken_off.map_or(Ok(()), Err)
     });
     if rows.iter().all(|row| row.idle.is_empty()) {
         let reasons = rows.iter().filter_map(|row| row.stopped.clone());
@@ -119,19 +120,22 @@ fn say(args: &CompareArgs, what: &str) {
     }
 }
 
-/// The highest rate that the server holds.
-fn climb(args: &CompareArgs, run: &FanoutArgs) -> Result<Top, String> {
+/// The highest rate that the server holds, and why the climb broke off, if it did.
+fn climb(args: &CompareArgs, run: &FanoutArgs) -> Result<(Top, Option<String>), String> {
     let found = ladder::climb(&climb_of(args, run), progress(run))?;
     let rungs = found.rungs.iter().map(|rung| (rung.rate, rung.report.latency.p99_ms));
     let best = found.best();
-    Ok(Top {
+    let broken_off = found.broken_off.as_ref().map(|end| end.why.clone());
+    let limit = broken_off.clone().or_else(|| found.why.clone());
+    let top = Top {
         rate: found.held.unwrap_or(0.0),
         deliveries_per_s: best.map_or(0.0, |rung| rung.report.deliveries_per_s),
         p99_ms: best.map_or(0.0, |rung| rung.report.latency.p99_ms),
-        limit: found.why.clone().unwrap_or_else(|| "the highest rate that was tried".into()),
+        limit: limit.unwrap_or_else(|| "the highest rate that was tried".into()),
         receivers_busy: best.is_some_and(|rung| rung.bottleneck.is_some()),
         rungs: rungs.collect(),
-    })
+    };
+    Ok((top, broken_off))
 }
 
 fn climb_of(args: &CompareArgs, run: &FanoutArgs) -> LadderArgs {

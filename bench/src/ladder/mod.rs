@@ -32,8 +32,19 @@ pub(crate) struct Ladder {
     pub(crate) failed: Option<f64>,
     /// Why it failed.
     pub(crate) why: Option<String>,
+    /// A rung could not be run to its end, so that the answer is not known; `None`: all could.
+    pub(crate) broken_off: Option<BrokenOff>,
     /// Ctrl-C.
     pub(crate) interrupted: bool,
+}
+
+/// Where a climb ended before its answer.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct BrokenOff {
+    /// Neither held nor not.
+    pub(crate) rate: f64,
+    /// A gateway that ended, a server that takes nobody any more.
+    pub(crate) why: String,
 }
 
 impl Ladder {
@@ -44,11 +55,14 @@ impl Ladder {
     }
 }
 
-/// The subcommand; false when no rate was held.
+/// The subcommand; false when no rate was held. A climb that broke off has its table, and is no run.
 pub(crate) fn run(args: &LadderArgs) -> Result<bool, String> {
     let ladder = climb(args, Progress::new(&args.machine))?;
     report::finish(&args.machine, table::record(args, &ladder)?)?;
-    Ok(ladder.held.is_some())
+    match ladder.broken_off {
+        Some(BrokenOff { why, .. }) => Err(why),
+        None => Ok(ladder.held.is_some()),
+    }
 }
 
 /// Climbs: one server, started or found once; its connections stay for the next rung unless a rung failed.
@@ -63,22 +77,19 @@ pub(crate) fn climb(args: &LadderArgs, progress: Progress) -> Result<Ladder, Str
         let held = match attempt(args, rate, &bounds, &mut session, &mut ladder) {
             Ok(Some(held)) => held,
             Ok(None) => break,
+            Err(why) if ladder.rungs.is_empty() => return Err(why),
             // Whatever was measured before is worth more than the sentence alone.
-            Err(_) if process::interrupted() && !ladder.rungs.is_empty() => break,
-            Err(why) if ladder.rungs.iter().any(Rung::held) => {
-                climb.take(rate, false);
-                ladder.why = Some(why);
+            Err(_) if process::interrupted() => break,
+            Err(why) => {
+                ladder.broken_off = Some(BrokenOff { rate, why });
                 break;
             }
-            Err(why) => return Err(why),
         };
         climb.take(rate, held);
     }
     (ladder.held, ladder.failed) = (climb.held(), climb.failed());
     ladder.interrupted = process::interrupted();
-    if ladder.why.is_none()
-        && let Some(failed) = ladder.failed
-    {
+    if let Some(failed) = ladder.failed {
         let lowest = ladder.rungs.iter().rev().find(|rung| rung.rate.to_bits() == failed.to_bits());
         ladder.why = lowest.and_then(|rung| rung.failed.clone());
     }

@@ -1,6 +1,6 @@
 //! A ladder as a record.
 
-use super::{Ladder, Rung};
+use super::{BrokenOff, Ladder, Rung};
 use crate::args::LadderArgs;
 use crate::report::units::{count, human, plain};
 use crate::results::Better::{Higher, Lower, Neutral};
@@ -51,17 +51,21 @@ pub(super) fn record(args: &LadderArgs, ladder: &Ladder) -> Result<Record, Strin
 
 /// What the numbers alone do not say.
 fn sentences(record: &mut Record, args: &LadderArgs, ladder: &Ladder) {
+    if let Some(BrokenOff { rate, why }) = &ladder.broken_off {
+        record.warn(format!("{why}: whether {}/s is held is not known, nor what lies above", plain(*rate)));
+    }
+    let is_whole = !ladder.interrupted && ladder.broken_off.is_none();
     match (ladder.failed, &ladder.why) {
         (Some(rate), Some(why)) => {
             record.table("what stopped it", &["messages/s", "why"], vec![vec![plain(rate), why.clone()]]);
         }
-        _ if ladder.interrupted => {}
+        _ if !is_whole => {}
         _ => record.warn(format!(
             "the last rung held: the limit lies above {}/s; give a higher --to",
             plain(args.to)
         )),
     }
-    if ladder.held.is_none() && !ladder.interrupted {
+    if ladder.held.is_none() && is_whole {
         record.warn(format!("no rate was held: give a --from below {}/s", plain(args.from)));
     }
     let limited = ladder.rungs.iter().rev().find(|rung| !rung.held()).and_then(|rung| rung.bottleneck);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,6 +38,8 @@ pub(crate) enum Mistake {
     RefusesUpgrades(usize),
     /// Leaves a message out, for everybody, whenever more than this many a second are published.
     DropsAbove(usize),
+    /// Closes all connections once more than this many a second are published, and takes nobody any more.
+    LeavesAbove(usize),
 }
 
 /// How messages are framed.
@@ -64,6 +66,7 @@ struct World {
     devices: Arc<Mutex<Vec<(String, TcpStream)>>>,
     pongs: Arc<AtomicUsize>,
     upgrades: Arc<AtomicUsize>,
+    has_left: Arc<AtomicBool>,
 }
 
 impl Server {
@@ -82,6 +85,7 @@ impl Server {
             devices: Arc::default(),
             pongs: Arc::clone(&server.pongs),
             upgrades: Arc::clone(&server.devices),
+            has_left: Arc::default(),
         };
         let world_of_api = world.clone();
         thread::spawn(move || {
@@ -129,7 +133,8 @@ fn device(world: &World, mut socket: TcpStream) {
         return;
     };
     let mut devices = world.devices.lock().unwrap();
-    if matches!(world.mistake, Mistake::RefusesUpgrades(from) if devices.len() >= from) {
+    let is_full = matches!(world.mistake, Mistake::RefusesUpgrades(from) if devices.len() >= from);
+    if is_full || world.has_left.load(Ordering::SeqCst) {
         drop(devices);
         socket.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n").unwrap();
         return;
@@ -181,6 +186,9 @@ fn backend(world: &World, mut socket: &TcpStream) {
         }
         let rate = recent.len() as f64 / RECENT.as_secs_f64();
         let above = matches!(world.mistake, Mistake::DropsAbove(most) if rate > most as f64);
+        if matches!(world.mistake, Mistake::LeavesAbove(most) if rate > most as f64) {
+            world.has_left.store(true, Ordering::SeqCst);
+        }
         deliver(world, topic, published, &items[usize::from(above)..]);
         published += items.len();
         socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
@@ -207,6 +215,10 @@ fn form_decode(bytes: &[u8]) -> String {
 fn deliver(world: &World, topic: &str, first: usize, items: &[String]) {
     let mut devices = world.devices.lock().unwrap();
     let last = first + items.len();
+    if world.has_left.load(Ordering::SeqCst) {
+        devices.iter().for_each(|(_, socket)| drop(socket.shutdown(Shutdown::Both)));
+        return;
+    }
     for (at, (joined, socket)) in devices.iter_mut().enumerate() {
         let misrouted =
             matches!(world.mistake, Mistake::Misroutes(position) if (first..last).contains(&position));
@@ -252,6 +264,7 @@ fn deliver(world: &World, topic: &str, first: usize, items: &[String]) {
             | Mistake::RefusesUpgrades(_)
             | Mistake::RefusesRequest(_)
             | Mistake::DropsAbove(_)
+            | Mistake::LeavesAbove(_)
             | Mistake::Misroutes(_) => {}
         }
         let bytes = encode(world.wire, &theirs);
