@@ -4,18 +4,38 @@
 mod pacer;
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use pacer::{Mistake, Pacer};
 use serde_json::Value;
 
 /// Runs a subcommand; the exit code, standard error and the results.
 fn run(name: &str, subcommand: &str, server: &Pacer, more: &[&str]) -> (i32, String, Value) {
+    run_until(name, subcommand, server, more, None)
+}
+
+/// As [`run`], with Ctrl-C once the server has sent so many copies.
+fn run_until(
+    name: &str,
+    subcommand: &str,
+    server: &Pacer,
+    more: &[&str],
+    sent: Option<u64>,
+) -> (i32, String, Value) {
     let json = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.json"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare-bench"));
     command.args([subcommand, "--url", &server.url, "--api", &server.api]);
     command.args(["--receiver-core", "0", "--quiet"]).arg("--json").arg(&json).args(more);
-    let output = command.output().unwrap();
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    if let Some(sent) = sent {
+        while server.sent() < sent {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    }
+    let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let results = std::fs::read(&json).map_or(Value::Null, |bytes| serde_json::from_slice(&bytes).unwrap());
     (output.status.code().unwrap(), said, results)
@@ -105,6 +125,22 @@ fn each_broken_promise_is_named_and_fails_the_run() {
         let warnings = results["warnings"].to_string();
         assert!(warnings.contains(sentence), "{mistake:?}: {warnings}");
     }
+}
+
+#[test]
+fn a_push_that_ctrl_c_cut_off_is_cancelled_and_nobody_is_blamed_for_it() {
+    let server = Pacer::start(Mistake::None);
+    let (code, said, results) = run_until("paced-interrupted", "paced", &server, &PACED, Some(20));
+    assert_eq!(code, 0, "{said} {:#}", results["warnings"]);
+    assert_eq!(server.states(), ["cancelled"]);
+    let warnings = results["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    assert!(warnings[0].as_str().unwrap().contains("interrupted"), "{warnings:#?}");
+    let sent = figure(&results, "ledger", "sent");
+    assert!((20.0..80.0).contains(&sent), "{sent}");
+    assert!((figure(&results, "devices", "received") - sent).abs() < 0.5);
+    assert!((figure(&results, "ledger", "cancelled by Ctrl-C") - (80.0 - sent)).abs() < 0.5);
+    assert!(figure(&results, "any 100 ms", "at 40/s, most") > 0.0);
 }
 
 #[test]

@@ -3,13 +3,13 @@
 //! The devices of the push are connected in both, so that only the push makes the difference. *Not here*: how the small
 //! topics are loaded and verified (`fanout`).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
 
-use super::api::{Api, Push, Steered};
-use super::{LOOK, PacedArgs, SETTLE, body, connect};
+use super::api::{Api, Steered};
+use super::{PacedArgs, body, connect, wait_over};
 use crate::args::{FanoutArgs, FormatKind, LoadArgs, PublisherKind};
 use crate::fanout::{Report, Session};
 use crate::histogram::Percentiles;
@@ -133,23 +133,6 @@ fn measure(args: &PacedArgs) -> Result<Found, String> {
     let notes = crew.finish()?;
     judge(args, &mut found, &notes);
     Ok(found)
-}
-
-/// The last word of a push that was cancelled.
-fn wait_over(api: &mut Api, id: &str) -> Result<Push, String> {
-    let until = Instant::now() + DRAIN;
-    loop {
-        let push = api.get(id)?;
-        if push.is_over() {
-            // What it has sent is on its way for a moment.
-            std::thread::sleep(SETTLE);
-            return Ok(push);
-        }
-        if Instant::now() > until {
-            return Err(format!("push {id} was cancelled and is still {}", push.state));
-        }
-        std::thread::sleep(LOOK);
-    }
 }
 
 fn judge(args: &PacedArgs, found: &mut Found, notes: &super::crew::Notes) {

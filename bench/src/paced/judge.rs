@@ -35,6 +35,8 @@ pub(crate) struct Course {
     pub(crate) last: Push,
     /// Devices that were there.
     pub(crate) devices: u64,
+    /// Ctrl-C cancelled it: what it would have come to is not known.
+    pub(crate) interrupted: bool,
 }
 
 /// What is allowed.
@@ -96,14 +98,20 @@ pub(crate) struct Judgement {
 /// Judges; `arrivals` are sorted.
 pub(crate) fn judge(course: &Course, arrivals: &[u64], bounds: Bounds) -> Judgement {
     let mut judgement = Judgement::default();
-    let (Some(first), Some(last)) = (arrivals.first().copied(), arrivals.last().copied()) else {
+    judgement.broken.extend(course.polls.iter().filter_map(|(_, push)| push.imbalance()).take(3));
+    judgement.broken.extend(course.last.imbalance());
+    if let (Some(first), Some(last)) = (arrivals.first().copied(), arrivals.last().copied()) {
+        // The last arrival is in no window that ends with it.
+        let span = (first, last + 1);
+        evenness(&mut judgement, course, arrivals, span, bounds);
+        change(&mut judgement, course, arrivals, span, bounds);
+        if !course.interrupted {
+            etas(&mut judgement, course, arrivals, bounds);
+            ledger(&mut judgement, course, arrivals);
+        }
+    } else if !course.interrupted {
         judgement.broken.push("nothing arrived".into());
-        return judgement;
-    };
-    // The last arrival is in no window that ends with it.
-    evenness(&mut judgement, course, arrivals, (first, last + 1), bounds);
-    etas(&mut judgement, course, arrivals, bounds);
-    ledger(&mut judgement, course, arrivals);
+    }
     judgement
 }
 
@@ -153,7 +161,21 @@ fn evenness(
             spread.allowed.1 * 100.0
         ));
     }
+}
+
+/// When the new rate was in force.
+fn change(
+    judgement: &mut Judgement,
+    course: &Course,
+    arrivals: &[u64],
+    (_, end): (u64, u64),
+    bounds: Bounds,
+) {
     let Some((_, answered)) = course.change else { return };
+    // There was no time for it.
+    if course.interrupted && end < answered + bounds.in_force_us + TENTH_US {
+        return;
+    }
     let (to, off) = (course.change_to * TENTH_US as f64 / 1e6, bounds.tenth_percent / 100.0);
     let band = (to * (1.0 - off), to * (1.0 + off));
     let in_force = windows::in_force(arrivals, answered, TENTH_US, band).map(|at| at - answered);
@@ -200,10 +222,7 @@ fn etas(judgement: &mut Judgement, course: &Course, arrivals: &[u64], bounds: Bo
 }
 
 fn ledger(judgement: &mut Judgement, course: &Course, arrivals: &[u64]) {
-    let broken = &mut judgement.broken;
-    broken.extend(course.polls.iter().filter_map(|(_, push)| push.imbalance()).take(3));
-    let last = &course.last;
-    broken.extend(last.imbalance());
+    let (broken, last) = (&mut judgement.broken, &course.last);
     if last.state != "done" {
         broken.push(format!("the push ended as {}", last.state));
     }
@@ -265,8 +284,16 @@ mod tests {
         let arrivals = (0..2_000).map(|n| n * 2_000).collect();
         let polls = vec![(3_000_000, push(1_500, Some(1.0)))];
         let last = push(2_000, None);
-        let course =
-            Course { asked_us: 0, change: None, rate: 500.0, change_to: 0.0, polls, last, devices: 2_000 };
+        let course = Course {
+            asked_us: 0,
+            change: None,
+            rate: 500.0,
+            change_to: 0.0,
+            polls,
+            last,
+            devices: 2_000,
+            interrupted: false,
+        };
         (course, arrivals)
     }
 
@@ -301,6 +328,37 @@ mod tests {
             let broken = judge(course, arrivals, BOUNDS).broken.join("; ");
             assert!(broken.contains(sentence), "{sentence}: {broken}");
         }
+    }
+
+    #[test]
+    fn a_push_that_was_cut_off_is_judged_by_its_evenness_alone() {
+        let (mut course, mut arrivals) = steady();
+        arrivals.truncate(1_700);
+        (course.interrupted, course.polls[0].1.eta_s) = (true, Some(4.0));
+        let mut cut_off = push(1_600, None);
+        (cut_off.state, cut_off.latency_ms) = ("cancelled".into(), None);
+        course.last = cut_off;
+        let judgement = judge(&course, &arrivals, BOUNDS);
+        assert_eq!(judgement.broken, Vec::<String>::new());
+        assert_eq!((judgement.spreads.len(), judgement.etas.len()), (4, 0));
+        arrivals[1_000..].iter_mut().for_each(|at| *at += 30_000);
+        let broken = judge(&course, &arrivals, BOUNDS).broken.join("; ");
+        assert!(broken.contains("any 100 ms, at 500/s: from 70.0 %"), "{broken}");
+        assert_eq!(judge(&course, &[], BOUNDS).broken, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_change_that_was_cut_off_is_not_held_to_be_in_force() {
+        let (mut course, mut arrivals) = steady();
+        (course.change, course.change_to) = (Some((3_000_000, 3_001_000)), 1_000.0);
+        arrivals.truncate(1_540);
+        let is_told = |course: &Course| {
+            let broken = judge(course, &arrivals, BOUNDS).broken;
+            broken.iter().any(|why| why.contains("in force"))
+        };
+        assert!(is_told(&course));
+        course.interrupted = true;
+        assert!(!is_told(&course));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::gateway::Gateway;
 use crate::progress::{Goal, Progress};
 use crate::report;
 use crate::sys::process;
-use api::{Api, Steered};
+use api::{Api, Push, Steered};
 pub(crate) use args::PacedArgs;
 use crew::{Crew, Notes, Order, Plan};
 use judge::{Bounds, Course, Judgement};
@@ -35,6 +35,8 @@ pub(crate) const SETTLE: Duration = Duration::from_secs(1);
 pub(crate) const LOOK: Duration = Duration::from_millis(2);
 /// What has been sent arrives within it, and a push that is over says so.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(2);
+/// A push that was cancelled is over within it.
+const CANCELLED_WITHIN: Duration = Duration::from_secs(5);
 /// Beside what a push takes at its rate; a push that is later than that is not waited for.
 const LATE: Duration = Duration::from_secs(10);
 /// Devices of which a push is one file each, and some more.
@@ -141,8 +143,14 @@ fn watch(args: &PacedArgs, gateway: &Gateway, crew: &Crew, progress: &Progress) 
     let late = Instant::now() + Duration::from_secs_f64(devices as f64 / slowest) + LATE;
     let (mut polls, mut change) = (Vec::new(), None);
     let mut next_poll = asked_us;
+    let mut interrupted = false;
     let last = loop {
         let now = crew.now_us();
+        if process::interrupted() {
+            // A server that runs on would serve everybody who is left.
+            interrupted = matches!(api.cancel(&id)?, Steered::Push(_));
+            break wait_over(&mut api, &id)?;
+        }
         if change_at.is_some_and(|at| now >= at) {
             change_at = None;
             if let Steered::Push(_) = api.change(&id, &json!({"rate": args.change_to}))? {
@@ -153,7 +161,7 @@ fn watch(args: &PacedArgs, gateway: &Gateway, crew: &Crew, progress: &Progress) 
             let push = api.get(&id)?;
             // What it says is of some moment between question and answer.
             polls.push((u64::midpoint(now, crew.now_us()), push.clone()));
-            if push.is_over() || process::interrupted() || Instant::now() > late {
+            if push.is_over() || Instant::now() > late {
                 break push;
             }
         }
@@ -166,7 +174,25 @@ fn watch(args: &PacedArgs, gateway: &Gateway, crew: &Crew, progress: &Progress) 
     }
     // Whoever gets it twice may get it a moment later.
     std::thread::sleep(Duration::from_millis(200));
-    Ok(Course { asked_us, change, rate: args.rate, change_to: args.change_to, polls, last, devices })
+    let (rate, change_to) = (args.rate, args.change_to);
+    Ok(Course { asked_us, change, rate, change_to, polls, last, devices, interrupted })
+}
+
+/// The last word of a push that was cancelled.
+fn wait_over(api: &mut Api, id: &str) -> Result<Push, String> {
+    let until = Instant::now() + CANCELLED_WITHIN;
+    loop {
+        let push = api.get(id)?;
+        if push.is_over() {
+            // What it has sent is on its way for a moment.
+            std::thread::sleep(SETTLE);
+            return Ok(push);
+        }
+        if Instant::now() > until {
+            return Err(format!("push {id} was cancelled and is still {}", push.state));
+        }
+        std::thread::sleep(LOOK);
+    }
 }
 
 fn found(args: &PacedArgs, course: Course, notes: &Notes) -> Found {
@@ -187,7 +213,7 @@ fn found(args: &PacedArgs, course: Course, notes: &Notes) -> Found {
         }
     }
     let mut judgement = judge::judge(&course, &arrivals, bounds);
-    if args.change_at().is_some() && course.change.is_none() {
+    if args.change_at().is_some() && course.change.is_none() && !course.interrupted {
         judgement.broken.push("the push was over before its rate could be changed".into());
     }
     if duplicates > 0 {

@@ -28,7 +28,11 @@ pub(super) fn record(args: &PacedArgs, found: &Found) -> Result<Record, String> 
     let last = &course.last;
     record.figure("ledger", "targeted", last.targeted.map_or(f64::NAN, |n| n as f64), "", Neutral);
     record.figure("ledger", "sent", last.sent as f64, "", Neutral);
-    record.figure("ledger", "failed", last.failed() as f64, "", Lower);
+    let cancelled = last.failed.get("cancelled").copied().filter(|_| course.interrupted);
+    record.figure("ledger", "failed", (last.failed() - cancelled.unwrap_or(0)) as f64, "", Lower);
+    if let Some(cancelled) = cancelled {
+        record.figure("ledger", "cancelled by Ctrl-C", cancelled as f64, "", Neutral);
+    }
     record.figure("devices", "received", found.arrivals.len() as f64, "", Neutral);
     record.figure("devices", "duplicates", found.duplicates as f64, "", Lower);
     record.figure("devices", "malformed", found.malformed as f64, "", Lower);
@@ -41,7 +45,13 @@ pub(super) fn record(args: &PacedArgs, found: &Found) -> Result<Record, String> 
             format!("{:+.1} ms", told - seen),
         ]
     });
-    record.table("latency from acceptance", &["", "ledger", "devices", "ledger − devices"], rows.collect());
+    if !judgement.latencies.is_empty() {
+        record.table(
+            "latency from acceptance",
+            &["", "ledger", "devices", "ledger − devices"],
+            rows.collect(),
+        );
+    }
     curves(&mut record, args, found);
     record.warnings.clone_from(&judgement.broken);
     record.details = serde_json::to_value(found).map_err(|e| e.to_string())?;

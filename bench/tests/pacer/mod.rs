@@ -83,6 +83,16 @@ impl Pacer {
         server
     }
 
+    /// Copies sent so far, of all pushes.
+    pub(crate) fn sent(&self) -> u64 {
+        self.world.lock().unwrap().jobs.iter().map(|job| job.sent).sum()
+    }
+
+    /// How each push ended, or "running".
+    pub(crate) fn states(&self) -> Vec<&'static str> {
+        self.world.lock().unwrap().jobs.iter().map(|job| job.state).collect()
+    }
+
     fn admit(&self, mut socket: TcpStream) {
         let mut line = String::new();
         let mut reader = BufReader::new(socket.try_clone().unwrap());
