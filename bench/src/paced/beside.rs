@@ -15,6 +15,7 @@ use crate::fanout::{Report, Session};
 use crate::histogram::Percentiles;
 use crate::progress::Progress;
 use crate::report;
+use crate::report::units::NO_NUMBER;
 use crate::results::Better::{Lower, Neutral};
 use crate::results::{Distribution, Record};
 use crate::sys::process;
@@ -38,15 +39,20 @@ struct Kind {
 }
 
 impl Kind {
+    /// Of what Ctrl-C cut short only the faults: it is not comparable with what ran to its end.
     fn add(&mut self, report: &Report) {
         let faults = report.faults;
         self.faults += faults.gaps + faults.duplicates + faults.reorders + faults.malformed;
         self.refused += report.refused;
+        if report.interrupted {
+            return;
+        }
         self.latencies.push(report.latency);
         let latency = report.distributions.iter().find(|one| one.name == "latency");
         self.distributions.extend(latency.cloned());
     }
 
+    /// Not a number: there is no round.
     fn median(&self, value: fn(&Percentiles) -> f64) -> f64 {
         let mut all: Vec<f64> = self.latencies.iter().map(value).collect();
         all.sort_by(f64::total_cmp);
@@ -64,10 +70,17 @@ struct Found {
     broken: Vec<String>,
 }
 
-/// The mode; false when the others notice more than they may.
+impl Found {
+    /// Each kind has a round.
+    fn is_compared(&self) -> bool {
+        [&self.alone, &self.beside].iter().all(|kind| !kind.latencies.is_empty())
+    }
+}
+
+/// The mode; false when the others notice more than they may, or when Ctrl-C left nothing to compare.
 pub(super) fn run(args: &PacedArgs) -> Result<bool, String> {
     let found = measure(args)?;
-    let kept = found.broken.is_empty();
+    let kept = found.broken.is_empty() && found.is_compared();
     report::finish(&args.machine, record(args, &found))?;
     Ok(kept)
 }
@@ -111,12 +124,12 @@ fn measure(args: &PacedArgs) -> Result<Found, String> {
     let mut api = Api::new(&session.gateway.api);
     let mut found = Found::default();
     for round in 0..args.side_rounds {
-        if process::interrupted() {
-            break;
-        }
         // The order changes from round to round: what drifts over time hits both alike.
         let kinds = if round % 2 == 0 { [false, true] } else { [true, false] };
         for is_beside in kinds {
+            if process::interrupted() {
+                break;
+            }
             if !is_beside {
                 found.alone.add(&session.rung(&load, DRAIN)?);
                 continue;
@@ -177,12 +190,10 @@ fn record(args: &PacedArgs, found: &Found) -> Record {
         record.figure("alone", name, alone, "ms", Neutral);
         record.figure("beside the push", name, beside, "ms", Lower);
         record.figure("beside/alone", name, beside / alone, "×", Lower);
-        rows.push(vec![
-            name.into(),
-            format!("{alone:.2} ms"),
-            format!("{beside:.2} ms"),
-            format!("{:.2} ×", beside / alone),
-        ]);
+        let cell = |value: f64, unit: &str| {
+            if value.is_finite() { format!("{value:.2} {unit}") } else { NO_NUMBER.into() }
+        };
+        rows.push(vec![name.into(), cell(alone, "ms"), cell(beside, "ms"), cell(beside / alone, "×")]);
     }
     record.table("latency of the small topics, medians of the rounds", &columns, rows);
     for (name, kind) in [("alone", &found.alone), ("beside the push", &found.beside)] {
@@ -193,6 +204,33 @@ fn record(args: &PacedArgs, found: &Found) -> Record {
         }
     }
     record.warnings.clone_from(&found.broken);
+    if !found.is_compared() {
+        record.warn("not every kind has a whole round: what the push costs the others is not known");
+    }
     record.details = json!(found);
     record
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn a_kind_without_a_whole_round_has_no_numbers() {
+        let Command::Paced(args) = Cli::parse_from(["fanfare-bench", "paced", "--beside"]).command else {
+            panic!("another subcommand")
+        };
+        let mut found = Found::default();
+        let whole = Percentiles { p50_ms: 1.0, p99_ms: 2.0, ..Percentiles::default() };
+        found.alone.add(&Report { latency: whole, ..Report::default() });
+        found.beside.add(&Report { interrupted: true, latency: whole, ..Report::default() });
+        judge(&args, &mut found, &super::super::crew::Notes::default());
+        assert_eq!((found.is_compared(), found.broken.len()), (false, 0));
+        let record = record(&args, &found);
+        assert_eq!(record.tables[0].rows[1], ["p99", "2.00 ms", "–", "–"]);
+        assert!(record.warnings[0].contains("not every kind has a whole round"), "{:?}", record.warnings);
+    }
 }
