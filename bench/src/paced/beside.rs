@@ -9,7 +9,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::api::{Api, Steered};
-use super::{PacedArgs, body, connect, wait_over};
+use super::crew::{Crew, Notes};
+use super::{PacedArgs, body, connect, or_died, wait_over};
 use crate::args::{FanoutArgs, FormatKind, LoadArgs, PublisherKind};
 use crate::fanout::{Report, Session};
 use crate::histogram::Percentiles;
@@ -117,7 +118,16 @@ fn measure(args: &PacedArgs) -> Result<Found, String> {
     }
     let load = load(args);
     let mut session = Session::open(&load, Progress::new(&args.machine))?;
-    session.connect(&load)?;
+    let (mut found, crew) =
+        rounds(args, &load, &mut session).map_err(|why| or_died(&mut session.gateway, why))?;
+    drop(session);
+    let notes = crew.finish()?;
+    judge(args, &mut found, &notes);
+    Ok(found)
+}
+
+fn rounds(args: &PacedArgs, load: &FanoutArgs, session: &mut Session) -> Result<(Found, Crew), String> {
+    session.connect(load)?;
     let rooms = (0..args.connections).map(|_| vec![0]);
     let progress = &session.watch.progress;
     let crew = connect(&args.machine, &session.gateway, (&args.topic, args.bytes as usize), rooms, progress)?;
@@ -131,24 +141,21 @@ fn measure(args: &PacedArgs) -> Result<Found, String> {
                 break;
             }
             if !is_beside {
-                found.alone.add(&session.rung(&load, DRAIN)?);
+                found.alone.add(&session.rung(load, DRAIN)?);
                 continue;
             }
             let id = api.begin(&body(args)?)?;
-            found.beside.add(&session.rung(&load, DRAIN)?);
+            found.beside.add(&session.rung(load, DRAIN)?);
             match api.cancel(&id)? {
                 Steered::Push(_) => found.served += wait_over(&mut api, &id)?.sent,
                 Steered::Over => found.broken.push("the push was over before the measurement".into()),
             }
         }
     }
-    drop(session);
-    let notes = crew.finish()?;
-    judge(args, &mut found, &notes);
-    Ok(found)
+    Ok((found, crew))
 }
 
-fn judge(args: &PacedArgs, found: &mut Found, notes: &super::crew::Notes) {
+fn judge(args: &PacedArgs, found: &mut Found, notes: &Notes) {
     let (alone, beside) = (found.alone.median(|p| p.p99_ms), found.beside.median(|p| p.p99_ms));
     if beside > alone * args.side_ratio {
         found.broken.push(format!(
@@ -227,7 +234,7 @@ mod tests {
         let whole = Percentiles { p50_ms: 1.0, p99_ms: 2.0, ..Percentiles::default() };
         found.alone.add(&Report { latency: whole, ..Report::default() });
         found.beside.add(&Report { interrupted: true, latency: whole, ..Report::default() });
-        judge(&args, &mut found, &super::super::crew::Notes::default());
+        judge(&args, &mut found, &Notes::default());
         assert_eq!((found.is_compared(), found.broken.len()), (false, 0));
         let record = record(&args, &found);
         assert_eq!(record.tables[0].rows[1], ["p99", "2.00 ms", "–", "–"]);

@@ -37,6 +37,8 @@ pub(crate) const LOOK: Duration = Duration::from_millis(2);
 const ARRIVES_WITHIN: Duration = Duration::from_secs(2);
 /// A push that was cancelled is over within it.
 const CANCELLED_WITHIN: Duration = Duration::from_secs(5);
+/// A gateway that ends closes its sockets a while before its process is gone.
+const GONE_WITHIN: Duration = Duration::from_millis(500);
 /// Beside what a push takes at its rate; a push that is later than that is not waited for.
 const LATE: Duration = Duration::from_secs(10);
 /// Devices of which a push is one file each, and some more.
@@ -111,13 +113,30 @@ pub(crate) fn connect(
 
 fn measure(args: &PacedArgs) -> Result<Found, String> {
     let progress = Progress::new(&args.machine);
-    let gateway = Gateway::from_args(&args.server, None)?;
-    let rooms = (0..args.connections).map(|_| vec![0]);
-    let crew = connect(&args.machine, &gateway, (&args.topic, args.bytes as usize), rooms, &progress)?;
-    let course = watch(args, &gateway, &crew, &progress)?;
+    let mut gateway = Gateway::from_args(&args.server, None)?;
+    let (crew, course) = push(args, &gateway, &progress).map_err(|why| or_died(&mut gateway, why))?;
     progress.clear();
     let notes = crew.finish()?;
     Ok(found(args, course, &notes))
+}
+
+fn push(args: &PacedArgs, gateway: &Gateway, progress: &Progress) -> Result<(Crew, Course), String> {
+    let rooms = (0..args.connections).map(|_| vec![0]);
+    let crew = connect(&args.machine, gateway, (&args.topic, args.bytes as usize), rooms, progress)?;
+    let course = watch(args, gateway, &crew, progress)?;
+    Ok((crew, course))
+}
+
+/// Why a run could not be made: that the gateway ended, when it did, and not what was noticed of it first.
+pub(crate) fn or_died(gateway: &mut Gateway, why: String) -> String {
+    let until = Instant::now() + GONE_WITHIN;
+    loop {
+        match gateway.died() {
+            Some(died) => return died,
+            None if Instant::now() > until => return why,
+            None => std::thread::sleep(LOOK),
+        }
+    }
 }
 
 /// Microseconds of some seconds; none when they are negative.

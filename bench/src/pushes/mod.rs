@@ -18,7 +18,7 @@ use crate::gateway::Gateway;
 use crate::http::Client;
 use crate::paced::api::{Api, Push, Steered};
 use crate::paced::crew::{Crew, Order};
-use crate::paced::{LOOK, connect};
+use crate::paced::{LOOK, connect, or_died};
 use crate::progress::{Goal, Progress};
 use crate::report;
 use crate::sys::process;
@@ -75,13 +75,22 @@ pub(crate) fn run(args: &PushesArgs) -> Result<bool, String> {
 fn measure(args: &PushesArgs) -> Result<Found, String> {
     let progress = Progress::new(&args.machine);
     let script = script::draw(args);
-    let gateway = Gateway::from_args(&args.server, None)?;
+    let mut gateway = Gateway::from_args(&args.server, None)?;
+    measure_on(args, &script, &gateway, &progress).map_err(|why| or_died(&mut gateway, why))
+}
+
+fn measure_on(
+    args: &PushesArgs,
+    script: &Script,
+    gateway: &Gateway,
+    progress: &Progress,
+) -> Result<Found, String> {
     let rooms = script.rooms.iter().cloned();
-    let crew = connect(&args.machine, &gateway, (&args.topic, args.bytes as usize), rooms, &progress)?;
-    set_cap(&gateway, args.cap, args.cap.is_some())?;
+    let crew = connect(&args.machine, gateway, (&args.topic, args.bytes as usize), rooms, progress)?;
+    set_cap(gateway, args.cap, args.cap.is_some())?;
     let mut play = Play {
         args,
-        script: &script,
+        script,
         crew: &crew,
         api: Api::new(&gateway.api),
         known: HashMap::new(),
@@ -92,14 +101,14 @@ fn measure(args: &PushesArgs) -> Result<Found, String> {
         too_late: 0,
         sent: Vec::new(),
     };
-    play.run(&progress)?;
-    set_cap(&gateway, None, args.cap.is_some())?;
+    play.run(progress)?;
+    set_cap(gateway, None, args.cap.is_some())?;
     std::thread::sleep(ARRIVES_WITHIN);
     let Play { known, order, broken, polls, steered, too_late, sent, .. } = play;
     progress.clear();
     let notes = crew.finish()?;
     let ledgers = order.iter().filter_map(|number| Some((*number, known[number].last.clone()?))).collect();
-    let mut audit = audit::audit(&Evidence { script: &script, ledgers, notes: &notes });
+    let mut audit = audit::audit(&Evidence { script, ledgers, notes: &notes });
     audit.broken.splice(0..0, broken);
     Ok(Found { audit, polls, steered, too_late, sent })
 }
