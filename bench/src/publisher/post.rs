@@ -80,7 +80,7 @@ impl PostTarget {
                 }
             }
         }
-        self.socket.write_all(&self.requests)?;
+        self.socket.write_all(&self.requests).map_err(|e| in_words(e, "nothing was taken"))?;
         self.take_answers(UNANSWERED_MAX, refused)
     }
 
@@ -107,7 +107,7 @@ impl PostTarget {
                 Ok(0) => return Err(io::Error::other("the server closed the publisher's connection")),
                 Ok(n) => self.answers.extend_from_slice(&buffer[..n]),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock && !wait => return Ok(()),
-                Err(e) => return Err(e),
+                Err(e) => return Err(in_words(e, "no answer")),
             }
             let mut taken = 0;
             while let Some(answer) = take_response(&self.answers[taken..])? {
@@ -120,6 +120,17 @@ impl PostTarget {
             self.answers.drain(..taken);
         }
         Ok(())
+    }
+}
+
+/// The kernel's word for a timeout of a socket is that the resource is temporarily unavailable.
+fn in_words(e: io::Error, what: &str) -> io::Error {
+    match e.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            let within = ANSWER_WITHIN.as_secs();
+            io::Error::new(io::ErrorKind::TimedOut, format!("{what} within {within} s"))
+        }
+        _ => e,
     }
 }
 
@@ -174,6 +185,21 @@ mod tests {
         let (spec, refusals, seen) = publish(Body::Each, 600);
         assert_eq!(refusals, (0..600).filter(|at| at % 3 == 2).collect::<Vec<u64>>());
         assert!(seen.iter().enumerate().all(|(at, body)| spec.read(body) == Some(at as u64)));
+    }
+
+    #[test]
+    fn a_server_that_never_answers_is_told_with_the_time_that_it_had() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Url::parse(&format!("http://{}/p", listener.local_addr().unwrap()), "http").unwrap();
+        let mut target = PostTarget::connect(&url, Body::Each).unwrap();
+        target.socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        target.socket.set_write_timeout(Some(Duration::from_millis(20))).unwrap();
+        let spec = MessageSpec::new(64, 1_000.0, 600);
+        target.publish(&spec, 0..1, &mut |_| {}).unwrap();
+        assert_eq!(target.finish(&mut |_| {}).unwrap_err().to_string(), "no answer within 10 s");
+        let large = MessageSpec::new(60_000, 1_000.0, 600);
+        let why = target.publish(&large, 0..400, &mut |_| {}).unwrap_err().to_string();
+        assert_eq!(why, "nothing was taken within 10 s");
     }
 
     #[test]
