@@ -145,9 +145,14 @@ fn a_push_that_ctrl_c_cut_off_is_cancelled_and_nobody_is_blamed_for_it() {
 
 #[test]
 fn many_pushes_whose_ledgers_are_true_pass_and_the_seed_is_kept() {
-    let (code, said, results) = run("pushes-right", "pushes", &Pacer::start(Mistake::None), &PUSHES);
+    // More than a floating-point number keeps.
+    let seed = u64::MAX - 10;
+    let text = seed.to_string();
+    let arguments = PUSHES.map(|word| if word == "7" { &text } else { word });
+    let (code, said, results) = run("pushes-right", "pushes", &Pacer::start(Mistake::None), &arguments);
     assert_eq!(code, 0, "{said} {:#}", results["warnings"]);
-    assert_eq!(results["details"]["seed"], 7);
+    assert_eq!(results["details"]["seed"], seed);
+    assert_eq!(results["tables"][0]["rows"][0], serde_json::json!(["--seed", text]));
     let lines = results["details"]["audit"]["lines"].as_array().unwrap();
     assert_eq!(lines.len(), 10);
     for line in lines {

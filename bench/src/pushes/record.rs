@@ -12,7 +12,8 @@ use crate::results::Record;
 pub(super) fn record(args: &PushesArgs, found: &Found) -> Record {
     let mut record = Record::new("pushes", None);
     let audit = &found.audit;
-    record.figure("run", "seed", args.seed as f64, "", Neutral);
+    // No figure: those are rounded, and their thousands separated.
+    record.table("drawn from", &["argument", "value"], vec![vec!["--seed".into(), args.seed.to_string()]]);
     record.figure("run", "pushes", audit.lines.len() as f64, "", Neutral);
     record.figure("run", "looks at all of them", found.polls as f64, "", Neutral);
     record.figure("run", "changes", found.steered as f64, "", Neutral);
