@@ -96,6 +96,16 @@ fn refused_messages_are_shown_and_nobody_is_blamed_for_their_absence() {
     let (code, result) = run("refuses", &server, &[]);
     assert_eq!((code, faults(&result)), (0, [0; 4]));
     assert!(result["refused"].as_u64().unwrap() > 0);
+    assert_eq!(result["refused_and_delivered"], 0);
+}
+
+#[test]
+fn refused_messages_that_come_all_the_same_fail_the_run() {
+    let server = Server::start(Wire::GoPush, Mistake::RefusesAndDelivers(20));
+    let (code, result) = run("refuses-and-delivers", &server, &[]);
+    assert_eq!((code, faults(&result)), (1, [0; 4]));
+    assert!(result["refused"].as_u64().unwrap() > 0);
+    assert_eq!(result["refused_and_delivered"], result["refused"]);
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub(crate) struct Report {
     /// Messages given to the publisher's target, warm-up included.
     pub(crate) published: u64,
     pub(crate) refused: u64,
+    /// Messages that were refused, and came to somebody all the same.
+    pub(crate) refused_and_delivered: u64,
     pub(crate) publish_error: Option<String>,
     /// CPU time of the publisher, of its time.
     pub(crate) publisher_cpu_percent: f64,
@@ -218,6 +220,9 @@ pub(super) fn account(plan: &Plan, report: &mut Report, load: Option<Load>, outc
     };
     report.published = load.published.messages;
     report.refused = load.published.refused;
+    let came = |number: &u64| tally.last_us.get(*number as usize).is_some_and(|last| *last > 0);
+    let refused = load.published.refused_numbers.iter().cloned().flatten();
+    report.refused_and_delivered = refused.filter(came).count() as u64;
     report.publish_error.clone_from(&load.published.error);
     report.behind = load.behind;
     report.publisher_cpu_percent =

@@ -25,7 +25,8 @@ pub(crate) fn run(args: &FanoutArgs) -> Result<bool, String> {
     report::fanout(args, &found)?;
     // A run that delivered nothing has verified nothing.
     let delivered = args.idle || found.deliveries > 0;
-    Ok(delivered && found.faults.none() && found.publish_error.is_none())
+    let right = found.faults.none() && found.refused_and_delivered == 0;
+    Ok(delivered && right && found.publish_error.is_none())
 }
 
 /// A whole run, from the first connect to the last leave; prints no result.

@@ -93,6 +93,8 @@ pub(crate) struct Published {
     pub(crate) messages: u64,
     /// Messages that it refused.
     pub(crate) refused: u64,
+    /// Their numbers.
+    pub(crate) refused_numbers: Vec<Range<u64>>,
     /// Time from intended to actual sending, behind the warm-up.
     pub(crate) lag: Recorder,
     /// Time from sending a publish to its answer.
@@ -170,27 +172,27 @@ fn publish_all(
             for sequence in messages.start.max(schedule.measure_from)..messages.end {
                 out.lag.record(now.saturating_sub(spec.intended_us(sequence)));
             }
-            let mut refused = 0;
+            let (count, numbers) = (&mut out.refused, &mut out.refused_numbers);
             let noted = target.publish(spec, messages, schedule.topics, &mut |range| {
-                refused += range.end - range.start;
-                refusals.add(range);
+                note_refused(range, count, numbers, refusals);
             });
-            out.refused += refused;
             out.messages = due;
             sent.store(due, Ordering::Relaxed);
             out.answers.record(clock.now_us() - now);
             noted.map_err(|e| format!("publishing failed after {due} messages: {e}"))?;
         }
-        let mut refused = 0;
-        let finished = target.finish(&mut |range| {
-            refused += range.end - range.start;
-            refusals.add(range);
-        });
-        out.refused += refused;
+        let (count, numbers) = (&mut out.refused, &mut out.refused_numbers);
+        let finished = target.finish(&mut |range| note_refused(range, count, numbers, refusals));
         finished.map_err(|e| format!("publishing failed: {e}"))
     });
     out.error = result.err();
     out.cpu = process::thread_cpu();
     out.time = begin.elapsed();
     out
+}
+
+fn note_refused(range: Range<u64>, count: &mut u64, numbers: &mut Vec<Range<u64>>, refusals: &Refusals) {
+    *count += range.end - range.start;
+    numbers.push(range.clone());
+    refusals.add(range);
 }

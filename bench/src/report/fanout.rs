@@ -2,6 +2,7 @@
 
 use crate::args::FanoutArgs;
 use crate::fanout::Report;
+use crate::report::units::count;
 use crate::results::Better::{Higher, Lower, Neutral};
 use crate::results::Record;
 
@@ -40,7 +41,13 @@ fn load(record: &mut Record, args: &FanoutArgs, report: &Report) {
     record.figure("published", "rate", args.rate, "/s", Neutral);
     record.figure("published", "ticks", args.load.tick_ms as f64, "ms", Neutral);
     record.figure("published", "refused", report.refused as f64, "", Lower);
-    if report.refused > 0 {
+    if report.refused_and_delivered > 0 {
+        record.figure("published", "refused, delivered", report.refused_and_delivered as f64, "", Lower);
+        record.warn(format!(
+            "{} messages were refused and delivered all the same: the server's answers are not true",
+            count(report.refused_and_delivered as f64)
+        ));
+    } else if report.refused > 0 {
         record.warn("some publishes were refused: nobody was meant to get those messages");
     }
     if let Some(why) = &report.publish_error {

@@ -28,6 +28,8 @@ pub(crate) enum Mistake {
     Corrupts(usize),
     /// Answers this request with 429 and delivers nothing of it.
     RefusesRequest(usize),
+    /// Answers this request with 500 and delivers all of it.
+    RefusesAndDelivers(usize),
     /// Closes one connection with 4008.
     Closes(usize),
     /// Closes all connections with 4008.
@@ -191,7 +193,9 @@ fn backend(world: &World, mut socket: &TcpStream) {
         }
         deliver(world, topic, published, &items[usize::from(above)..]);
         published += items.len();
-        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        let is_denied = world.mistake == Mistake::RefusesAndDelivers(requests);
+        let status = if is_denied { "500 Oops" } else { "200 OK" };
+        socket.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes()).unwrap();
     }
 }
 
@@ -263,6 +267,7 @@ fn deliver(world: &World, topic: &str, first: usize, items: &[String]) {
             Mistake::None
             | Mistake::RefusesUpgrades(_)
             | Mistake::RefusesRequest(_)
+            | Mistake::RefusesAndDelivers(_)
             | Mistake::DropsAbove(_)
             | Mistake::LeavesAbove(_)
             | Mistake::Misroutes(_) => {}
