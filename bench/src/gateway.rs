@@ -143,7 +143,10 @@ impl Gateway {
                     path.display()
                 ));
             }
-            if begin.elapsed() > READY_WITHIN || process::interrupted() {
+            if process::interrupted() {
+                return Err(format!("interrupted before {} was ready", path.display()));
+            }
+            if begin.elapsed() > READY_WITHIN {
                 return Err(format!(
                     "{} does not answer {asked} as it should (--gateway-log)",
                     path.display()

@@ -29,7 +29,13 @@ impl Url {
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let with_port =
             if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
-        let address = with_port.to_socket_addrs().ok().and_then(|mut all| all.next()).ok_or_else(wrong)?;
+        let host =
+            with_port.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        host.ok_or_else(wrong)?;
+        let unknown =
+            |why: &dyn std::fmt::Display| format!("{text}: no address of {authority} is known: {why}");
+        let mut all = with_port.to_socket_addrs().map_err(|e| unknown(&e))?;
+        let address = all.next().ok_or_else(|| unknown(&"none"))?;
         Ok(Self { authority: authority.to_owned(), address, path: path.to_owned() })
     }
 }

@@ -53,6 +53,29 @@ fn a_right_server_is_found_right_and_every_delivery_is_counted() {
 }
 
 #[test]
+fn no_more_is_delivered_a_second_than_was_published() {
+    let server = Server::start(Wire::GoPush, Mistake::None);
+    let json = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("few.json");
+    let mut arguments = vec!["fanout", "--url", &server.url, "--api", &server.api, "--connections", "50"];
+    arguments.extend(["--rate", "2", "--seconds", "1", "--warmup", "0", "--drain", "1"]);
+    arguments.extend(["--receiver-core", "0", "--quiet", "--json", json.to_str().unwrap()]);
+    assert_eq!(bench(&arguments).status.code(), Some(0));
+    let json: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let rate = json["details"]["deliveries_per_s"].as_f64().unwrap();
+    assert!(0.0 < rate && rate <= (2 * DEVICES) as f64, "{rate}");
+}
+
+#[test]
+fn a_server_that_closes_what_it_has_upgraded_is_quoted() {
+    let server = Server::start(Wire::GoPush, Mistake::ClosesUpgraded(50));
+    let arguments = ["fanout", "--url", &server.url, "--api", &server.api, "--connections", "50", "--quiet"];
+    let output = bench(&[&arguments[..], &["--receiver-core", "0", "--no-results"]].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("the server closed all 50 connections that it had upgraded: 4001 (50)"), "{said}");
+}
+
+#[test]
 fn a_dropped_message_is_a_gap_on_one_connection() {
     let server = Server::start(Wire::GoPush, Mistake::Drops(300));
     let (code, result) = run("drops", &server, &[]);

@@ -17,6 +17,9 @@ use crate::report::Lag;
 use crate::results::{Distribution, Series};
 use crate::verify::{Faults, Tally};
 
+/// Passes a second of a floor at least: enough of them in its two seconds.
+const FLOOR_RATE_MIN: f64 = 5.0;
+
 /// What a run found. All of it goes into the JSON; the table shows the most of it.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Report {
@@ -41,7 +44,7 @@ pub(crate) struct Report {
     pub(crate) behind: u64,
     pub(crate) publish_lag: Percentiles,
     pub(crate) publish_answer: Percentiles,
-    /// From the first measured message's time to the last delivery.
+    /// From the first measured message's time to the last delivery, or to when the message after the last would have come.
     pub(crate) window_seconds: f64,
     pub(crate) deliveries: u64,
     pub(crate) deliveries_per_s: f64,
@@ -173,6 +176,15 @@ fn by_name(tally: &Tally) -> BTreeMap<String, u64> {
     tally.closed.iter().map(|(how, count)| (how.to_string(), *count)).collect()
 }
 
+/// How connections were closed, and how many in each way.
+pub(super) fn closed_how(outcomes: &[Outcome]) -> Vec<String> {
+    let mut tally = Tally::default();
+    for outcome in outcomes {
+        tally.merge(&outcome.tally);
+    }
+    by_name(&tally).into_iter().map(|(how, count)| format!("{how} ({count})")).collect()
+}
+
 /// The gateway's CPU time under the load, in all and for a send.
 fn gateway_use(load: &Load) -> Option<GatewayUse> {
     load.cpu.map(|cpu| {
@@ -239,6 +251,10 @@ pub(super) fn account(plan: &Plan, report: &mut Report, load: Option<Load>, outc
             end_us = end_us.max(last);
         }
     }
+    if end_us > 0 {
+        // A message stands for the interval behind it; otherwise a few of them would come at more than their rate.
+        end_us = end_us.max(plan.spec.intended_us(load.published.messages));
+    }
     let window_us = end_us.saturating_sub(plan.spec.intended_us(plan.measure_from));
     report.window_seconds = window_us as f64 / 1e6;
     let per_s = |n: f64| if window_us == 0 { 0.0 } else { n / report.window_seconds };
@@ -267,6 +283,13 @@ pub(super) fn account(plan: &Plan, report: &mut Report, load: Option<Load>, outc
     report.gateway = gateway_use(&load);
 }
 
+/// Passes a second of a load's floor: as often as the load sends, as long as half of the time is left between the passes. A
+/// core that sends rarely is slower at each send.
+fn floor_rate(args: &FanoutArgs, to_last_ms: f64) -> f64 {
+    let ticks_per_s = 1e3 / args.load.tick_ms.max(1) as f64;
+    args.rate.min(ticks_per_s).min(500.0 / to_last_ms.max(1.0)).max(FLOOR_RATE_MIN)
+}
+
 #[allow(clippy::cast_sign_loss)] // bytes are not negative
 pub(super) fn measure_floor(
     args: &FanoutArgs,
@@ -278,7 +301,7 @@ pub(super) fn measure_floor(
         bytes: (report.bytes_per_send.round() as usize).clamp(MESSAGE_BYTES_MIN, MESSAGE_BYTES_MAX),
         items: None,
         seconds: 2.0,
-        rate: 5.0,
+        rate: floor_rate(args, report.time_to_last.p50_ms),
         sender: SenderKind::Send,
         sender_core: args.server.gateway_core[0],
         receiver_cores: args.machine.receiver_core.clone(),

@@ -39,20 +39,33 @@ pub(super) fn wait_connected(
     gateway: &Gateway,
     watch: &mut Watch,
 ) -> Result<Receivers, String> {
-    let (mut open, mut since) = (0, Instant::now());
+    let (mut settled, mut since) = (0, Instant::now());
     watch.progress.stage("connecting", Goal::Count(receivers.total()));
-    while receivers.open() + receivers.refused() < receivers.total() {
+    // One that was opened and closed again has been opened.
+    let now = |receivers: &Receivers| receivers.opened() + receivers.refused();
+    while now(&receivers) < receivers.total() {
         if receivers.failed() || process::interrupted() || since.elapsed() > CONNECT_STALL_MAX {
-            let stuck = format!("only {} of {} connections were opened", receivers.open(), receivers.total());
-            return Err(receivers.join().err().unwrap_or(stuck));
+            let why = stuck(&receivers);
+            return Err(receivers.join().err().unwrap_or(why));
         }
-        if receivers.open() + receivers.refused() != open {
-            (open, since) = (receivers.open() + receivers.refused(), Instant::now());
+        if now(&receivers) != settled {
+            (settled, since) = (now(&receivers), Instant::now());
         }
-        watch.look(open, &receivers, gateway);
+        watch.look(settled, &receivers, gateway);
         std::thread::sleep(LOOK);
     }
     Ok(receivers)
+}
+
+/// Why connecting ended although no connection failed.
+fn stuck(receivers: &Receivers) -> String {
+    let (opened, total) = (receivers.opened(), receivers.total());
+    let within = CONNECT_STALL_MAX.as_secs();
+    match opened {
+        _ if process::interrupted() => format!("interrupted with {opened} of {total} connections opened"),
+        0 => format!("the server takes connections and answers no upgrade within {within} s"),
+        _ => format!("only {opened} of {total} connections were opened: no answer for {within} s"),
+    }
 }
 
 /// What the load was and what it cost.

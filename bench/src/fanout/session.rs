@@ -7,11 +7,11 @@ use super::account::{self, ConnectCpu, MemoryUse, Report};
 use super::phases::{self, Load};
 use super::plan;
 use super::watch::Watch;
-use crate::args::FanoutArgs;
+use crate::args::{Arrival, FanoutArgs};
 use crate::clock::Clock;
 use crate::gateway::{Gateway, Memory};
 use crate::progress::{Goal, Progress};
-use crate::publisher::Target;
+use crate::publisher::{RedisTarget, Target};
 use crate::receiver::{Phase, Plan, Receivers, Round};
 use crate::report::units::plain;
 use crate::sys::process;
@@ -25,7 +25,7 @@ pub(crate) struct Session {
     pub(super) clock: Clock,
     pub(super) refusals: Refusals,
     pub(crate) plan: Plan,
-    /// Made before the connections, because a Redis that is not there is found out at once.
+    /// Made before the connections.
     pub(super) target: Option<Target>,
     pub(crate) watch: Watch,
     pub(crate) before: Option<Memory>,
@@ -39,6 +39,10 @@ impl Session {
     /// Finds or starts the server.
     pub(crate) fn open(args: &FanoutArgs, progress: Progress) -> Result<Self, String> {
         plan::check(args)?;
+        // The gateway would wait for a Redis that is not there, and not say so here.
+        if let Some(redis) = plan::redis(args) {
+            RedisTarget::connect(redis, Vec::new())?;
+        }
         let gateway = Gateway::from_args(&args.server, plan::redis(args))?;
         Ok(Self {
             clock: Clock::new(),
@@ -75,14 +79,23 @@ impl Session {
         let after = self.gateway.cpu_to_the_ns();
         let cpu = cpu.zip(after).map(|(before, after)| after.saturating_sub(before));
         std::thread::sleep(phases::SETTLE);
-        self.opened = receivers.open();
+        self.opened = receivers.opened();
         self.connect_cpu = cpu.map(|cpu| {
             let cores = self.plan.cores.len();
             ConnectCpu::new(cpu, tool, wall, cores, self.opened)
         });
+        // Of those who return at once it is a result.
+        if args.arrival != Arrival::AtOnce && self.opened > 0 && receivers.open() == 0 {
+            return Err(self.gateway.died().unwrap_or(all_closed(receivers)?));
+        }
         self.receivers = Some(receivers);
         self.connected = self.gateway.memory();
         Ok(())
+    }
+
+    /// What opening the connections took, without the rest after it.
+    pub(crate) fn connect_time(&self) -> Duration {
+        self.connect_time
     }
 
     /// One load of several. The connections stay for the next one when every message arrived as it must and nobody was closed;
@@ -206,4 +219,11 @@ impl Session {
         }
         Ok(report)
     }
+}
+
+/// The server has upgraded every connection and then closed it: how.
+fn all_closed(receivers: Receivers) -> Result<String, String> {
+    let opened = receivers.opened();
+    let how = account::closed_how(&receivers.join()?);
+    Ok(format!("the server closed all {opened} connections that it had upgraded: {}", how.join(", ")))
 }

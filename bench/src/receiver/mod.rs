@@ -152,6 +152,8 @@ pub(crate) struct Control {
 #[repr(align(128))]
 struct Progress {
     open: AtomicU64,
+    /// Connections that were ever opened, rejoins included.
+    opened: AtomicU64,
     /// When the last of them was opened: microseconds since the threads began.
     opened_at_us: AtomicU64,
     refused: AtomicU64,
@@ -292,6 +294,11 @@ impl Receivers {
     /// Connections that are open (and joined, as far as the server's answer says).
     pub(crate) fn open(&self) -> u64 {
         self.sum(|progress| &progress.open)
+    }
+
+    /// Connections that were opened, whether they still are or not.
+    pub(crate) fn opened(&self) -> u64 {
+        self.sum(|progress| &progress.opened)
     }
 
     /// Connections that could not be opened, when that is counted.

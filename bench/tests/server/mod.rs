@@ -34,6 +34,8 @@ pub(crate) enum Mistake {
     Closes(usize),
     /// Closes all connections with 4008.
     ClosesAll(usize),
+    /// Closes connections with 4001 behind their upgrade, the first so many.
+    ClosesUpgraded(usize),
     /// Sends the messages of a request to the devices of every topic.
     Misroutes(usize),
     /// Answers upgrades with 503, from this one on.
@@ -149,6 +151,9 @@ fn device(world: &World, mut socket: TcpStream) {
         )
         .unwrap();
     world.upgrades.fetch_add(1, Ordering::SeqCst);
+    if matches!(world.mistake, Mistake::ClosesUpgraded(first) if devices.len() < first) {
+        socket.write_all(b"\x88\x02\x0f\xa1").unwrap();
+    }
     devices.push((topic.to_owned(), socket));
     drop(devices);
     let mut frame = [0; 8];
@@ -266,6 +271,7 @@ fn deliver(world: &World, topic: &str, first: usize, items: &[String]) {
             }
             Mistake::None
             | Mistake::RefusesUpgrades(_)
+            | Mistake::ClosesUpgraded(_)
             | Mistake::RefusesRequest(_)
             | Mistake::RefusesAndDelivers(_)
             | Mistake::DropsAbove(_)

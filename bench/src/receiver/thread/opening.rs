@@ -103,6 +103,7 @@ impl Receiver<'_> {
         let opened_at = self.control.began.elapsed();
         self.progress.opened_at_us.store(opened_at.as_micros() as u64, Ordering::Release);
         self.progress.open.store(self.open, Ordering::Release);
+        self.progress.opened.fetch_add(1, Ordering::Release);
         let (role, fd) = (self.connections[at].role, self.connections[at].fd());
         if let Some(fd) = fd {
             let change = match (role.reads(), watches_room) {
