@@ -13,6 +13,8 @@ use crate::results::{Better, Record};
 const BUSY_PERCENT: f64 = 90.0;
 /// Share of the window that a receiver could run and was not let, likewise.
 const DELAYED_PERCENT: f64 = 10.0;
+/// Below it a share of the window is chance.
+const WINDOW_MIN: Duration = Duration::from_millis(50);
 
 /// What the receivers themselves used and added.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -33,9 +35,9 @@ impl Lag {
     /// Over all threads.
     pub(crate) fn of(outcomes: &[Outcome]) -> Self {
         let percent = |part: Duration, outcome: &Outcome| {
-            // A run that was interrupted before its window has none.
-            let window = outcome.window.as_secs_f64();
-            if window > 0.0 { 100.0 * part.as_secs_f64() / window } else { 0.0 }
+            // A run that was interrupted before its window has none, or one that says nothing.
+            let window = outcome.window;
+            if window < WINDOW_MIN { 0.0 } else { 100.0 * part.as_secs_f64() / window.as_secs_f64() }
         };
         let mut turns = Recorder::default();
         for outcome in outcomes {
