@@ -14,7 +14,7 @@ use crate::histogram::{Percentiles, Recorder};
 use crate::probe;
 use crate::progress::{Goal, Progress};
 use crate::report;
-use crate::results::Distribution;
+use crate::results::{Distribution, Series};
 use crate::sys::process;
 
 /// Memory is back when it is at most this much of what it was.
@@ -37,16 +37,19 @@ pub(crate) struct Found {
     pub(crate) empty_after_seconds: Option<f64>,
     /// From the first close until resident memory was back; `None`: not known, or not within the watch.
     pub(crate) memory_back_after_seconds: Option<f64>,
-    /// Memory before, with all connected, at the end of the watch, after the return.
-    pub(crate) memory: Option<[Memory; 4]>,
+    /// Memory before, with all connected, at the end of the watch, after the return; shorter where that did not happen,
+    /// empty where it is not known.
+    pub(crate) memory: Vec<Memory>,
     /// Handshakes of newcomers, one after the other, while the others left.
     pub(crate) newcomers: Percentiles,
     pub(crate) newcomers_failed: u64,
     pub(crate) first_failure: Option<String>,
     pub(crate) watched_seconds: f64,
     pub(crate) returning: u64,
-    /// Those who returned.
-    pub(crate) back: Report,
+    /// Those who returned; `None`: the run was interrupted before.
+    pub(crate) back: Option<Report>,
+    #[serde(skip)]
+    pub(crate) series: Vec<Series>,
     #[serde(skip)]
     pub(crate) distributions: Vec<Distribution>,
 }
@@ -55,8 +58,9 @@ pub(crate) struct Found {
 pub(crate) fn run(args: &StormArgs) -> Result<bool, String> {
     let found = measure(args, Progress::new(&args.machine))?;
     report::storm(args, &found)?;
-    let all_back = found.back.connections == found.returning && found.back.closed_by_server.is_empty();
-    Ok(all_back && found.newcomers_failed == 0)
+    let are_all_back =
+        |back: &Report| back.connections == found.returning && back.closed_by_server.is_empty();
+    Ok(found.back.as_ref().is_none_or(are_all_back) && found.newcomers_failed == 0)
 }
 
 /// A whole run; prints no result.
@@ -64,17 +68,19 @@ pub(crate) fn measure(args: &StormArgs, progress: Progress) -> Result<Found, Str
     let load = FanoutArgs { idle: true, ..FanoutArgs::of(&args.server, &args.load, 1.0, &args.machine) };
     let mut session = Session::open(&load, progress)?;
     let before = session.before;
-    let begin = Instant::now();
     session.connect(&load)?;
-    let connect = begin.elapsed().as_secs_f64();
+    let connect = session.connect_time().as_secs_f64();
     let opened = session.connections()?.open();
     session.hold(Duration::from_secs_f64(args.load.seconds));
     let mut found = Found {
         connections: opened,
         connect_seconds: connect,
-        connects_per_s: opened as f64 / connect,
+        connects_per_s: opened as f64 / connect.max(1e-9),
         ..Found::default()
     };
+    if let Some(why) = session.gateway.died() {
+        return Err(why);
+    }
     let connected = session.gateway.memory();
     leave(args, &mut found, &mut session)?;
     if let Some(why) = session.gateway.died() {
@@ -85,15 +91,16 @@ pub(crate) fn measure(args: &StormArgs, progress: Progress) -> Result<Found, Str
     returning.load.connections = args.returning.unwrap_or(args.load.connections);
     returning.arrival = Arrival::AtOnce;
     found.returning = u64::from(returning.load.connections);
-    if !process::interrupted() {
+    let do_return = !process::interrupted();
+    if do_return {
         session.connect(&returning)?;
         session.hold(STAY);
     }
-    found.back = session.finish(&returning, None)?;
-    let after = found.back.memory.map(|memory| memory.after_load);
-    if let (Some(before), Some(connected), Some(watched), Some(after)) = (before, connected, watched, after) {
-        found.memory = Some([before, connected, watched, after]);
-    }
+    let mut back = session.finish(&returning, None)?;
+    found.series = std::mem::take(&mut back.series);
+    let after = back.memory.filter(|_| do_return).map(|memory| memory.after_load);
+    found.memory = [before, connected, watched, after].into_iter().flatten().collect();
+    found.back = do_return.then_some(back);
     Ok(found)
 }
 

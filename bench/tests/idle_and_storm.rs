@@ -5,8 +5,9 @@
 mod server;
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_json::Value;
 use server::{Mistake, Server, Wire};
@@ -64,6 +65,47 @@ fn a_connection_that_the_server_drops_is_told_by_how() {
     assert_eq!(code, 1, "{said}");
     assert!((figure(&results, "hold", "dropped") - 1.0).abs() < 0.5);
     assert!((figure(&results, "hold", "dropped by 4008") - 1.0).abs() < 0.5);
+}
+
+#[test]
+fn a_connection_that_is_closed_while_others_connect_is_dropped_and_the_others_are_held() {
+    let server = Server::start(Wire::GoPush, Mistake::ClosesUpgraded(1));
+    let (code, said, results) = run("dropped-early", "idle", &server, &[]);
+    assert_eq!(code, 1, "{said}");
+    assert!((figure(&results, "connections", "opened") - 20.0).abs() < 0.5);
+    assert!((figure(&results, "hold", "dropped by 4001") - 1.0).abs() < 0.5);
+    assert!((figure(&results, "broadcasts", "deliveries") - 19.0).abs() < 0.5);
+}
+
+#[test]
+fn a_storm_that_is_interrupted_in_its_watch_tells_of_no_return() {
+    let server = Server::start(Wire::GoPush, Mistake::None);
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("storm-interrupted.json");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare-bench"));
+    command.args([
+        "storm",
+        "--url",
+        &server.url,
+        "--api",
+        &server.api,
+        "--connections",
+        "20",
+        "--seconds",
+        "0.2",
+    ]);
+    command.args(["--watch", "60", "--receiver-core", "0", "--quiet", "--json"]).arg(&file);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    // The newcomers that ask while all others leave are the upgrades beyond the first twenty.
+    while server.devices.load(Ordering::SeqCst) < 22 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let results: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert!(warnings(&results).contains("interrupted before anybody returned"), "{results:#}");
+    let groups = results["figures"].as_array().unwrap().iter().map(|figure| &figure["group"]);
+    assert!(!groups.into_iter().any(|group| group == "return"), "{results:#}");
 }
 
 #[test]

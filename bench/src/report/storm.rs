@@ -1,6 +1,7 @@
 //! A storm as a record.
 
 use crate::args::StormArgs;
+use crate::fanout::Report;
 use crate::results::Better::{Higher, Lower, Neutral};
 use crate::results::Record;
 use crate::storm::{BACK, Found};
@@ -21,7 +22,7 @@ fn record(found: &Found) -> Result<Record, String> {
     }
     match found.memory_back_after_seconds {
         Some(after) => record.figure("leave", "resident memory back after", after, "s", Lower),
-        None if found.memory.is_some() => record.warn(format!(
+        None if !found.memory.is_empty() => record.warn(format!(
             "resident memory was not back at {BACK} × the start within {:.0} s",
             found.watched_seconds
         )),
@@ -33,8 +34,22 @@ fn record(found: &Found) -> Result<Record, String> {
     if let Some(why) = &found.first_failure {
         record.warn(why.as_str());
     }
-    let back = &found.back;
-    record.figure("return", "at once", found.returning as f64, "", Neutral);
+    record.distributions.clone_from(&found.distributions);
+    match &found.back {
+        Some(back) => returned(&mut record, found.returning, back),
+        None => record.warn("interrupted before anybody returned"),
+    }
+    let names = ["resident at start", "all connected", "watch over", "all returned"];
+    for (name, at) in names.into_iter().zip(&found.memory) {
+        record.figure("memory", name, at.rss as f64, "B", Lower);
+    }
+    record.series.clone_from(&found.series);
+    record.details = serde_json::to_value(found).map_err(|e| e.to_string())?;
+    Ok(record)
+}
+
+fn returned(record: &mut Record, returning: u64, back: &Report) {
+    record.figure("return", "at once", returning as f64, "", Neutral);
     record.figure("return", "accepted", back.connections as f64, "", Higher);
     record.figure("return", "in", back.connect_seconds, "s", Lower);
     record.figure("return", "accepts", back.connects_per_s, "/s", Higher);
@@ -45,18 +60,8 @@ fn record(found: &Found) -> Result<Record, String> {
     for (how, count) in &back.closed_by_server {
         record.warn(format!("{count} returned connections were ended by the server: {how}"));
     }
-    if let Some(memory) = found.memory {
-        let names = ["resident at start", "all connected", "watch over", "all returned"];
-        for (name, at) in names.into_iter().zip(memory) {
-            record.figure("memory", name, at.rss as f64, "B", Lower);
-        }
-    }
-    record.distributions.clone_from(&found.distributions);
     record.distributions.extend(back.distributions.iter().cloned().map(|mut distribution| {
         distribution.name = format!("returning: {}", distribution.name);
         distribution
     }));
-    record.series.clone_from(&back.series);
-    record.details = serde_json::to_value(found).map_err(|e| e.to_string())?;
-    Ok(record)
 }
