@@ -8,22 +8,6 @@ use std::time::Duration;
 /// Shards of one process. More than this many cores has never been a machine that one gateway ran on.
 pub const SHARDS_MAX: usize = 256;
 
-/// Devices that a shard may have beyond what the others of the same socket have on average: as a part of that, and in any
-/// case. Less would send it away from the door over the order in which a few connects are taken.
-pub const DOOR_AHEAD: (u64, u64) = (32, 16);
-/// The same while a crowd waits: what is not accepted soon does not fit the queue, is dropped and tries again after 1 s.
-pub const DOOR_AHEAD_IN_CROWD: (u64, u64) = (4, 1024);
-/// As many at the door are a crowd: a millisecond's work of a shard.
-pub const DOOR_CROWD: u32 = 64;
-/// With as many there every shard takes whom it can: a quarter of the queue that Linux has by default
-/// (`net.core.somaxconn`).
-pub const DOOR_FULL: u32 = 1024;
-/// How long a shard that is further ahead leaves the door to the others; its thread sleeps in whole milliseconds, so one or
-/// two. If none of them has taken anybody in that time it does not leave again.
-pub const DOOR_PAUSE: Duration = Duration::from_millis(1);
-/// Accepts between two looks at the counters of the others, at most: two cache lines of each, which their cores write.
-pub const DOOR_LOOK: u64 = 16;
-
 /// One published message, bytes of payload. Above it a publisher is told 413, a Redis message is counted and refused.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -126,6 +110,22 @@ pub const EVENTS_PER_TURN: usize = 512;
 /// Connections that a shard accepts in one go, at most two of them a turn: about two milliseconds each, heads and answers
 /// included.
 pub const ACCEPTS_PER_TURN: usize = 128;
+
+/// Devices that a shard may have beyond what the others of the same socket have on average: as a part of that, and in any
+/// case. Less would send it away from the door over the order in which a few connects are taken.
+pub const DOOR_AHEAD: (u64, u64) = (32, 16);
+/// The same while a crowd waits: what is not accepted soon does not fit the queue, is dropped and tries again after 1 s.
+pub const DOOR_AHEAD_IN_CROWD: (u64, u64) = (4, 1024);
+/// As many at the door are a crowd: a millisecond's work of a shard.
+pub const DOOR_CROWD: u32 = 64;
+/// With as many there every shard takes whom it can: a quarter of the queue that Linux has by default
+/// (`net.core.somaxconn`).
+pub const DOOR_FULL: u32 = 1024;
+/// How long a shard that is further ahead leaves the door to the others; its thread sleeps in whole milliseconds, so one or
+/// two. If none of them has taken anybody in that time it does not leave again.
+pub const DOOR_PAUSE: Duration = Duration::from_millis(1);
+/// Accepts between two looks at the counters of the others, at most: two cache lines of each, which their cores write.
+pub const DOOR_LOOK: u64 = 16;
 
 /// Connections that wait to be accepted, per listener. The kernel cuts it to `net.core.somaxconn`, which is the knob.
 pub const LISTEN_BACKLOG: i32 = 65_535;

@@ -29,9 +29,10 @@ impl Url {
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let with_port =
             if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
-        let host =
-            with_port.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-        host.ok_or_else(wrong)?;
+        let (host, port) = with_port.rsplit_once(':').ok_or_else(wrong)?;
+        if host.is_empty() || port.parse::<u16>().is_err() {
+            return Err(wrong());
+        }
         let unknown =
             |why: &dyn std::fmt::Display| format!("{text}: no address of {authority} is known: {why}");
         let mut all = with_port.to_socket_addrs().map_err(|e| unknown(&e))?;
