@@ -1,4 +1,4 @@
-//! All the wiring: who is connected to whom, and every thread of the process. Threads start here and nowhere else.
+//! All the wiring: who is connected to whom, and every thread of the process.
 //!
 //! A thread that ends, other than in a drain, takes the process down with its reason: half a gateway would lose
 //! messages in silence. *Not here*: what the threads do, and when the main thread looks at them (`supervision`).
@@ -8,16 +8,14 @@ mod events;
 mod live;
 mod shard;
 pub mod sockets;
+mod threads;
 
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::thread;
 
 use monoio::{IoUringDriver, RuntimeBuilder};
 
@@ -31,11 +29,9 @@ use crate::ingest;
 use crate::ingest::publisher::Publisher;
 use crate::ingest::pushes::{self, Births};
 use crate::metrics::Blocks;
-use crate::redis::Lookup;
 use crate::ring;
 use crate::ring::broadcast::Broadcast;
 use crate::ring::doorbell::Doorbell;
-use crate::sys::affinity;
 use crate::sys::clock::Clock;
 use crate::sys::eventfd::EventFd;
 use crate::sys::signals::{Stop, Waker};
@@ -46,42 +42,11 @@ use events::Journals;
 use live::Inlets;
 use shard::Listen;
 use sockets::Sockets;
+pub use threads::Part;
+use threads::{Notice, Threads};
 
 /// Entries of a monoio ring with sockets: sessions with Redis, or connections of the API.
 const RUNTIME_ENTRIES: u32 = 1024;
-
-/// A thread of the process, other than the main one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// A shard, by its number.
-    Shard(usize),
-    /// The ingest core.
-    Ingest,
-    /// The control thread.
-    Control,
-    /// Collects events of connections' lives and speaks to Redis about them; ends in a drain when the shards have.
-    Events,
-    /// Posts such events; ends in a drain, and nobody waits for it.
-    Webhook,
-    /// Resolves Redis' host name, and ends with the session that it resolves for; that session's thread tells why.
-    Resolver,
-    /// Keeps up with etcd.
-    Etcd,
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Shard(number) => write!(f, "shard-{number}"),
-            Self::Ingest => f.write_str("ingest"),
-            Self::Control => f.write_str("control"),
-            Self::Events => f.write_str("events"),
-            Self::Webhook => f.write_str("webhook"),
-            Self::Resolver => f.write_str("resolver"),
-            Self::Etcd => f.write_str("etcd"),
-        }
-    }
-}
 
 /// A gateway whose shards all listen.
 pub struct Running {
@@ -107,16 +72,6 @@ pub enum Outcome {
     Forced(Stop),
     /// A thread ended that should not have.
     Died(String),
-}
-
-/// What a thread tells the main thread.
-enum Notice {
-    /// A shard listens here.
-    Listening(SocketAddr),
-    /// A shard could not be set up.
-    NotStarted(StartError),
-    /// A thread is over.
-    Ended { part: Part, cause: Result<(), String> },
 }
 
 /// Starts every thread; returns once all shards listen. `cores` may be used, and none of them is pinned to yet.
@@ -335,46 +290,6 @@ impl Running {
     }
 }
 
-/// Starts threads that tell the main thread how they end.
-#[derive(Clone)]
-struct Threads {
-    notices: mpsc::Sender<Notice>,
-    waker: Waker,
-}
-
-impl Threads {
-    /// Starts a thread on a core. Whatever ends it, a panic included, is told to the main thread.
-    fn spawn(
-        &self,
-        part: Part,
-        core: Option<usize>,
-        body: impl FnOnce() -> Result<(), String> + Send + 'static,
-    ) -> Result<(), StartError> {
-        let (notices, waker) = (self.notices.clone(), self.waker.clone());
-        let thread = thread::Builder::new().name(part.to_string()).spawn(move || {
-            if let Some(core) = core
-                && !affinity::pin_current(core)
-            {
-                tracing::warn!("cannot pin {part} to core {core}");
-            }
-            let cause = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(message_of(&*panic)));
-            // The main thread outlives every other one; if it is gone, so is the process.
-            let _ = notices.send(Notice::Ended { part, cause });
-            waker.wake();
-        });
-        thread.map(drop).map_err(|error| StartError::Kernel { wanted: "start a thread", error })
-    }
-
-    /// A host name needs a thread that resolves it, because the system's resolver blocks.
-    fn resolve(&self, lookup: Lookup) -> io::Result<()> {
-        let started = self.spawn(Part::Resolver, None, move || {
-            lookup.run();
-            Ok(())
-        });
-        started.map_err(io::Error::other)
-    }
-}
-
 /// Waits until the shard that was started last listens.
 fn await_listening(notices: &mpsc::Receiver<Notice>) -> Result<SocketAddr, StartError> {
     match notices.recv() {
@@ -387,12 +302,6 @@ fn await_listening(notices: &mpsc::Receiver<Notice>) -> Result<SocketAddr, Start
         }
         Err(_) => unreachable!("the caller keeps a sender"),
     }
-}
-
-/// What a panic said.
-fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
 }
 
 /// Runs a future on a runtime that is built on the calling thread.
