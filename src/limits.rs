@@ -242,6 +242,9 @@ pub const REDIS_ADDRESSES_MAX: usize = 8;
 pub const REDIS_LOOK: Duration = Duration::from_millis(50);
 /// Redis: what a publish on its way costs besides channel and payload.
 pub const REDIS_PUBLISH_BYTES: usize = 64;
+/// How long a thread may neither work nor wait for anything before it is stuck. A turn of a loop takes milliseconds, and
+/// the slowest thing that one does in a piece, freeing the memory of a million connections, about a second.
+pub const THREAD_STUCK_AFTER: Duration = Duration::from_secs(10);
 /// Least time between two log lines about the same kind of event.
 pub const LOG_QUIET: Duration = Duration::from_secs(10);
 

@@ -2,6 +2,8 @@
 //!
 //! Standard output is for the answers of `--check` and `--print-config` and nothing else. *Not here*: what is logged.
 
+pub mod throttle;
+
 use std::error::Error;
 use std::io::{self, IsTerminal};
 

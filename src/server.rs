@@ -29,6 +29,7 @@ use crate::ingest;
 use crate::ingest::publisher::Publisher;
 use crate::ingest::pushes::{self, Births};
 use crate::metrics::Blocks;
+use crate::metrics::pulse::{Pulse, Working};
 use crate::ring;
 use crate::ring::broadcast::Broadcast;
 use crate::ring::doorbell::Doorbell;
@@ -276,17 +277,32 @@ impl Running {
         self.working.iter().all(|part| *part == Part::Control).then_some(Outcome::Drained)
     }
 
-    /// How often each working thread's loop has turned.
-    pub fn turns(&self) -> impl Iterator<Item = (Part, u64)> {
-        self.working.iter().map(|&part| {
-            let turns = match part {
-                Part::Shard(number) => &self.blocks.shards[number].turns,
-                Part::Ingest => &self.blocks.ingest.turns,
-                Part::Events => &self.blocks.events.turns,
-                Part::Control | Part::Resolver | Part::Webhook | Part::Etcd => &self.blocks.control.turns,
+    /// What each working thread has counted of its loop. Threads that may wait for somebody else for as long as that takes
+    /// are not among them: the webhook's, the resolver's, etcd's.
+    pub fn pulses(&self) -> impl Iterator<Item = (Part, Pulse)> {
+        self.working.iter().filter_map(|&part| {
+            let pulse = match part {
+                Part::Shard(number) => self.blocks.shards[number].pulse(),
+                Part::Ingest => self.blocks.ingest.pulse(),
+                Part::Control => self.blocks.control.pulse(),
+                Part::Events => self.blocks.events.pulse(),
+                Part::Resolver | Part::Webhook | Part::Etcd => return None,
             };
-            (part, turns.get())
+            Some((part, pulse))
         })
+    }
+
+    /// Shows in the metrics whether a thread is stuck.
+    pub fn note_stalled(&self, part: Part, is_stalled: bool) {
+        let main = &self.blocks.main;
+        let gauge = match part {
+            Part::Shard(number) => &main.shards_stalled[number],
+            Part::Ingest => &main.stalled[Working::Ingest as usize],
+            Part::Control => &main.stalled[Working::Control as usize],
+            Part::Events => &main.stalled[Working::Events as usize],
+            Part::Resolver | Part::Webhook | Part::Etcd => return,
+        };
+        gauge.set(u64::from(is_stalled));
     }
 }
 
@@ -412,11 +428,11 @@ mod tests {
         running.is_draining = true;
         for part in [Part::Shard(0), Part::Ingest, Part::Shard(1)] {
             assert_eq!(running.look(), None);
-            assert!(running.turns().any(|(working, _)| working == part));
+            assert!(running.pulses().any(|(working, _)| working == part));
             threads.spawn(part, None, || Ok(())).expect("a thread");
             assert_eq!(signals.wait(None), Wake::Woken);
         }
         assert_eq!(running.look(), Some(Outcome::Drained));
-        assert_eq!(running.turns().map(|(part, _)| part).collect::<Vec<_>>(), [Part::Control]);
+        assert_eq!(running.pulses().map(|(part, _)| part).collect::<Vec<_>>(), [Part::Control]);
     }
 }

@@ -55,6 +55,7 @@ impl Plane for Paper {
 /// A shard with one connection in topic `mine`, and its clock.
 struct World {
     shard: Shard<Paper>,
+    blocks: Arc<Blocks>,
     tick: u32,
     offset: u64,
 }
@@ -66,8 +67,9 @@ impl World {
         let mut config = Config::default();
         config.clients.idle_after = idle_after;
         config.clients.liveness = Duration::from_secs(86_400);
-        let shard = Shard::new(Paper::default(), 0, Arc::new(Blocks::new(1)), &config.clients, config.outbox);
-        let mut world = Self { shard, tick: 0, offset: 0 };
+        let blocks = Arc::new(Blocks::new(1));
+        let shard = Shard::new(Paper::default(), 0, Arc::clone(&blocks), &config.clients, config.outbox);
+        let mut world = Self { shard, blocks, tick: 0, offset: 0 };
         world.shard.admit(Arrival {
             fd: 7,
             peer: None,
@@ -175,4 +177,28 @@ fn a_topic_that_was_left_keeps_nobody() {
         world.publish(Address::Topic(topic("mine")));
     }
     assert!(world.is_closed());
+}
+
+#[test]
+fn turns_and_reports_without_work_are_no_progress_and_each_kind_of_work_is() {
+    let mut world = World::watched();
+    let before = world.blocks.shards[0].pulse();
+    for _ in 0..1_000 {
+        // Reports that lead to nothing, as a loop that spins on one would have them.
+        world.shard.handle(Event::Readable(DEVICE));
+        world.shard.handle(Event::Writable(DEVICE));
+        world.shard.turn();
+    }
+    let mut last = world.blocks.shards[0].pulse();
+    assert_eq!((last.turns - before.turns, last.progress), (1_000, before.progress));
+    let mut moves = |what: &str, act: &mut dyn FnMut(&mut World)| {
+        act(&mut world);
+        let now = world.blocks.shards[0].pulse();
+        assert!(now.progress > last.progress, "{what}");
+        last = now;
+    };
+    moves("a word of a client", &mut |world| world.says(0x1, b"{}"));
+    moves("a message to it", &mut |world| world.publish(Address::All));
+    moves("a message to nobody", &mut |world| world.publish(Address::Topic(topic("other"))));
+    moves("its end", &mut |world| world.shard.abort());
 }

@@ -308,6 +308,7 @@ async fn beat(api: Rc<Api>) {
     loop {
         api.blocks.control.turns.add(1);
         sleep(limits::TICK).await;
+        api.blocks.control.waits.add(1);
     }
 }
 

@@ -54,6 +54,7 @@ impl Collector {
                     }
                 }
             }
+            self.blocks.events.progress.add(taken as u64);
             has_more |= taken == EVENTS_TURN;
             // A ring that was full is empty now: what it had no room for came before what it will have next.
             let dropped = reader.newly_dropped();
@@ -99,6 +100,7 @@ pub async fn run(mut collector: Collector) -> io::Result<()> {
     while !collector.is_over() {
         let has_more = collector.turn(Instant::now());
         monoio::time::sleep(if has_more { EVENTS_POLL_BUSY } else { EVENTS_POLL }).await;
+        collector.blocks.events.waits.add(1);
     }
     // What a shard dropped last is seen now.
     collector.turn(Instant::now());
@@ -107,6 +109,7 @@ pub async fn run(mut collector: Collector) -> io::Result<()> {
     while Instant::now() < until && !collector.outlets.iter().all(|(_, outlet)| outlet.is_over()) {
         monoio::time::sleep(FLUSH_POLL).await;
         collector.blocks.events.turns.add(1);
+        collector.blocks.events.waits.add(1);
     }
     collector.give_up();
     Ok(())

@@ -162,20 +162,24 @@ pub async fn run(seat: Seat) -> io::Result<()> {
         if let Some(shard) = ingest.broadcast.flush() {
             ingest.blocks.ring_stalls[shard].add(1);
             monoio::time::sleep(STALL_RETRY).await;
+            ingest.blocks.ingest.waits.add(1);
             continue;
         }
         if ingest.draining.is_none() && ingest.pushes.is_full(&ingest.blocks) {
             ingest.blocks.ingest.push_stalls.add(1);
             ingest.seal_due();
             monoio::time::sleep(STALL_RETRY).await;
+            ingest.blocks.ingest.waits.add(1);
             continue;
         }
         let taken = ingest.turn();
+        ingest.blocks.ingest.progress.add(taken as u64);
         if ingest.draining.is_some() {
             if ingest.is_drained() {
                 return ingest.finish().await;
             }
             monoio::time::sleep(STALL_RETRY).await;
+            ingest.blocks.ingest.waits.add(1);
         } else if taken > 0 {
             // The sessions need their turn; a task that wakes itself would starve the timers.
             always.ready().await?;
@@ -183,6 +187,7 @@ pub async fn run(seat: Seat) -> io::Result<()> {
             doorbell.prepare_sleep();
             if ingest.requests.is_empty() {
                 drop(monoio::time::timeout(ingest.pause(), ingest.inbox.wait()).await);
+                ingest.blocks.ingest.waits.add(1);
             }
             doorbell.awake();
         }
@@ -437,6 +442,7 @@ impl Ingest {
         while self.broadcast.flush().is_some() {
             self.blocks.ingest.turns.add(1);
             monoio::time::sleep(STALL_RETRY).await;
+            self.blocks.ingest.waits.add(1);
         }
         Ok(())
     }

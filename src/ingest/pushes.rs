@@ -14,6 +14,7 @@ use crate::batch::{Batch, Epoch, Offset, seal};
 use crate::config::Pacing;
 use crate::downlink::Downlink;
 use crate::limits::PUSHES_RUNNING_MAX;
+use crate::log::throttle::Throttle;
 use crate::metrics::{Blocks, Refused};
 use crate::push::header::{self, Header};
 use crate::push::id::PushId;
@@ -24,7 +25,6 @@ use crate::push::seen::Seen;
 use crate::push::share::Share;
 use crate::push::terms::{Lane, Terms};
 use crate::push::{Moment, Push, Source};
-use crate::redis::Throttle;
 use crate::sys::clock::Clock;
 
 /// The way of new pushes to the control thread.

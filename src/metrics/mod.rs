@@ -5,6 +5,7 @@
 
 pub mod histogram;
 pub mod process;
+pub mod pulse;
 pub mod text;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use crate::formats::FORMATS;
 use crate::push::registry::State;
 use crate::push::share::Failed;
 use histogram::Histogram;
+use pulse::Working;
 
 /// A value with one writer and any number of readers.
 #[derive(Debug, Default)]
@@ -128,8 +130,10 @@ pub struct ShardBlock {
     pub turn_max_us: Value,
     /// What turns of the loop took, microseconds.
     pub turn_us: Histogram,
-    /// Turns of the loop. An idle shard turns once a tick, so one that stands still is stuck.
+    /// Turns of the loop, at least one a tick.
     pub turns: Value,
+    /// Turns that ended in a wait for news or for a point in time. [`pulse`] reads it.
+    pub waits: Value,
     /// Number of the configuration's edition that the shard goes by.
     pub edition: Value,
 }
@@ -186,6 +190,10 @@ impl HandshakeFailure {
 pub struct IngestBlock {
     /// Turns of the loop, at least one a tick.
     pub turns: Value,
+    /// Units of work done: things taken, things handed on. A turn that finds work and cannot do it adds none.
+    pub progress: Value,
+    /// Turns that ended in a wait for something outside the thread: news, room in a ring, a point in time.
+    pub waits: Value,
     /// Messages accepted, from Redis.
     pub messages_redis: Value,
     /// Messages accepted, from the HTTP API directly.
@@ -324,6 +332,9 @@ impl Audience {
 pub struct ControlBlock {
     /// Turns of a task that does nothing else, one a tick: the thread's runtime works.
     pub turns: Value,
+    /// Times that this task's timer fired. The runtime looks at timers only when no task can run, so a task that wakes
+    /// itself stops this.
+    pub waits: Value,
     /// API requests answered, by status class (1xx at 0).
     pub requests: [Value; 5],
     /// Publishes refused, by [`PublishRefused`].
@@ -402,6 +413,10 @@ pub struct EventSinkBlock {
 pub struct EventsBlock {
     /// Turns of the loop, at least one a tick.
     pub turns: Value,
+    /// Records taken from the journals.
+    pub progress: Value,
+    /// Turns that ended in a wait for the next look.
+    pub waits: Value,
     /// By [`EventSink`].
     pub sinks: [EventSinkBlock; EventSink::ALL.len()],
 }
@@ -467,6 +482,17 @@ impl ConfigOutcome {
 pub struct MainBlock {
     /// Looks at the configuration, by [`ConfigCause`] and [`ConfigOutcome`].
     pub config_reloads: [[Value; ConfigOutcome::ALL.len()]; ConfigCause::ALL.len()],
+    /// 1 while a thread is stuck, by [`Working`].
+    pub stalled: [Value; Working::ALL.len()],
+    /// 1 while a shard is stuck.
+    pub shards_stalled: Box<[Value]>,
+}
+
+impl MainBlock {
+    /// Threads that are stuck now.
+    pub fn stalled(&self) -> u64 {
+        total(&self.stalled) + total(&self.shards_stalled)
+    }
 }
 
 /// What the etcd thread counts.
@@ -519,7 +545,10 @@ impl Blocks {
             ingest: IngestBlock::default(),
             control: ControlBlock::default(),
             events: EventsBlock::default(),
-            main: MainBlock::default(),
+            main: MainBlock {
+                shards_stalled: (0..shards).map(|_| Value::default()).collect(),
+                ..MainBlock::default()
+            },
             etcd: EtcdBlock::default(),
             ring_bytes_pushed: (0..shards).map(|_| Value::default()).collect(),
             ring_downlinks_pushed: (0..shards).map(|_| Value::default()).collect(),

@@ -3,11 +3,29 @@
 //! *Not here*: names and help texts (`text`).
 
 use std::fs;
+use std::path::PathBuf;
 
 /// The calling thread's id.
 pub fn thread_id() -> u64 {
     let path = fs::read_link("/proc/thread-self").unwrap_or_default();
     path.file_name().and_then(|id| id.to_str()?.parse().ok()).unwrap_or(0)
+}
+
+/// What the kernel says of the thread of this process with that name: its state, and where in the kernel it waits. Reads a
+/// file or two for each thread.
+pub fn thread_state(name: &str) -> String {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten().map(|task| task.path());
+    let named =
+        |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
+    let Some(task) = tasks.into_iter().find(named) else {
+        return "and the kernel knows no such thread".into();
+    };
+    let status = fs::read_to_string(task.join("status")).unwrap_or_default();
+    let state = status.lines().find_map(|line| line.strip_prefix("State:")).map_or("unknown", str::trim);
+    match fs::read_to_string(task.join("wchan")) {
+        Ok(place) if !place.is_empty() && place != "0" => format!("in state {state} in {place}"),
+        _ => format!("in state {state}"),
+    }
 }
 
 /// Descriptors that a process or thread, named by its directory in /proc, has open: the size of its `fd` directory,
@@ -81,6 +99,19 @@ fn resident_bytes_in(status: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_is_found_by_its_name_and_has_a_state() {
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::Builder::new().name("it-waits".into()).spawn(move || receiver.recv());
+        let thread = thread.expect("a thread");
+        while !thread_state("it-waits").starts_with("in state S (sleeping)") {
+            std::thread::yield_now();
+        }
+        drop(sender);
+        assert!(thread.join().expect("it only waits").is_err());
+        assert_eq!(thread_state("nobody"), "and the kernel knows no such thread");
+    }
 
     #[test]
     fn the_resident_set_is_read_in_bytes() {

@@ -17,7 +17,7 @@ use super::{Blocks, ConfigOutcome, process};
 use crate::connection::reason::CloseReason;
 use keys::{
     AUDIENCE, CAUSE, CLASS, CLOSED, DROP, FAILED, FORMAT, HANDSHAKE, Key, OUTCOME, OVER, POLICY, PUBLISH,
-    REFUSED, SEALED, SINK, SOURCE, STATE, UNDER_WAY,
+    REFUSED, SEALED, SINK, SOURCE, STATE, THREAD, UNDER_WAY,
 };
 
 /// Media type of [`Exposition::text`].
@@ -517,6 +517,14 @@ static FAMILIES: &[Family] = &[
     ),
     counter("etcd_reads", "Times that all of etcd's keys were read", |s, _, _| s.blocks.etcd.reads.get()),
     // The process.
+    gauge("thread_stalled", "1 while the thread neither works nor waits", |s, _, k| {
+        s.blocks.main.stalled[k].get()
+    })
+    .by(THREAD),
+    gauge("shard_stalled", "1 while the shard's thread neither works nor waits", |s, i, _| {
+        s.blocks.main.shards_stalled[i].get()
+    })
+    .per_shard(),
     gauge("process_resident_memory_bytes", "Resident memory of the process", |_, _, _| {
         process::resident_bytes()
     }),

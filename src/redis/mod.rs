@@ -26,7 +26,7 @@ pub(crate) use dial::Greeting;
 pub use failure::Failure;
 pub(crate) use link::Link;
 pub(crate) use pulse::{Due, Pulse};
-pub(crate) use report::{Report, Throttle};
+pub(crate) use report::Report;
 pub use resolve::Lookup;
 
 use crate::limits;

@@ -82,6 +82,7 @@ pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
         let until_turn = shard.turn_in_us();
         if quiet && ring.is_empty() && until_turn != Some(0) {
             sleep(&wakeup, until_turn).await?;
+            shard.block().waits.add(1);
         } else {
             always.ready().await?;
         }

@@ -4,9 +4,9 @@
 //!  SIGTERM, SIGINT ─► drain ──────────────────────────────► STOPPING=1
 //!  SIGHUP ──────────► read everything again ─► threads ───► RELOADING=1 … READY=1
 //!  a saved file, etcd, the API ─► check ─────► threads
-//!  time ────────────► counters of the threads ────────────► STATUS=…, WATCHDOG=1
+//!  time ────────────► counters of the threads ────────────► STATUS=…, WATCHDOG=1, gauges and a line of who is stuck
 //! ```
-//! Without a manager and a file it sleeps until somebody wakes it. *Not here*: the threads (`server`), the protocol
+//! *Not here*: the threads (`server`), the protocol
 //! (`sys::notify`), what a change comes to (`config::settings`).
 
 mod reload;
@@ -34,8 +34,8 @@ pub fn supervise(
     let mut reloading = Reloading::new(origins);
     reporter.ready(&gateway, Instant::now());
     loop {
-        let patience = [reporter.patience(), reloading.patience()].into_iter().flatten().min();
-        match signals.wait(patience) {
+        let patience = reloading.patience().map_or(reporter.patience(), |wait| wait.min(reporter.patience()));
+        match signals.wait(Some(patience)) {
             Wake::Stop(stop) if gateway.is_draining() => return Outcome::Forced(stop),
             Wake::Stop(stop) => {
                 tracing::info!("{stop}: draining");

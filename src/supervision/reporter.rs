@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use super::status;
-use super::watchdog::{Verdict, Watchdog};
+use super::watchdog::{Stuck, Watchdog};
 use crate::limits::{DRAIN_REDIS, DRAIN_TAIL};
+use crate::log::throttle::Throttle;
+use crate::metrics::process;
 use crate::server::{Part, Running};
 use crate::sys::notify::{self, Notifier};
 
@@ -15,7 +17,7 @@ const STATUS_EVERY: Duration = Duration::from_secs(2);
 /// What a drain may take beyond its own bounds before the manager may think that it hangs.
 const DRAIN_MARGIN: Duration = Duration::from_secs(5);
 
-/// The service manager, or nobody.
+/// The service manager, or nobody; and what the threads come to either way.
 pub struct Reporter {
     notifier: Option<Notifier>,
     /// What the watchdog's manager waits, until [`Reporter::ready`]: it counts from there.
@@ -24,8 +26,10 @@ pub struct Reporter {
     /// The last status line that was sent, and when one was looked at.
     status: String,
     looked: Option<Instant>,
-    /// Threads that were told about as stalled.
-    stalled: Vec<Part>,
+    /// Threads that were told about as stuck.
+    stuck: Vec<Part>,
+    /// Messages that the manager did not take.
+    unheard: Throttle,
 }
 
 impl Reporter {
@@ -52,19 +56,25 @@ impl Reporter {
         });
         let waits = watchdog_time(usec.as_deref(), pid.as_deref(), std::process::id());
         let waits = waits.filter(|_| notifier.is_some());
-        Self { notifier, waits, watchdog: None, status: String::new(), looked: None, stalled: Vec::new() }
+        Self {
+            notifier,
+            waits,
+            watchdog: None,
+            status: String::new(),
+            looked: None,
+            stuck: Vec::new(),
+            unheard: Throttle::default(),
+        }
     }
 
-    /// How long the main thread may sleep; `None`: nobody waits for anything.
-    pub(super) fn patience(&self) -> Option<Duration> {
-        self.notifier.as_ref()?;
-        let watchdog = self.watchdog.as_ref().map_or(STATUS_EVERY, Watchdog::patience);
-        Some(watchdog.min(STATUS_EVERY))
+    /// How long the main thread may sleep.
+    pub(super) fn patience(&self) -> Duration {
+        self.watchdog.as_ref().map_or(STATUS_EVERY, Watchdog::patience)
     }
 
     /// All shards listen.
     pub(super) fn ready(&mut self, gateway: &Running, now: Instant) {
-        self.watchdog = self.waits.map(|waits| Watchdog::new(waits, now));
+        self.watchdog = Some(Watchdog::new(self.waits, now));
         self.say("READY=1", gateway);
     }
 
@@ -86,8 +96,12 @@ impl Reporter {
         self.say(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", takes.as_micros()), gateway);
     }
 
-    /// Keeps the status line current, and feeds the watchdog while every thread turns.
+    /// Looks whether every thread works, tells who does not, keeps the status line current, and feeds the watchdog while all
+    /// do.
     pub(super) fn report(&mut self, gateway: &Running, now: Instant) {
+        let Some(watchdog) = &mut self.watchdog else { return };
+        let verdict = watchdog.look(gateway.pulses(), now);
+        self.tell_stuck(&verdict.stuck, gateway);
         if self.notifier.is_none() {
             return;
         }
@@ -100,26 +114,37 @@ impl Reporter {
                 self.status = line;
             }
         }
-        match self.watchdog.as_mut().map_or(Verdict::Early, |watchdog| watchdog.look(gateway.turns(), now)) {
-            Verdict::Early => {}
-            Verdict::Feed => {
-                self.stalled.clear();
-                message.push_str(if message.is_empty() { "WATCHDOG=1" } else { "\nWATCHDOG=1" });
-            }
-            Verdict::Stalled(parts) => self.tell_stalled(parts),
+        if verdict.feed {
+            message.push_str(if message.is_empty() { "WATCHDOG=1" } else { "\nWATCHDOG=1" });
         }
         if !message.is_empty() {
             self.send(&message);
         }
     }
 
-    /// Logs threads that stand still, each time that there are others.
-    fn tell_stalled(&mut self, parts: Vec<Part>) {
-        if parts != self.stalled {
-            for part in &parts {
-                tracing::error!("the thread {part} stands still: the service manager's watchdog is not fed");
+    /// Logs which threads are stuck and which work again, once for each, and sets their gauges.
+    fn tell_stuck(&mut self, stuck: &[Stuck], gateway: &Running) {
+        for part in self.stuck.extract_if(.., |part| !stuck.iter().any(|stuck| stuck.part == *part)) {
+            tracing::warn!("the thread {part} works again");
+            gateway.note_stalled(part, false);
+        }
+        for Stuck { part, since, turned } in stuck {
+            if self.stuck.contains(part) {
+                continue;
             }
-            self.stalled = parts;
+            let fed = if self.waits.is_some() { ": the service manager's watchdog is not fed" } else { "" };
+            let seconds = since.as_secs_f64();
+            let kernel = process::thread_state(&part.to_string());
+            if *turned == 0 {
+                tracing::error!("the thread {part} stands still for {seconds:.1} s, {kernel}{fed}");
+            } else {
+                tracing::error!(
+                    "the thread {part} stands still for {seconds:.1} s: it has turned {turned} times without work and \
+                     without a wait, {kernel}{fed}"
+                );
+            }
+            gateway.note_stalled(*part, true);
+            self.stuck.push(*part);
         }
     }
 
@@ -134,7 +159,12 @@ impl Reporter {
     fn send(&mut self, message: &str) {
         let Some(notifier) = &self.notifier else { return };
         if let Err(error) = notifier.send(message) {
-            tracing::warn!("the service manager does not hear: {error}");
+            if let Some(times) = self.unheard.event(Instant::now()) {
+                tracing::warn!(
+                    times,
+                    "the service manager does not hear ({error}): look at NOTIFY_SOCKET and at it"
+                );
+            }
             // It is said again with the next look.
             self.status.clear();
         }
@@ -171,10 +201,13 @@ mod tests {
     #[test]
     fn without_a_manager_nobody_is_waited_for() {
         let reporter = Reporter::from_environment([("WATCHDOG_USEC".into(), "1000".into())]);
-        assert_eq!(reporter.patience(), None);
-        let reporter = Reporter::from_environment([("NOTIFY_SOCKET".into(), "vsock:2:1".into())]);
-        assert_eq!(reporter.patience(), None);
-        let reporter = Reporter::from_environment([("NOTIFY_SOCKET".into(), "@x".into())]);
-        assert_eq!(reporter.patience(), Some(STATUS_EVERY));
+        assert_eq!(reporter.waits, None);
+        let reporter = Reporter::from_environment([
+            ("NOTIFY_SOCKET".into(), "vsock:2:1".into()),
+            ("WATCHDOG_USEC".into(), "1000".into()),
+        ]);
+        assert_eq!(reporter.waits, None);
+        let manager = [("NOTIFY_SOCKET".into(), "@x".into()), ("WATCHDOG_USEC".into(), "1000".into())];
+        assert_eq!(Reporter::from_environment(manager).waits, Some(Duration::from_millis(1)));
     }
 }

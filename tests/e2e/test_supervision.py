@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import time
 
 import pytest
 
@@ -69,21 +70,58 @@ def test_the_status_line_follows_connections_and_redis(start_gateway, manager, r
     manager.await_message(STATUS="0 connections on 2 shards; Redis is gone", within_s=5)
 
 
-@pytest.mark.parametrize("thread", ["shard-0", "shard-1", "ingest", "control"])
-def test_the_watchdog_is_fed_while_every_thread_turns_and_not_while_one_stands_still(start_gateway, manager, thread):
-    waits_s = 1.2
-    gateway = start_gateway(variables=manager.environment | {"WATCHDOG_USEC": str(int(waits_s * 1e6))})
+THREADS = ["shard-0", "shard-1", "ingest", "control", "events"]
+# With a receiver of events that is nobody, so that the events thread is there.
+WITH_EVENTS = {"events.webhook": "http://127.0.0.1:9/"}
+
+
+@pytest.mark.parametrize("thread", THREADS)
+def test_the_watchdog_is_fed_while_every_thread_works_and_not_while_one_stands_still(start_gateway, manager, thread):
+    waits_s = 1.6
+    gateway = start_gateway(
+        variables=manager.environment | {"WATCHDOG_USEC": str(int(waits_s * 1e6))}, **WITH_EVENTS
+    )
     manager.await_message(READY="1")
-    assert manager.count("WATCHDOG", 5 * waits_s) >= 5, "an idle gateway turns"
+    assert manager.count("WATCHDOG", 5 * waits_s) >= 5, "an idle gateway waits, and that is well"
     with frozen(gateway.process.pid, thread):
-        # What it had turned before it froze may be worth one more feeding.
+        # What it had done before it froze may be worth one more feeding.
         manager.count("WATCHDOG", waits_s)
         assert manager.count("WATCHDOG", 3 * waits_s) == 0
         assert f"the thread {thread} stands still" in gateway.log
-        others = {"shard-0", "shard-1", "ingest", "control"} - {thread}
+        others = set(THREADS) - {thread}
         assert not any(f"the thread {other} stands still" in gateway.log for other in others), gateway.log
+        if thread != "control":
+            assert stalled(gateway) == {thread}
     manager.await_message(WATCHDOG="1")
     assert manager.count("WATCHDOG", 3 * waits_s) >= 3
+    eventually(lambda: f"the thread {thread} works again" in gateway.log, "it is told")
+    assert stalled(gateway) == set()
+
+
+def stalled(gateway):
+    """Names of the threads that the metrics show as stalled."""
+    samples = [s for s in gateway.samples() if s.name in ("fanfare_thread_stalled", "fanfare_shard_stalled")]
+    assert len(samples) == 5, samples
+    return {s.labels.get("thread") or f"shard-{s.labels['shard']}" for s in samples if s.value}
+
+
+def test_a_stalled_thread_is_named_without_a_service_manager_too(start_gateway):
+    gateway = start_gateway()
+    with frozen(gateway.process.pid, "ingest"):
+        eventually(lambda: "the thread ingest stands still" in gateway.log, "it is named", 14)
+        assert stalled(gateway) == {"ingest"}
+    eventually(lambda: stalled(gateway) == set(), "it works again")
+
+
+def test_a_process_that_was_stopped_and_goes_on_has_no_stalled_thread(start_gateway, manager):
+    gateway = start_gateway(variables=manager.environment | {"WATCHDOG_USEC": "1600000"})
+    manager.await_message(READY="1")
+    for _ in range(5):
+        gateway.signal(signal.SIGSTOP)
+        time.sleep(3)
+        gateway.signal(signal.SIGCONT)
+        manager.await_message(WATCHDOG="1", within_s=2)
+    assert "stands still" not in gateway.log
 
 
 @pytest.mark.parametrize("variables", [{}, {"WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"}])

@@ -9,8 +9,9 @@ use monoio::time::sleep;
 
 use super::queue::PublishQueue;
 use crate::limits::{REDIS_IO_BYTES, REDIS_WINDOW_BYTES, RESP_LINE_BYTES_MAX};
+use crate::log::throttle::Throttle;
 use crate::metrics::Blocks;
-use crate::redis::{Dialer, Due, Failure, Greeting, Link, Pulse, Report, Throttle, Timing};
+use crate::redis::{Dialer, Due, Failure, Greeting, Link, Pulse, Report, Timing};
 use crate::wire::resp::{self, Reply};
 
 /// Sends what enters the queue to Redis, and keeps at it for ever.

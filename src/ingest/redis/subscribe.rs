@@ -10,8 +10,9 @@ use monoio::time::timeout;
 use super::Incoming;
 use crate::ingest::inbox::Inbox;
 use crate::limits::MESSAGE_BYTES_MAX;
+use crate::log::throttle::Throttle;
 use crate::metrics::{Blocks, Refused};
-use crate::redis::{Dialer, Due, Failure, Greeting, Link, Pulse, Report, Throttle, Timing};
+use crate::redis::{Dialer, Due, Failure, Greeting, Link, Pulse, Report, Timing};
 use crate::wire::resp::{self, Reply};
 
 /// Subscribes to every channel that starts with `prefix`, and keeps at it for ever.

@@ -1,5 +1,6 @@
 //! The labels that metrics bear, and the values of each.
 
+use super::super::pulse::Working;
 use super::super::{
     Audience, ConfigCause, ConfigOutcome, EventSink, HandshakeFailure, PublishRefused, Refused,
 };
@@ -53,3 +54,5 @@ pub(super) const CAUSE: Key =
 pub(super) const OUTCOME: Key =
     Key { name: "outcome", values: ConfigOutcome::ALL.len(), value: |i| ConfigOutcome::ALL[i].label() };
 pub(super) const SOURCE: Key = Key { name: "source", values: 2, value: |i| ["redis", "http"][i] };
+pub(super) const THREAD: Key =
+    Key { name: "thread", values: Working::ALL.len(), value: |i| Working::ALL[i].label() };
