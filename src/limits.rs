@@ -11,6 +11,10 @@ pub const SHARDS_MAX: usize = 256;
 /// One published message, bytes of payload. Above it a publisher is told 413, a Redis message is counted and refused.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
+/// Arrays and objects within one another in a message. Python's parser gives up at about 1,000, others at less; nobody
+/// nests by hand as deep as this.
+pub const MESSAGE_DEPTH_MAX: usize = 128;
+
 /// A topic's name, bytes. Long enough for two UUIDs and a separator, short enough for a map key.
 pub const TOPIC_BYTES_MAX: usize = 256;
 

@@ -405,3 +405,42 @@ fn a_drain_waits_for_a_full_queue_and_nothing_overtakes_it() {
     }
     eventually("the drain", || matches!(gateway.requests.pop(), Some(Request::Drain)));
 }
+
+#[test]
+fn a_scraper_gets_the_format_that_it_accepts() {
+    let gateway = Gateway::start();
+    let old = "text/plain; version=0.0.4; charset=utf-8";
+    for accept in
+        ["text/plain;version=0.0.4", "text/plain;q=0.9\r\nAccept: application/openmetrics-text;q=0.1"]
+    {
+        let mut client = gateway.client();
+        let fields = format!("Accept: {accept}\r\n");
+        let answer = client.exchange("GET", "/metrics", &fields, b"");
+        assert_eq!(answer.field("Content-Type"), Some(old), "{accept}");
+        assert!(answer.text().contains("# TYPE fanfare_api_requests_total counter\n"));
+        assert!(!answer.text().contains("# EOF") && answer.text().ends_with('\n'));
+        let head = client.exchange("HEAD", "/metrics", &fields, b"");
+        assert_eq!(head.field("Content-Type"), Some(old));
+    }
+    for accept in ["*/*", "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"] {
+        let answer = gateway.client().exchange("GET", "/metrics", &format!("Accept: {accept}\r\n"), b"");
+        assert!(answer.text().ends_with("# EOF\n"), "{accept}");
+    }
+}
+
+#[test]
+fn a_message_that_some_receivers_cannot_read_is_refused_with_its_place() {
+    let mut gateway = Gateway::start();
+    let deep = format!("{}{}", "[".repeat(129), "]".repeat(129));
+    let v1 = format!(r#"{{"to":{{"all":true}},"messages":[1,{deep}]}}"#);
+    for (path, body) in [
+        ("/v1/push", v1),
+        ("/push/all", format!("items=[1,{deep}]")),
+        ("/push/room", format!("room=a&items=[1,{deep}]")),
+    ] {
+        let answer = gateway.post(path, body);
+        assert_eq!(answer.error(), (400, "unreadable_message".into()), "{path}");
+        assert!(answer.text().contains("message 1 is nested deeper than 128"), "{}", answer.text());
+    }
+    assert!(gateway.requests.pop().is_none());
+}

@@ -53,6 +53,7 @@ impl From<BadRequest> for Refusal {
             Mistake::Shape => Code::BadBody,
             Mistake::Topic => Code::BadTopic,
             Mistake::TooLarge => Code::MessageTooLarge,
+            Mistake::Unreadable => Code::UnreadableMessage,
         };
         Self::new(code, wrong.message)
     }

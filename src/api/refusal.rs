@@ -31,6 +31,8 @@ pub enum Code {
     BadBody,
     /// `items` is missing or no JSON array.
     BadItems,
+    /// A message is nested too deep, or has a number that is too large.
+    UnreadableMessage,
     /// A topic or room is missing or no topic's name.
     BadTopic,
     /// No such path.
@@ -83,6 +85,7 @@ impl Code {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
+        Self::UnreadableMessage,
         Self::BodyTooLarge,
         Self::MessageTooLarge,
         Self::ExpectationFailed,
@@ -113,6 +116,7 @@ impl Code {
             Self::RequestTimeout => (408, "request_timeout"),
             Self::BodyTooLarge => (413, "body_too_large"),
             Self::MessageTooLarge => (413, "message_too_large"),
+            Self::UnreadableMessage => (400, "unreadable_message"),
             Self::ExpectationFailed => (417, "expectation_failed"),
             Self::IdConflict => (409, "id_conflict"),
             Self::Finished => (409, "finished"),

@@ -3,6 +3,7 @@
 //! A [`Batch`] belongs to nobody and to everybody: it is sealed once, never changed, and freed by whoever lets go of
 //! it last. *Not here*: when a batch closes (`merger`), what its bytes look like (`formats`).
 
+pub mod json;
 pub mod merger;
 pub mod seal;
 

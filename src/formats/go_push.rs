@@ -21,7 +21,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Command, Format};
-use crate::batch::{Address, Batch, Encoded, Message, PayloadKind, Topic};
+use crate::batch::{Address, Batch, Encoded, Message, PayloadKind, Topic, json};
 use crate::wire::frame::{self, HEADER_BYTES_MAX, Opcode};
 
 /// Version 1: byte for byte what a go-push client knows.
@@ -105,9 +105,11 @@ fn push(messages: &[Message], room: Option<&Topic>) -> Encoded {
     Encoded { bytes: Bytes::from(bytes).slice(start..), frames: 1 }
 }
 
-/// The payload verbatim if it is one JSON value, as a JSON string if it is not.
+/// The payload verbatim if it is one JSON value that every receiver can read, as a JSON string if it is not: a parser that
+/// gives up at one item would lose its neighbours too.
 fn push_item(out: &mut Vec<u8>, message: &Message) {
-    if message.kind == PayloadKind::Json || is_json(&message.payload) {
+    let is_item = |payload: &[u8]| is_json(payload) && json::check(payload).is_ok();
+    if message.kind == PayloadKind::Json || is_item(&message.payload) {
         out.extend_from_slice(&message.payload);
     } else {
         push_string(out, &String::from_utf8_lossy(&message.payload));
@@ -257,6 +259,8 @@ mod tests {
     use super::*;
     use crate::batch::{Epoch, Offset};
     use crate::formats::server_frames;
+    use crate::limits::MESSAGE_DEPTH_MAX;
+    use crate::push::request;
 
     fn batch(address: Address, payloads: &[(&[u8], PayloadKind)]) -> Batch {
         let messages = payloads
@@ -278,6 +282,23 @@ mod tests {
         let (opcode, payload) = frames.remove(0);
         assert_eq!(opcode, Opcode::Text);
         String::from_utf8(payload).unwrap()
+    }
+
+    /// Arrays and objects within one another, strings passed over.
+    fn depth_of(json: &str) -> usize {
+        let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+        for byte in json.bytes() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = in_string,
+                b'"' => in_string = !in_string,
+                b'[' | b'{' if !in_string => depth += 1,
+                b']' | b'}' if !in_string => depth -= 1,
+                _ => {}
+            }
+            deepest = deepest.max(depth);
+        }
+        deepest
     }
 
     fn ping() -> Command<'static> {
@@ -313,6 +334,18 @@ mod tests {
         let expected =
             json!(["", "plain", "1 2", "{\"a\":", "\"\u{1}\"", "a\"b\n", "\u{fffd}\u{fffd}", "NaN"]);
         assert_eq!(value["data"]["items"], expected);
+    }
+
+    #[test]
+    fn json_that_some_parsers_give_up_at_is_wrapped_as_a_string_and_its_neighbours_are_read() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let (fits, deep) = (nested(MESSAGE_DEPTH_MAX), nested(MESSAGE_DEPTH_MAX + 1));
+        let payloads = ["1", &fits, &deep, r#"{"a":2e999}"#, "2"].map(str::as_bytes);
+        let unknown = payloads.map(|payload| (payload, PayloadKind::Unknown));
+        let encoded = text(&V1.encode(&batch(Address::All, &unknown)));
+        let expected =
+            format!(r#"{{"type":"PUSH","data":{{"items":[1,{fits},"{deep}","{{\"a\":2e999}}",2]}}}}"#);
+        assert_eq!(encoded, expected);
     }
 
     #[test]
@@ -441,6 +474,40 @@ mod tests {
             });
             let expected = json!({"type": "PUSH", "data": {"room": name, "items": items.collect::<Value>()}});
             prop_assert_eq!(value, expected);
+        }
+
+        /// Whoever sends what and whatever way: a parser of a bounded depth reads the frame and finds each item.
+        #[test]
+        fn a_parser_of_bounded_depth_reads_every_frame(
+            depths in proptest::collection::vec((0_usize..3 * MESSAGE_DEPTH_MAX, any::<bool>(), any::<bool>()), 1..8),
+        ) {
+            let nested = |depth: usize, is_array: bool| {
+                let (open, close) = if is_array { ("[", "]") } else { (r#"{"a":"#, "}") };
+                format!("{}1{}", open.repeat(depth), close.repeat(depth))
+            };
+            let mut messages = Vec::new();
+            for (depth, is_array, is_admitted) in depths {
+                let payload = nested(depth, is_array);
+                let body = Bytes::from(format!(r#"{{"to":{{"all":true}},"messages":[{payload}]}}"#));
+                match request::parse(&body) {
+                    Ok(request) if is_admitted => messages.extend(request.messages),
+                    outcome => {
+                        prop_assert_eq!(outcome.is_ok(), depth <= MESSAGE_DEPTH_MAX);
+                        messages.push(Message { payload: payload.into(), kind: PayloadKind::Unknown });
+                    }
+                }
+            }
+            let count = messages.len();
+            let batch = Batch::new(topic("news"), Epoch(1), Offset(1), messages.into());
+            for format in [&V1 as &dyn Format, &V2] {
+                let encoded = text(&format.encode(&batch));
+                prop_assert!(depth_of(&encoded) <= MESSAGE_DEPTH_MAX + 3, "{encoded}");
+                // serde_json's own bound is 128 with the three levels around an item.
+                if depth_of(&encoded) < 128 {
+                    let value: Value = serde_json::from_str(&encoded).expect("a frame");
+                    prop_assert_eq!(value["data"]["items"].as_array().map(Vec::len), Some(count));
+                }
+            }
         }
 
         #[test]

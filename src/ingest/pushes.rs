@@ -149,7 +149,7 @@ impl Ingest {
         request::parse(payload).map_err(|wrong| {
             self.pushes.complain(&wrong.message);
             match wrong.mistake {
-                Mistake::Shape => Refused::BadPush,
+                Mistake::Shape | Mistake::Unreadable => Refused::BadPush,
                 Mistake::Topic => Refused::BadTopic,
                 Mistake::TooLarge => Refused::TooBig,
             }

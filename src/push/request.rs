@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::id::PushId;
 use super::terms::{self, BadTerm, Lane, Terms};
-use crate::batch::{Address, BadTopic, Message, PayloadKind, Topic};
+use crate::batch::{Address, BadTopic, Message, PayloadKind, Topic, json};
 use crate::limits::{MESSAGE_BYTES_MAX, PUSH_MESSAGES_MAX, PUSH_TOPICS_MAX};
 
 /// A publish as its sender asks for it.
@@ -41,6 +41,8 @@ pub enum Mistake {
     Topic,
     /// A message above its bound, or too many.
     TooLarge,
+    /// A message that some receivers cannot read.
+    Unreadable,
 }
 
 /// A request that is refused.
@@ -179,6 +181,8 @@ pub fn messages(whole: &Bytes, elements: &[&RawValue], count_max: usize) -> Resu
                 format!("message {i} has {} bytes, at most {MESSAGE_BYTES_MAX} are allowed", payload.len());
             return Err(BadRequest::new(Mistake::TooLarge, message));
         }
+        json::check(&payload)
+            .map_err(|why| BadRequest::new(Mistake::Unreadable, format!("message {i} {why}")))?;
         Ok(Message { payload, kind: PayloadKind::Json })
     };
     elements.iter().enumerate().map(message).collect()
@@ -253,6 +257,7 @@ pub fn to_json(to: &[Address]) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MESSAGE_DEPTH_MAX;
     use std::time::Duration;
 
     fn parsed(body: &str) -> Result<Request, BadRequest> {
@@ -298,6 +303,21 @@ mod tests {
             let wrong =
                 parsed(&format!(r#"{{"to":{{"all":true}},"messages":[1],{option}}}"#)).expect_err(option);
             assert!(wrong.message.contains(&format!("`{name}`")), "{option}: {}", wrong.message);
+        }
+    }
+
+    #[test]
+    fn a_message_that_some_receivers_cannot_read_is_named_by_its_place() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let pushed = |message: &str| {
+            parsed(&format!(r#"{{"to":{{"all":true}},"messages":[0,"[",{message}]}}"#))
+                .map(|request| request.messages.len())
+        };
+        assert_eq!(pushed(&nested(MESSAGE_DEPTH_MAX)), Ok(3));
+        for unreadable in [&nested(MESSAGE_DEPTH_MAX + 1), &nested(100_000), "1e999"] {
+            let wrong = pushed(unreadable).expect_err("unreadable");
+            assert_eq!(wrong.mistake, Mistake::Unreadable);
+            assert!(wrong.message.starts_with("message 2 "), "{}", wrong.message);
         }
     }
 
