@@ -19,6 +19,7 @@ use super::{Exit, Failure};
 use crate::config::flags::Flags;
 use crate::config::problem::Problems;
 use crate::config::raw;
+use crate::config::secret::without_user_info;
 use crate::limits::{CLIENT_ANSWER_BYTES_MAX, CLIENT_DEADLINE, CLIENT_LOOK};
 
 /// A sentence of the gateway is shown up to so many characters.
@@ -53,7 +54,8 @@ impl Gateway {
         environment: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Self, Failure> {
         let address = if let Some(api) = &flags.api {
-            let wrong = |why| Failure::operator(format!("--api {}: {why}", printable(api)));
+            let wrong =
+                |why| Failure::operator(format!("--api {}: {why}", printable(&without_user_info(api))));
             Address::parse(api).map_err(wrong)?
         } else {
             let wrong = |problems: Problems| Failure::operator(problems.to_string());

@@ -3,6 +3,7 @@
 //! *Not here*: which keys there are (`keys`), those that must fit each other (`raw`).
 
 use super::keys::Wrong;
+use super::secret::{BadUrl, SecretUrl};
 use crate::events::record::{Kind, Kinds};
 use crate::limits::REDIS_PREFIX_BYTES_MAX;
 
@@ -21,21 +22,18 @@ pub(super) fn name(text: &str) -> Result<String, Wrong> {
 }
 
 /// A URL, or nothing.
-pub(super) fn webhook(text: &str) -> Result<Option<String>, Wrong> {
+pub(super) fn webhook(text: &str) -> Result<Option<SecretUrl>, Wrong> {
     if text.is_empty() {
         return Ok(None);
     }
-    let uri = text.parse::<http::Uri>().ok();
-    let what = match uri.as_ref().map(|uri| (uri.scheme_str(), uri.authority())) {
-        Some((Some("http" | "https"), Some(authority))) if authority.as_str().contains('@') => {
-            "the URL has a user or a password, which the log and the metrics would show"
-        }
-        Some((Some("http" | "https"), Some(authority))) if !authority.host().is_empty() => {
-            return Ok(Some(text.to_owned()));
-        }
-        _ => "this is no URL of http or https",
+    let wrong = |why: BadUrl| Wrong {
+        what: why.to_string(),
+        remedy: match why {
+            BadUrl::Hidden => "put the real one there, or give it in FANFARE_EVENTS_WEBHOOK".into(),
+            _ => "give one such as https://backend.example/fanfare".into(),
+        },
     };
-    Err(Wrong { what: what.into(), remedy: "give one such as https://backend.example/fanfare".into() })
+    text.parse().map(Some).map_err(wrong)
 }
 
 /// A set of kinds, by their words.
@@ -62,7 +60,7 @@ mod tests {
     fn a_webhook_is_an_address_and_no_secret() {
         assert_eq!(webhook("").expect("none"), None);
         for good in ["http://127.0.0.1:8080", "https://backend.example/fanfare?x=1", "http://[::1]:1/"] {
-            assert_eq!(webhook(good).expect("a URL").as_deref(), Some(good));
+            assert_eq!(webhook(good).expect("a URL").as_ref().map(SecretUrl::expose), Some(good));
         }
         for bad in
             ["backend", "ftp://backend/", "/path", "http://", "http://user:hunter2@backend/", "http://a b/"]

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::events;
 use super::given::Given;
-use super::values::{HIDDEN, address, endpoints, etcd_prefix, log_filter, prefix, redis, templates};
+use super::secret::{HIDDEN, Secret};
+use super::values::{address, endpoints, etcd_prefix, log_filter, prefix, redis, templates};
 use super::{
     Config, EventsRedis, LivenessCounts, LogFormat, OutboxPolicy, REDIS_PREFIX_DEFAULT, TopicPace, pace,
 };
@@ -47,7 +48,14 @@ pub(super) enum Kind {
     /// Several texts.
     List { set: fn(&mut Draft, &[&str]) -> Result<(), Wrong>, get: fn(&Draft) -> Vec<String> },
     /// Text that is never shown; the empty one is none.
-    Secret { set: fn(&mut Draft, Option<String>), get: fn(&Draft) -> Option<String> },
+    Secret { set: fn(&mut Draft, Option<Secret>), get: fn(&Draft) -> Option<Secret> },
+    /// A URL that is shown without the secret in it.
+    Url {
+        set: fn(&mut Draft, &str) -> Result<(), Wrong>,
+        shown: fn(&Draft) -> String,
+        same: fn(&Draft, &Draft) -> bool,
+        copy: fn(&Draft, &mut Draft),
+    },
     /// Devices per second; 0 is no bound.
     Rate { set: fn(&mut Draft, Option<Rate>), get: fn(&Draft) -> Option<Rate> },
     /// Rules that give topics their pace.
@@ -77,6 +85,10 @@ impl From<Config> for Draft {
 impl Draft {
     pub(super) fn finish(mut self) -> Config {
         if let Some(redis) = &mut self.config.redis {
+    fn redis_url(&self) -> Option<&RedisUrl> {
+        self.config.redis.as_ref().map(|redis| &redis.url)
+    }
+
             redis.prefix = self.redis_prefix;
         }
         self.config
@@ -133,9 +145,11 @@ pub(super) static KEYS: [Key; 42] = [
         set: |d, n| d.config.api.body_bytes_max = n as usize,
         get: |d| d.config.api.body_bytes_max as u64,
     }),
-    at_start("redis", "url", Kind::Text {
+    at_start("redis", "url", Kind::Url {
         set: |d, text| redis(text).map(|it| d.config.redis = it),
-        get: |d| d.config.redis.as_ref().map_or_else(String::new, |redis| redis.url.to_string()),
+        shown: |d| d.config.redis.as_ref().map_or_else(String::new, |redis| redis.url.to_string()),
+        same: |a, b| a.redis_url() == b.redis_url(),
+        copy: |from, to| from.config.redis.clone_into(&mut to.config.redis),
     }),
     at_start("redis", "prefix", Kind::Text {
         set: |d, text| prefix(text).map(|it| d.redis_prefix = it),
@@ -228,9 +242,11 @@ pub(super) static KEYS: [Key; 42] = [
         set: |d, n| d.config.events.stream_length_max = n,
         get: |d| d.config.events.stream_length_max,
     }),
-    at_start("events", "webhook", Kind::Text {
+    at_start("events", "webhook", Kind::Url {
         set: |d, text| events::webhook(text).map(|it| d.config.events.webhook = it),
-        get: |d| d.config.events.webhook.clone().unwrap_or_default(),
+        shown: |d| d.config.events.webhook.as_ref().map_or_else(String::new, ToString::to_string),
+        same: |a, b| a.config.events.webhook == b.config.events.webhook,
+        copy: |from, to| from.config.events.webhook.clone_into(&mut to.config.events.webhook),
     }),
     at_start("events", "webhook_timeout_s", Kind::Whole {
         min: 1, max: 60,
@@ -351,10 +367,10 @@ impl Key {
     }
 
     /// A password. No sentence quotes what was given.
-    fn secret(&self, given: &Given) -> Result<Option<String>, Wrong> {
-        let wrong = |what: &str, remedy| Wrong { what: what.into(), remedy };
+            Kind::Url { set, .. } => set(draft, given.text().ok_or_else(|| self.not_text())?)?,
+    fn secret(&self, given: &Given) -> Result<Option<Secret>, Wrong> {
         match given.text() {
-            None => Err(wrong("the value is not text", self.kind.remedy())),
+            None => Err(self.not_text()),
             Some(HIDDEN) => {
                 let remedy = format!("put the real one there, or give it in {}", self.variable());
                 Err(wrong("the value is the *** of a printed configuration", remedy))
@@ -365,14 +381,16 @@ impl Key {
 
     /// Whether both drafts have the same value.
     pub(super) fn is_same(&self, a: &Draft, b: &Draft) -> bool {
-        if (self.section, self.name) == ("redis", "url") {
-            // What is shown of it lacks the password.
-            let url = |draft: &Draft| draft.config.redis.as_ref().map(|redis| redis.url.clone());
-            return url(a) == url(b);
+        match &self.kind {
+            Kind::Secret { get, .. } => get(a) == get(b),
+            Kind::Url { same, .. } => same(a, b),
+            _ => self.show(a) == self.show(b),
         }
-        if let Kind::Secret { get, .. } = &self.kind {
-            return get(a) == get(b);
-        }
+    /// What is said of a secret of another type: a number may be the password.
+    fn not_text(&self) -> Wrong {
+        Wrong { what: "the value is not text".into(), remedy: self.kind.remedy() }
+    }
+
         self.show(a) == self.show(b)
     }
 
@@ -395,6 +413,7 @@ impl Key {
         }
     }
 
+            Kind::Url { copy, .. } => copy(from, to),
     /// The draft's value as TOML. A password in it is hidden.
     pub(super) fn show(&self, draft: &Draft) -> String {
         let quoted = |text: String| toml::Value::String(text).to_string();
@@ -403,7 +422,7 @@ impl Key {
             Kind::AutoOr { get, .. } => get(draft).map_or_else(|| quoted("auto".into()), |n| n.to_string()),
             Kind::Switch { get, .. } => get(draft).to_string(),
             Kind::Choice { words, get, .. } => quoted(words[get(draft)].into()),
-            Kind::Text { get, .. } => quoted(get(draft)),
+            Kind::Text { get, .. } | Kind::Url { shown: get, .. } => quoted(get(draft)),
             Kind::List { get, .. } => {
                 format!("[{}]", get(draft).into_iter().map(quoted).collect::<Vec<_>>().join(", "))
             }
@@ -420,7 +439,7 @@ impl Key {
             Kind::AutoOr { get, .. } => get(draft).map_or_else(|| "auto".into(), |n| n.get().into()),
             Kind::Switch { get, .. } => get(draft).into(),
             Kind::Choice { words, get, .. } => words[get(draft)].into(),
-            Kind::Text { get, .. } => get(draft).into(),
+            Kind::Text { get, .. } | Kind::Url { shown: get, .. } => get(draft).into(),
             Kind::List { get, .. } => get(draft).into(),
             Kind::Secret { get, .. } => get(draft).map_or("", |_| HIDDEN).into(),
             Kind::Rate { get, .. } => get(draft).map_or_else(|| 0.into(), pace::json_of_rate),
@@ -437,7 +456,7 @@ impl Kind {
             Self::AutoOr { .. } => "\"auto\" or a whole number",
             Self::Switch { .. } => "true or false",
             Self::Choice { .. } => "a word that is known here",
-            Self::Text { .. } | Self::Secret { .. } => "text",
+            Self::Text { .. } | Self::Secret { .. } | Self::Url { .. } => "text",
             Self::List { .. } => "a list of texts",
             Self::Rate { .. } => "a rate",
             Self::Paces { .. } => "a list of rules",
@@ -451,7 +470,7 @@ impl Kind {
             Self::AutoOr { max, .. } => format!("give \"auto\" or a whole number from 1 to {max}"),
             Self::Switch { .. } => "give true or false".into(),
             Self::Choice { words, .. } => format!("give \"{}\"", words.join("\" or \"")),
-            Self::Text { .. } | Self::Secret { .. } => "put it in quotes".into(),
+            Self::Text { .. } | Self::Secret { .. } | Self::Url { .. } => "put it in quotes".into(),
             Self::Rate { .. } => {
                 format!("give 0 for no cap, or devices per second from {} to {}", Rate::MIN, Rate::MAX)
             }

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use super::given::Given;
 use super::keys::{self, Draft, KEYS};
 use super::problem::{Origin, Problem, Problems};
+use super::secret::without_user_info;
 use super::{Config, EVENTS_NAME_DEFAULT, EventsRedis};
 
 /// A place where values come from, the weakest first.
@@ -85,7 +86,7 @@ impl Layers {
                 problems.push(Problem {
                     key: Some(key.path()),
                     origin: origin.clone(),
-                    wrong: wrong.what,
+                    wrong: without_user_info(&wrong.what).into_owned(),
                     remedy: wrong.remedy,
                 });
             }
@@ -200,6 +201,7 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::secret::Secret;
     use super::*;
 
     fn given(section: &str, name: &str, number: i128, origin: Origin) -> Values {
@@ -248,7 +250,7 @@ mod tests {
         let check = |values| Layers::default().with(Layer::Flags, values).check(Vec::new());
         assert!(check(vec![user.clone()]).is_err() && check(vec![password.clone()]).is_err());
         let loaded = check(vec![user, password]).expect("both");
-        assert_eq!(loaded.config.etcd.password.as_deref(), Some("hunter2"));
+        assert_eq!(loaded.config.etcd.password.as_ref().map(Secret::expose), Some("hunter2"));
         assert!(!format!("{:?}", loaded.config).contains("hunter2"));
     }
 

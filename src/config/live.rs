@@ -76,7 +76,8 @@ mod tests {
             (Kind::Choice { words, .. }, _) => Given::Text(words[words.len() - 1].into()),
             (Kind::List { .. }, "events.kinds") => Given::List(vec![Given::Text("close".into())]),
             (Kind::Text { .. }, "events.name") => Given::Text("lives".into()),
-            (Kind::Text { .. }, "events.webhook") => Given::Text("http://127.0.0.1:9/".into()),
+            (Kind::Url { .. }, "events.webhook") => Given::Text("http://127.0.0.1:9/".into()),
+            (Kind::List { .. }, "api.origins") => Given::List(vec![Given::Text("http://a:1".into())]),
             (Kind::List { .. }, "etcd.endpoints") => {
                 Given::List(vec![Given::Text("http://127.0.0.1:2379".into())])
             }
@@ -86,10 +87,10 @@ mod tests {
             (Kind::Text { .. }, "etcd.prefix") => Given::Text("/shop/".into()),
             (Kind::List { .. }, _) => Given::List(vec![Given::Text("news".into())]),
             (Kind::Text { .. }, "server.listen" | "api.listen") => Given::Text("127.0.0.1:9".into()),
-            (Kind::Text { .. }, "redis.url") => Given::Text("redis://cache".into()),
+            (Kind::Url { .. }, "redis.url") => Given::Text("redis://cache".into()),
             (Kind::Text { .. }, "redis.prefix") => Given::Text("shop:".into()),
             (Kind::Text { .. }, "log.level") => Given::Text("debug".into()),
-            (Kind::Text { .. }, path) => panic!("no value for {path}"),
+            (Kind::Text { .. } | Kind::Url { .. }, path) => panic!("no value for {path}"),
         };
         key.set(&given, &mut draft).expect("a value of its kind");
         assert_ne!(key.show(&draft), shown, "{}", key.path());

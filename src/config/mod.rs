@@ -20,6 +20,7 @@ pub mod problem;
 pub mod raw;
 pub mod redis_url;
 pub mod settings;
+pub mod secret;
 pub mod snapshot;
 pub mod template;
 mod values;
@@ -35,6 +36,7 @@ use crate::push::pattern;
 use crate::push::rate::Rate;
 use crate::push::terms::Terms;
 
+use secret::{Secret, SecretUrl};
 /// Prefix of the Redis channels unless told otherwise.
 pub const REDIS_PREFIX_DEFAULT: &str = "fanfare:";
 
@@ -109,7 +111,7 @@ pub struct RedisUrl {
     /// ACL user; `None` with a password: the default user.
     pub user: Option<String>,
     /// Password.
-    pub password: Option<String>,
+    pub password: Option<Secret>,
 }
 
 /// Where a Redis server listens.
@@ -265,7 +267,7 @@ pub struct Events {
     /// Entries that the stream keeps, about.
     pub stream_length_max: u64,
     /// Where batches are posted, an `http` or `https` URL.
-    pub webhook: Option<String>,
+    pub webhook: Option<SecretUrl>,
     /// Time for one request.
     pub webhook_timeout: Duration,
     /// What is told.
@@ -317,7 +319,7 @@ pub struct Etcd {
     /// As whom; empty: nobody.
     pub user: String,
     /// That user's password.
-    pub password: Option<String>,
+    pub password: Option<Secret>,
 }
 
 /// How log lines look.
@@ -327,29 +329,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-impl std::fmt::Debug for RedisUrl {
-    /// The password never reaches a log.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RedisUrl")
-            .field("endpoint", &self.endpoint)
-            .field("user", &self.user)
-            .field("password", &self.password.as_ref().map(|_| "***"))
-            .finish()
-    }
-}
-
-impl std::fmt::Debug for Etcd {
-    /// The password never reaches a log.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Etcd")
-            .field("endpoints", &self.endpoints)
-            .field("prefix", &self.prefix)
-            .field("user", &self.user)
-            .field("password", &self.password.as_ref().map(|_| "***"))
-            .finish()
-    }
 }
 
 impl Default for Config {

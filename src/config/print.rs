@@ -11,7 +11,7 @@ use super::{Config, Redis};
 pub const TEMPLATE: &str = include_str!("../../fanfare.toml");
 
 /// [`TEMPLATE`] with the values in effect, each that is no default with the place it comes from. A file again, but for
-/// the password of the Redis URL, which is hidden.
+/// the secrets, which are hidden.
 pub fn to_toml(loaded: &Loaded) -> String {
     let draft = Draft::from(loaded.config.clone());
     let mut section = "";
@@ -114,9 +114,11 @@ mod tests {
                     Kind::Paces { .. } => {
                         vec![format!("{} to {}", Rate::MIN, Rate::MAX), format!("1 to {PUSH_WEIGHT_MAX}")]
                     }
-                    Kind::Switch { .. } | Kind::Text { .. } | Kind::List { .. } | Kind::Secret { .. } => {
-                        Vec::new()
-                    }
+                    Kind::Switch { .. }
+                    | Kind::Text { .. }
+                    | Kind::List { .. }
+                    | Kind::Secret { .. }
+                    | Kind::Url { .. } => Vec::new(),
                 };
                 assert!(!comment.is_empty(), "{} has a comment", KEYS[key].path());
                 for fact in facts {

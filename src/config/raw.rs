@@ -94,7 +94,7 @@ mod tests {
         let (_file, flags) = file("[redis]\nurl = \"redis://:***@cache\"\n");
         assert!(told(&flags, &[]).contains("***"));
         let config = loaded(&flags, &[("FANFARE_REDIS_URL", "redis://:secret@cache")]).expect("completed");
-        assert_eq!(config.redis.and_then(|redis| redis.url.password).as_deref(), Some("secret"));
+        assert_eq!(config.redis.and_then(|redis| redis.url.password), Some("secret".into()));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::values::HIDDEN;
+use super::secret::{HIDDEN, Secret};
 use super::{RedisEndpoint, RedisUrl};
 
 /// Where Redis listens unless told otherwise.
@@ -128,7 +128,7 @@ impl FromStr for RedisUrl {
 
 /// `user:password`, each possibly empty, an empty one being none; a user needs a password, though it may be empty
 /// (`user:@` is how a user without one, `nopass`, is written).
-fn credentials(user_info: &str) -> Result<(Option<String>, Option<String>), BadRedisUrl> {
+fn credentials(user_info: &str) -> Result<(Option<String>, Option<Secret>), BadRedisUrl> {
     let Some((user, password)) = user_info.split_once(':') else {
         return if user_info.is_empty() { Ok((None, None)) } else { Err(BadRedisUrl::UserAlone) };
     };
@@ -138,7 +138,7 @@ fn credentials(user_info: &str) -> Result<(Option<String>, Option<String>), BadR
     let decode = |text: &str| String::from_utf8(percent_decoded(text)?).map_err(|_| BadRedisUrl::Escape);
     let user = Some(decode(user)?).filter(|user| !user.is_empty());
     let password = Some(decode(password)?).filter(|password| user.is_some() || !password.is_empty());
-    Ok((user, password))
+    Ok((user, password.map(Secret::from)))
 }
 
 fn host_and_port(text: &str) -> Result<(String, u16), BadRedisUrl> {
@@ -218,7 +218,7 @@ impl fmt::Display for RedisUrl {
             write_percent_encoded(f, user.as_bytes(), b"")?;
         }
         if let Some(password) = &self.password {
-            write!(f, ":{}@", if password.is_empty() { "" } else { HIDDEN })?;
+            write!(f, ":{}@", if password.expose().is_empty() { "" } else { HIDDEN })?;
         }
         match &self.endpoint {
             RedisEndpoint::Tcp { host, port } | RedisEndpoint::Tls { host, port } if host.contains(':') => {
@@ -242,6 +242,10 @@ mod tests {
         url.parse().unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 
+    fn password(url: &RedisUrl) -> Option<&str> {
+        url.password.as_ref().map(Secret::expose)
+    }
+
     fn tcp(host: &str, port: u16) -> RedisEndpoint {
         RedisEndpoint::Tcp { host: host.into(), port }
     }
@@ -258,14 +262,14 @@ mod tests {
     fn user_and_password_are_percent_decoded() {
         let url = parsed("rediss://dev%40home:p%2Fw%3A%25@redis.example.com:6380/2");
         assert_eq!(url.endpoint, RedisEndpoint::Tls { host: "redis.example.com".into(), port: 6380 });
-        assert_eq!((url.user.as_deref(), url.password.as_deref()), (Some("dev@home"), Some("p/w:%")));
+        assert_eq!((url.user.as_deref(), password(&url)), (Some("dev@home"), Some("p/w:%")));
         let default_user = parsed("redis://:secret@10.0.0.1");
-        assert_eq!((default_user.user, default_user.password.as_deref()), (None, Some("secret")));
+        assert_eq!((default_user.user.as_deref(), password(&default_user)), (None, Some("secret")));
     }
 
     #[test]
     fn an_at_sign_that_nobody_encoded_belongs_to_the_password() {
-        assert_eq!(parsed("redis://:p@ss@host").password.as_deref(), Some("p@ss"));
+        assert_eq!(password(&parsed("redis://:p@ss@host")), Some("p@ss"));
     }
 
     #[test]
@@ -279,14 +283,14 @@ mod tests {
     fn a_unix_socket_is_a_path_and_may_have_a_password() {
         let url = parsed("unix:///run/my%20redis.sock");
         assert_eq!(url.endpoint, RedisEndpoint::Unix("/run/my redis.sock".into()));
-        assert_eq!(parsed("unix://:secret@/run/redis.sock").password.as_deref(), Some("secret"));
+        assert_eq!(password(&parsed("unix://:secret@/run/redis.sock")), Some("secret"));
     }
 
     #[test]
     fn a_user_without_password_is_refused_unless_the_empty_password_is_written() {
         assert_eq!("redis://dev@host".parse::<RedisUrl>(), Err(BadRedisUrl::UserAlone));
         let url = parsed("redis://dev:@host");
-        assert_eq!((url.user.as_deref(), url.password.as_deref()), (Some("dev"), Some("")));
+        assert_eq!((url.user.as_deref(), password(&url)), (Some("dev"), Some("")));
     }
 
     #[test]
@@ -358,7 +362,7 @@ mod tests {
                 1 => RedisEndpoint::Tls { host, port },
                 _ => RedisEndpoint::Unix(path.into()),
             };
-            let password = user.is_some().then(String::new);
+            let password = user.is_some().then(|| Secret::from(""));
             let url = RedisUrl { endpoint, user, password };
             prop_assert_eq!(url.to_string().parse::<RedisUrl>(), Ok(url));
         }

@@ -196,6 +196,9 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
+    use super::super::given::Given;
+    use super::super::keys::{self, Kind};
+    use super::super::print;
     use super::*;
 
     /// Settings and what runs by them.
@@ -297,6 +300,80 @@ mod tests {
         let variables = vec![("FANFARE_SERVER_SHARDS".into(), "2".into())];
         process.offer(Change::Read(&flags, variables)).expect("good");
         assert_eq!(process.shown("server.shards").get("at_start"), None);
+    }
+
+    /// Keys that take any text, and show it: names, patterns, filters.
+    const NO_SECRETS: [&str; 7] = [
+        "api.hosts",
+        "redis.prefix",
+        "clients.auto_join",
+        "events.name",
+        "log.level",
+        "etcd.prefix",
+        "etcd.user",
+    ];
+
+    #[test]
+    fn no_secret_of_any_key_is_shown_anywhere() {
+        let user = (
+            keys::position("etcd", "user").expect("a key"),
+            Given::Plain("dev".into()),
+            Origin::Flag("--user"),
+        );
+        let mut taken = Vec::new();
+        for (n, key) in KEYS.iter().enumerate() {
+            let path = key.path();
+            let has_secret = matches!(key.kind, Kind::Secret { .. } | Kind::Url { .. });
+            for text in [
+                "hunter2",
+                "redis://dev:hunter2@cache",
+                "rediss://:hunter2@cache:1/3",
+                "unix://:hunter2@/run/redis.sock",
+                "https://backend/hunter2",
+                "https://backend:8443?token=hunter2",
+                "https://hunter2@backend/",
+                "http://dev:hunter2@backend:2379",
+            ] {
+                for given in [Given::Plain(text.into()), Given::List(vec![Given::Text(text.into())])] {
+                    let mut values = vec![(n, given, Origin::Flag("--x"))];
+                    if path == "etcd.password" {
+                        values.push(user.clone());
+                    }
+                    let shown = match Layers::default().with(Layer::Flags, values).check(Vec::new()) {
+                        Ok(loaded) => {
+                            taken.push(path.clone());
+                            let settings = Settings::new(loaded.clone());
+                            let view = settings.view(1, &loaded.config);
+                            let json = serde_json::to_string(&view).expect("JSON");
+                            let (file, summary) = (print::to_toml(&loaded), print::Summary(&loaded.config));
+                            format!("{json} {file} {summary} {loaded:?} {settings:?} {view:?}")
+                        }
+                        // A text that is no URL may be quoted where no secret belongs.
+                        Err(problems) if has_secret || text.contains('@') => {
+                            format!("{problems} {problems:?}")
+                        }
+                        Err(_) => continue,
+                    };
+                    if !NO_SECRETS.contains(&path.as_str()) {
+                        assert!(!shown.contains("hunter2"), "{path} = {text}: {shown}");
+                    }
+                }
+            }
+        }
+        for key in ["redis.url", "events.webhook", "etcd.password"] {
+            assert!(taken.iter().any(|path| path == key), "{key} takes none of these");
+        }
+    }
+
+    #[test]
+    fn a_number_in_the_place_of_a_secret_is_not_quoted() {
+        for (n, key) in KEYS.iter().enumerate() {
+            if let Kind::Secret { .. } | Kind::Url { .. } = key.kind {
+                let values = vec![(n, Given::Whole(271_828_182), Origin::Flag("--x"))];
+                let problems = Layers::default().with(Layer::Flags, values).check(Vec::new());
+                assert!(!problems.expect_err("no text").to_string().contains("271828182"), "{}", key.path());
+            }
+        }
     }
 
     #[test]

@@ -8,9 +8,6 @@ use super::keys::Wrong;
 use super::{REDIS_PREFIX_DEFAULT, Redis, RedisUrl, TopicTemplate};
 use crate::limits;
 
-/// What stands for a password wherever it is shown.
-pub(super) const HIDDEN: &str = "***";
-
 pub(super) fn address(text: &str) -> Result<SocketAddr, Wrong> {
     text.parse().map_err(|_| Wrong {
         what: format!("{text:?} is not an IP address with a port"),

@@ -191,7 +191,7 @@ fn options(etcd: &Etcd) -> ConnectOptions {
         options = options.with_tls(TlsOptions::new().with_enabled_roots());
     }
     match &etcd.password {
-        Some(password) => options.with_user(&etcd.user, password),
+        Some(password) => options.with_user(&etcd.user, password.expose()),
         None => options,
     }
 }

@@ -13,6 +13,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::json;
 use super::shared::Shared;
+use crate::config::secret::SecretUrl;
 use crate::limits::{EVENTS_ANSWER_BYTES_MAX, EVENTS_POLL};
 use crate::metrics::{Blocks, EventSink};
 use crate::redis::backoff::{Backoff, Pace};
@@ -23,7 +24,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(200);
 /// One receiver by HTTP.
 pub struct Webhook {
     agent: Agent,
-    url: String,
+    url: SecretUrl,
     gateway: Arc<str>,
     outlet: Arc<Shared>,
     blocks: Arc<Blocks>,
@@ -56,13 +57,13 @@ impl fmt::Display for Cause {
 impl Webhook {
     /// Posts what enters the outlet to `url`. Reads the system's root certificates if it is of https.
     pub fn new(
-        url: String,
+        url: SecretUrl,
         request_timeout: Duration,
         gateway: Arc<str>,
         outlet: Arc<Shared>,
         blocks: Arc<Blocks>,
     ) -> Self {
-        let roots = if url.starts_with("https:") { roots() } else { Vec::new() };
+        let roots = if url.expose().starts_with("https:") { roots() } else { Vec::new() };
         let tls = TlsConfig::builder()
             .root_certs(RootCerts::Specific(Arc::new(roots)))
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -122,7 +123,7 @@ impl Webhook {
     fn post(&self, body: &[u8]) -> Answer {
         let request = self
             .agent
-            .post(&self.url)
+            .post(self.url.expose())
             .header("content-type", "application/json")
             .header("fanfare-gateway", &*self.gateway);
         match request.send(body) {

@@ -16,6 +16,7 @@ use super::link::{Link, Socket};
 use super::resolve::{Lookup, Resolver, resolver};
 use super::tls::{self, Tls};
 use super::{Failure, Timing};
+use crate::config::secret::Secret;
 use crate::config::{RedisEndpoint, RedisUrl};
 use crate::limits::REDIS_RESOLVE_PATIENCE;
 use crate::wire::resp::{self, Reply};
@@ -27,7 +28,7 @@ pub struct Dialer {
     route: Route,
     security: Security,
     user: Option<String>,
-    password: Option<String>,
+    password: Option<Secret>,
     timing: Timing,
     pub(crate) backoff: Backoff,
 }
@@ -108,7 +109,7 @@ impl Dialer {
 
     /// `AUTH password`, or `AUTH user password` (Redis 6), or nothing.
     async fn authenticate(&self, link: &mut Link) -> Result<(), Failure> {
-        let password = self.password.as_deref().unwrap_or_default().as_bytes();
+        let password = self.password.as_ref().map_or("", Secret::expose).as_bytes();
         let mut out = BytesMut::new();
         match (&self.user, &self.password) {
             (None, None) => return Ok(()),
@@ -118,9 +119,15 @@ impl Dialer {
         link.send(out, self.timing.connect_deadline).await?;
         match link.reply().await? {
             Reply::Simple(ok) if ok == "OK" => Ok(()),
-            Reply::Error(text) => Err(Failure::Refused(text)),
+            Reply::Error(text) => Err(Failure::Refused(self.without_password(&text))),
             _ => Err(Failure::Unexpected),
         }
+    }
+
+    /// What Redis says of a command that it does not know (AUTH can be renamed) quotes the beginning of its arguments.
+    fn without_password(&self, text: &str) -> String {
+        let said = text.split_once("with args").map_or(text, |(said, _)| said.trim_end_matches([',', ' ']));
+        self.password.as_ref().map_or_else(|| said.to_owned(), |password| password.hide_in(said))
     }
 }
 
