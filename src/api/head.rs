@@ -61,6 +61,10 @@ pub struct Head {
     pub keep_alive: bool,
 }
 
+    /// What the client accepts, if it says more than "anything".
+    pub accept: Option<String>,
+    /// Why it is not answered, if a page of another site may have sent it.
+    pub denied: Option<Refusal>,
 /// Reads a head from the beginning of `bytes`: the head and its length, or `None` when its end is not here yet.
 pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
     let mut fields = [httparse::EMPTY_HEADER; API_HEADERS_MAX];
@@ -108,16 +112,21 @@ pub fn too_large() -> Refusal {
 }
 
 fn bad(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+        accept: fields.accept,
+        denied: access::check(rules, &from, is_probe).err(),
     Refusal::new(Code::BadRequest, message)
 }
 
-/// The path of a request target, without the query. RFC 9112, section 3.2.2: "a server MUST accept the absolute-form in
-/// requests even though most HTTP/1.1 clients will only send the absolute-form in requests to a proxy".
-fn path_of(target: &str) -> &str {
-    let target = match target.get(..7) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("http://") => {
-            let rest = &target[7..];
-            rest.find('/').map_or("/", |slash| &rest[slash..])
+/// Host and port of a request target, if it has them, and its path without the query. RFC 9112, section 3.2.2: "a server
+/// MUST accept the absolute-form in requests even though most HTTP/1.1 clients will only send the absolute-form in requests
+/// to a proxy".
+fn split_target(target: &str) -> (Option<&str>, &str) {
+    let is_scheme =
+        |scheme: &str| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    let (authority, target) = match target.split_once("://") {
+        Some((scheme, rest)) if is_scheme(scheme) => {
+            let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+            (Some(authority), if rest.starts_with('/') { rest } else { "/" })
         }
         _ => target,
     };
@@ -139,12 +148,15 @@ impl Fields {
             let value = header.value.trim_ascii();
             if header.name.eq_ignore_ascii_case("host") {
                 hosts += 1;
+    accept: Option<String>,
+    from: Provenance<'a>,
             } else if header.name.eq_ignore_ascii_case("content-length") {
                 // RFC 9110, section 8.6 allows a list of equal values; whoever sends one is confused or malicious.
                 if length.replace(decimal(value)?).is_some() {
                     return Err(bad("more than one Content-Length"));
                 }
             } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+        let (mut accept, mut from): (Option<String>, _) = (None, Provenance::default());
                 if chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(Refusal::new(
                         Code::NotImplemented,
@@ -175,7 +187,12 @@ impl Fields {
             (true, None) => Framing::Chunked,
             (false, length) => Framing::Length(length.unwrap_or(0)),
         };
-        Ok(Self { framing, expects_continue, close })
+            } else if header.name.eq_ignore_ascii_case("accept") {
+                if value != b"*/*" {
+                    let accept = accept.get_or_insert_default();
+                    accept.extend([&String::from_utf8_lossy(value), ","]);
+                }
+        Ok(Self { framing, expects_continue, close, accept, from })
     }
 }
 

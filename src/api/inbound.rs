@@ -20,6 +20,8 @@ pub struct Request {
     /// The path, percent-encoded, without the query.
     pub path: String,
     /// The body; empty when there was none.
+    /// What the client accepts, if it says more than "anything".
+    pub accept: Option<String>,
     pub body: Bytes,
     /// Another request may follow on the connection.
     pub keep_alive: bool,
@@ -108,6 +110,7 @@ impl Inbound {
                             path: head.path,
                             body: decoder.into_bytes().into(),
                             keep_alive: head.keep_alive,
+                            accept: head.accept,
                         });
                     }
                     Err(refusal) => return Step::Refuse(refusal, Some(head.method)),

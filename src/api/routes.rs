@@ -12,6 +12,7 @@ use crate::api::response::Response;
 use crate::api::{Api, census, pushes, settings, views};
 use crate::batch::Address;
 use crate::ingest::publisher::{NewPush, NotTaken, Request as ToIngest};
+use crate::metrics::text::{classic, negotiate};
 use crate::metrics::{Audience, text};
 
 /// The API's description, served as it is.
@@ -149,7 +150,7 @@ async fn whole(api: &Api, route: &Route, rest: &str, request: &Request) -> Respo
         Endpoint::ConfigChange => settings::change(api, &request.body).await,
         Endpoint::Health => Ok(Response::text("text/plain; charset=utf-8", "ok\n")),
         Endpoint::Ready => Ok(ready(api)),
-        Endpoint::Metrics => Ok(metrics(api)),
+        Endpoint::Metrics => Ok(metrics(api, request)),
         Endpoint::OpenApi => Ok(Response::text("application/yaml", OPENAPI)),
     };
     answer.unwrap_or_else(|refusal| Response::refusal(&refusal))
@@ -251,10 +252,14 @@ fn ready(api: &Api) -> Response {
     Response { retry_after_s: Some(1), ..Response::json(503, &body) }
 }
 
-fn metrics(api: &Api) -> Response {
+fn metrics(api: &Api, request: &Request) -> Response {
     let missing = views::missing(&api.blocks, api.is_draining(), api.redis_gone_ms());
     api.blocks.control.ready.set(u64::from(missing.is_empty()));
-    Response::text(text::CONTENT_TYPE, api.exposition.text())
+    let openmetrics = api.exposition.text();
+    if request.accept.as_deref().is_some_and(negotiate::wants_classic) {
+        return Response::text(classic::CONTENT_TYPE, classic::of(&openmetrics));
+    }
+    Response::text(text::CONTENT_TYPE, openmetrics)
 }
 
 fn ask(api: &Api, request: ToIngest) -> Result<(), Refusal> {

@@ -2,10 +2,12 @@
 //!
 //! A family is a row of `FAMILIES`: name, help, labels, and where its values are read. To add a metric, add its value
 //! to a block in [`super`], a row here, and a row in `docs/METRICS.md` (a test compares them). *Not here*: how the text is
-//! written (`encode`), who writes the values, who serves the text (`api`).
+//! written (`encode`, `classic`), who writes the values, who serves the text (`api`).
 
+pub mod classic;
 mod encode;
 mod keys;
+pub mod negotiate;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};

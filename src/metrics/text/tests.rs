@@ -126,3 +126,42 @@ fn an_underflown_gauge_does_not_cost_the_scrape() {
     blocks.shards[0].handshakes.sub(1);
     assert!(exposition.text().contains(&format!("fanfare_handshakes{{shard=\"0\"}} {}", i64::MAX)));
 }
+
+#[test]
+fn the_older_format_has_every_sample_under_a_family_of_its_name() {
+    let (blocks, exposition) = exposition(3);
+    blocks.shards[1].deliveries.set(7);
+    blocks.ingest.merge_us.record(150);
+    let (open, old) = (exposition.text(), classic::of(&exposition.text()));
+    let samples = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    };
+    // Some values are those of the moment: names and labels are compared.
+    let names = |text: &str| -> Vec<String> {
+        samples(text).iter().filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect()
+    };
+    assert_eq!(names(&old), names(&open));
+    let (mut families, mut family, mut kind) = (HashSet::new(), String::new(), String::new());
+    for line in old.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, words) = help.split_once(' ').expect("a help text");
+            assert!(!words.is_empty() && families.insert(name.to_owned()), "{line}");
+            name.clone_into(&mut family);
+        } else if let Some(typed) = line.strip_prefix("# TYPE ") {
+            let (name, of) = typed.split_once(' ').expect("a type");
+            assert_eq!(name, family, "{line}");
+            assert!(["counter", "gauge", "histogram"].contains(&of), "{line}");
+            of.clone_into(&mut kind);
+        } else {
+            assert!(!line.starts_with('#'), "{line}");
+            let suffix = line.split(['{', ' ']).next().and_then(|name| name.strip_prefix(family.as_str()));
+            let allowed: &[&str] = if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+            assert!(suffix.is_some_and(|suffix| allowed.contains(&suffix)), "{line} under {family}");
+        }
+    }
+    assert_eq!(families.len(), described().len());
+    assert!(
+        old.contains("# TYPE fanfare_deliveries_total counter\n")
+            && old.contains("# TYPE fanfare_build_info gauge\n")
+    );
+}
