@@ -145,6 +145,8 @@ pub const API_BODY_BYTES_DEFAULT: usize = 8 * 1024 * 1024;
 pub const API_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// API connections at once; one more is answered 503.
 pub const API_CONNECTIONS_MAX: usize = 256;
+/// Entries of `api.hosts` and of `api.origins`. Each request's are held against all of them.
+pub const API_NAMES_MAX: usize = 100;
 /// Header fields of an API request. A browser behind two proxies sends about 30.
 pub const API_HEADERS_MAX: usize = 64;
 /// A line that announces a chunk: 16 digits and an extension that nobody sends.

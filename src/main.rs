@@ -8,7 +8,7 @@ use fanfare::cli::{Arguments, Command};
 use fanfare::client::http::Gateway;
 use fanfare::client::{self, Exit};
 use fanfare::config::flags::Flags;
-use fanfare::config::{Config, print, raw};
+use fanfare::config::{self, Config, print, raw};
 use fanfare::doctor;
 use fanfare::server::error::StartError;
 use fanfare::server::sockets::Sockets;
@@ -68,7 +68,13 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     let config = loaded.config.clone();
     if flags.check {
-        say(&format!("configuration ok\n{}\n{}\n", print::Summary(&config), threads(&config, &cores)))?;
+        let exposed = config::Api::exposed(config.api.listen)
+            .map_or_else(String::new, |told| format!("warning: {told}\n"));
+        say(&format!(
+            "configuration ok\n{}\n{}\n{exposed}",
+            print::Summary(&config),
+            threads(&config, &cores)
+        ))?;
         return Ok(ExitCode::SUCCESS);
     }
 
@@ -92,6 +98,10 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut signals = Signals::block().map_err(internal)?;
     let running = server::start(config, sockets, &cores, &signals.waker())?;
     tracing::info!("devices connect to {}, the API is at http://{}", running.devices(), running.api());
+    // Where it is now: a socket of the service manager may be somewhere else than api.listen says.
+    if let Some(exposed) = config::Api::exposed(running.api()) {
+        tracing::warn!("{exposed}");
+    }
     let reporter = Reporter::from_environment(std::env::vars_os());
     let origins = Origins { flags, loaded, saved, level };
     match supervision::supervise(running, &mut signals, reporter, origins) {

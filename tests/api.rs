@@ -4,6 +4,8 @@
 mod abuse;
 #[path = "api/harness.rs"]
 mod harness;
+#[path = "api/origin.rs"]
+mod origin;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -52,7 +52,7 @@ impl Gateway {
         let mut stream = TcpStream::connect(&self.api).expect("the API");
         write!(
             stream,
-            "POST /push/room HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\
+            "POST /push/room HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\
              Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}",
             body.len()
         )

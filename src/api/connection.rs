@@ -59,13 +59,15 @@ struct Client<'a> {
 
 impl Client<'_> {
     async fn requests(&mut self) -> Result<(), Gone> {
-        let mut inbound = Inbound::new(self.api.config().api.body_bytes_max);
+        let mut inbound = Inbound::default();
         let deadlines = self.api.deadlines;
         // When the request that is arriving began; `None` between two requests.
         let mut begun = None;
         let mut patience = deadlines.read;
         loop {
-            match inbound.poll_step() {
+            // The configuration is borrowed for the step alone: it may be another one after the next await.
+            let step = inbound.poll_step(&self.api.config().api);
+            match step {
                 Step::Read => {
                     let left = match begun {
                         Some(begun) => deadlines.read.saturating_sub(Instant::elapsed(&begun)),
@@ -105,6 +107,7 @@ impl Client<'_> {
                     patience = deadlines.idle;
                 }
                 Step::Refuse(refusal, method) => {
+                    self.api.tell_of_foreigner(&refusal);
                     if method == Some(Method::Post) {
                         self.api.count_publish_refused(&refusal);
                     }

@@ -3,7 +3,9 @@
 //! httparse reads the grammar; here is what the grammar leaves open: which heads are ambiguous and therefore refused.
 //! *Not here*: the body (`body`), bounds on bytes that are not here yet (`inbound`).
 
+use crate::api::access::{self, Provenance};
 use crate::api::refusal::{Code, Refusal};
+use crate::config;
 use crate::limits::{API_HEAD_BYTES_MAX, API_HEADERS_MAX};
 
 /// What the method is, as far as routes care.
@@ -59,14 +61,18 @@ pub struct Head {
     pub expects_continue: bool,
     /// Another request may follow on the connection.
     pub keep_alive: bool,
-}
-
     /// What the client accepts, if it says more than "anything".
     pub accept: Option<String>,
     /// Why it is not answered, if a page of another site may have sent it.
     pub denied: Option<Refusal>,
+}
+
+/// Paths that tell whether the process lives and can serve. A probe may call the gateway by any name, and learns nothing
+/// that a page could not find out by connecting.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
 /// Reads a head from the beginning of `bytes`: the head and its length, or `None` when its end is not here yet.
-pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
+pub fn parse(bytes: &[u8], rules: &config::Api) -> Result<Option<(Head, usize)>, Refusal> {
     let mut fields = [httparse::EMPTY_HEADER; API_HEADERS_MAX];
     let mut request = httparse::Request::new(&mut fields);
     let length = match request.parse(bytes) {
@@ -89,19 +95,25 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
     };
     let http_11 = version == 1;
     let fields = Fields::collect(request.headers, http_11)?;
+    let method = match method {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "POST" => Method::Post,
+        "PATCH" => Method::Patch,
+        "DELETE" => Method::Delete,
+        _ => Method::Other,
+    };
+    let (authority, path) = split_target(target);
+    let from = Provenance { target: authority.map(str::as_bytes), ..fields.from };
+    let is_probe = matches!(method, Method::Get | Method::Head) && PROBES.contains(&path);
     let head = Head {
-        method: match method {
-            "GET" => Method::Get,
-            "HEAD" => Method::Head,
-            "POST" => Method::Post,
-            "PATCH" => Method::Patch,
-            "DELETE" => Method::Delete,
-            _ => Method::Other,
-        },
-        path: path_of(target).to_owned(),
+        method,
+        path: path.to_owned(),
         framing: fields.framing,
         expects_continue: fields.expects_continue && http_11,
         keep_alive: http_11 && !fields.close,
+        accept: fields.accept,
+        denied: access::check(rules, &from, is_probe).err(),
     };
     Ok(Some((head, length)))
 }
@@ -112,8 +124,6 @@ pub fn too_large() -> Refusal {
 }
 
 fn bad(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
-        accept: fields.accept,
-        denied: access::check(rules, &from, is_probe).err(),
     Refusal::new(Code::BadRequest, message)
 }
 
@@ -128,35 +138,42 @@ fn split_target(target: &str) -> (Option<&str>, &str) {
             let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
             (Some(authority), if rest.starts_with('/') { rest } else { "/" })
         }
-        _ => target,
+        _ => (None, target),
     };
-    target.split_once('?').map_or(target, |(path, _)| path)
+    (authority, target.split_once('?').map_or(target, |(path, _)| path))
 }
 
-/// What the header fields say about the connection and the body.
-struct Fields {
+/// What the header fields say about the connection, the body and the sender.
+struct Fields<'a> {
     framing: Framing,
     expects_continue: bool,
     close: bool,
+    accept: Option<String>,
+    from: Provenance<'a>,
 }
 
-impl Fields {
-    fn collect(headers: &[httparse::Header<'_>], http_11: bool) -> Result<Self, Refusal> {
+impl<'a> Fields<'a> {
+    fn collect(headers: &[httparse::Header<'a>], http_11: bool) -> Result<Self, Refusal> {
         let (mut hosts, mut length, mut chunked) = (0, None, false);
         let (mut expects_continue, mut close) = (false, false);
+        let (mut accept, mut from): (Option<String>, _) = (None, Provenance::default());
         for header in headers {
             let value = header.value.trim_ascii();
             if header.name.eq_ignore_ascii_case("host") {
                 hosts += 1;
-    accept: Option<String>,
-    from: Provenance<'a>,
+                from.host = Some(value);
+            } else if header.name.eq_ignore_ascii_case("origin") {
+                from.has_several_origins |= from.origin.replace(value).is_some();
+            } else if header.name.eq_ignore_ascii_case("sec-fetch-site") {
+                if !access::is_own_site(value) {
+                    from.other_site = Some(value);
+                }
             } else if header.name.eq_ignore_ascii_case("content-length") {
                 // RFC 9110, section 8.6 allows a list of equal values; whoever sends one is confused or malicious.
                 if length.replace(decimal(value)?).is_some() {
                     return Err(bad("more than one Content-Length"));
                 }
             } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
-        let (mut accept, mut from): (Option<String>, _) = (None, Provenance::default());
                 if chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(Refusal::new(
                         Code::NotImplemented,
@@ -170,6 +187,11 @@ impl Fields {
                     return Err(Refusal::new(Code::ExpectationFailed, message));
                 }
                 expects_continue = true;
+            } else if header.name.eq_ignore_ascii_case("accept") {
+                if value != b"*/*" {
+                    let accept = accept.get_or_insert_default();
+                    accept.extend([&String::from_utf8_lossy(value), ","]);
+                }
             } else if header.name.eq_ignore_ascii_case("connection") {
                 let mut options = value.split(|byte| *byte == b',');
                 close |= options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
@@ -187,11 +209,6 @@ impl Fields {
             (true, None) => Framing::Chunked,
             (false, length) => Framing::Length(length.unwrap_or(0)),
         };
-            } else if header.name.eq_ignore_ascii_case("accept") {
-                if value != b"*/*" {
-                    let accept = accept.get_or_insert_default();
-                    accept.extend([&String::from_utf8_lossy(value), ","]);
-                }
         Ok(Self { framing, expects_continue, close, accept, from })
     }
 }
@@ -206,16 +223,21 @@ fn decimal(value: &[u8]) -> Result<u64, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+
+    fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
+        super::parse(bytes, &Config::default().api)
+    }
 
     fn head(fields: &str) -> Result<Head, Code> {
-        let text = format!("POST /push/all HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+        let text = format!("POST /push/all HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
         parse(text.as_bytes()).map(|head| head.expect("complete").0).map_err(|refusal| refusal.code)
     }
 
     #[test]
     fn a_head_is_whole_or_not_at_every_split() {
         let text =
-            b"GET /v1/topics/a%2Fb?x=1 HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Close\r\n\r\nrest";
+            b"GET /v1/topics/a%2Fb?x=1 HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive, Close\r\n\r\nrest";
         let end = text.len() - 4;
         for split in 0..end {
             assert_eq!(parse(&text[..split]), Ok(None), "at {split}");
@@ -274,15 +296,42 @@ mod tests {
 
     #[test]
     fn an_absolute_target_is_its_path() {
-        assert_eq!(path_of("http://host:1/stats?x"), "/stats");
-        assert_eq!(path_of("HTTP://host"), "/");
-        assert_eq!(path_of("/stats?a=/b"), "/stats");
-        assert_eq!(path_of("*"), "*");
+        assert_eq!(split_target("http://host:1/stats?x"), (Some("host:1"), "/stats"));
+        assert_eq!(split_target("HTTP://host"), (Some("host"), "/"));
+        assert_eq!(split_target("https://u@host?/push/all"), (Some("u@host"), "/"));
+        assert_eq!(split_target("/stats?a=/b"), (None, "/stats"));
+        assert_eq!(split_target("/http://host/stats"), (None, "/http://host/stats"));
+        assert_eq!(split_target("*"), (None, "*"));
+    }
+
+    #[test]
+    fn a_probe_may_use_any_host_and_nothing_else_may() {
+        let code = |text: &str| {
+            let head = parse(text.as_bytes()).expect("well-formed").expect("whole").0;
+            head.denied.map(|refusal| refusal.code)
+        };
+        for (line, denied) in [
+            ("GET /healthz", None),
+            ("HEAD /readyz?x", None),
+            ("GET http://other.example/healthz", None),
+            ("POST /healthz", Some(Code::ForeignHost)),
+            ("GET /healthz/", Some(Code::ForeignHost)),
+            ("GET /metrics", Some(Code::ForeignHost)),
+            ("GET /nowhere", Some(Code::ForeignHost)),
+            ("OPTIONS /v1/config", Some(Code::ForeignHost)),
+            ("PATCH http://127.0.0.1/v1/config", Some(Code::ForeignHost)),
+        ] {
+            assert_eq!(code(&format!("{line} HTTP/1.1\r\nHost: gateway.example\r\n\r\n")), denied, "{line}");
+        }
+        let rebound = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nOrigin: http://localhost\r\n\r\n";
+        assert_eq!(code(rebound), Some(Code::ForeignOrigin));
+        let sites = "GET /stats HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: same-site\r\nSec-Fetch-Site: none\r\n\r\n";
+        assert_eq!(code(sites), Some(Code::ForeignOrigin));
     }
 
     #[test]
     fn a_head_above_its_bounds_is_refused_whether_whole_or_not() {
-        let long = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}", "b".repeat(API_HEAD_BYTES_MAX));
+        let long = format!("GET / HTTP/1.1\r\nHost: localhost\r\nA: {}", "b".repeat(API_HEAD_BYTES_MAX));
         assert_eq!(parse(long.as_bytes()).expect_err("partial").code, Code::HeadTooLarge);
         let whole = format!("{long}\r\n\r\n");
         assert_eq!(parse(whole.as_bytes()).expect_err("whole").code, Code::HeadTooLarge);

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use crate::api::body::{Decoder, Progress};
 use crate::api::head::{self, Head, Method};
 use crate::api::refusal::Refusal;
+use crate::config;
 
 /// A whole request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +20,9 @@ pub struct Request {
     pub method: Method,
     /// The path, percent-encoded, without the query.
     pub path: String,
-    /// The body; empty when there was none.
     /// What the client accepts, if it says more than "anything".
     pub accept: Option<String>,
+    /// The body; empty when there was none.
     pub body: Bytes,
     /// Another request may follow on the connection.
     pub keep_alive: bool,
@@ -41,28 +42,26 @@ pub enum Step {
 }
 
 /// Requests on their way in. Holds at most a head's bytes, one read's bytes and one body.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Inbound {
     state: State,
     bytes: BytesMut,
     /// Up to here there is no head's end.
     searched: usize,
-    body_bytes_max: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum State {
+    #[default]
     Head,
-    Body { head: Head, decoder: Decoder },
+    Body {
+        head: Head,
+        decoder: Decoder,
+    },
     Refused,
 }
 
 impl Inbound {
-    /// A new connection's, with bodies up to that many bytes.
-    pub fn new(body_bytes_max: usize) -> Self {
-        Self { state: State::Head, bytes: BytesMut::new(), searched: 0, body_bytes_max }
-    }
-
     /// Takes what was read.
     pub fn handle_bytes(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
@@ -73,17 +72,20 @@ impl Inbound {
         matches!(self.state, State::Head) && self.bytes.is_empty()
     }
 
-    /// What to do next. Call again after [`Step::Answer`]: the next request may be here.
-    pub fn poll_step(&mut self) -> Step {
+    /// What to do next by these rules. Call again after [`Step::Answer`]: the next request may be here.
+    pub fn poll_step(&mut self, rules: &config::Api) -> Step {
         loop {
             match std::mem::replace(&mut self.state, State::Refused) {
                 State::Refused => return Step::Read,
-                State::Head => match self.take_head() {
+                State::Head => match self.take_head(rules) {
                     Ok(None) => {
                         self.state = State::Head;
                         return Step::Read;
                     }
-                    Ok(Some(head)) => match Decoder::new(head.framing, self.body_bytes_max) {
+                    Ok(Some(Head { denied: Some(refusal), method, .. })) => {
+                        return Step::Refuse(refusal, Some(method));
+                    }
+                    Ok(Some(head)) => match Decoder::new(head.framing, rules.body_bytes_max) {
                         Ok(decoder) => {
                             // RFC 9110, section 10.1.1: no 100 when some of the body is here, and none without a body.
                             let waits = head.expects_continue
@@ -108,9 +110,9 @@ impl Inbound {
                         return Step::Answer(Request {
                             method: head.method,
                             path: head.path,
+                            accept: head.accept,
                             body: decoder.into_bytes().into(),
                             keep_alive: head.keep_alive,
-                            accept: head.accept,
                         });
                     }
                     Err(refusal) => return Step::Refuse(refusal, Some(head.method)),
@@ -119,7 +121,7 @@ impl Inbound {
         }
     }
 
-    fn take_head(&mut self) -> Result<Option<Head>, Refusal> {
+    fn take_head(&mut self, rules: &config::Api) -> Result<Option<Head>, Refusal> {
         // A head ends with a line's end. Without a new one there is nothing to parse again: a client that sends
         // single bytes does not make each of them cost a whole head.
         let fresh = &self.bytes[self.searched.min(self.bytes.len())..];
@@ -128,7 +130,7 @@ impl Inbound {
             return Ok(None);
         }
         self.searched = self.bytes.len();
-        let Some((head, length)) = head::parse(&self.bytes)? else { return Ok(None) };
+        let Some((head, length)) = head::parse(&self.bytes, rules)? else { return Ok(None) };
         let _ = self.bytes.split_to(length);
         self.searched = 0;
         Ok(Some(head))
@@ -141,16 +143,21 @@ mod tests {
 
     use super::*;
     use crate::api::refusal::Code;
+    use crate::config::Config;
     use crate::limits::API_HEAD_BYTES_MAX;
 
-    const THREE: &[u8] = b"POST /push/all HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\nitems=1\
-        POST /v1/push HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n\
-        GET /stats HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    const THREE: &[u8] = b"POST /push/all HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n\r\nitems=1\
+        POST /v1/push HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n\
+        GET /stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+    fn rules() -> config::Api {
+        config::Api { body_bytes_max: 100, ..Config::default().api }
+    }
 
     fn requests(inbound: &mut Inbound) -> Vec<(String, Vec<u8>, bool)> {
         let mut requests = Vec::new();
         loop {
-            match inbound.poll_step() {
+            match inbound.poll_step(&rules()) {
                 Step::Answer(request) => {
                     requests.push((request.path, request.body.to_vec(), request.keep_alive));
                 }
@@ -170,7 +177,7 @@ mod tests {
 
     #[test]
     fn pipelined_requests_come_out_one_by_one() {
-        let mut inbound = Inbound::new(100);
+        let mut inbound = Inbound::default();
         inbound.handle_bytes(THREE);
         assert_eq!(requests(&mut inbound), the_three());
         assert!(inbound.is_idle());
@@ -179,7 +186,7 @@ mod tests {
     proptest! {
         #[test]
         fn requests_are_the_same_however_the_bytes_are_cut(cuts in prop::collection::vec(1_usize..40, 1..40)) {
-            let (mut inbound, mut rest, mut got) = (Inbound::new(100), THREE, Vec::new());
+            let (mut inbound, mut rest, mut got) = (Inbound::default(), THREE, Vec::new());
             for cut in cuts.iter().cycle() {
                 let (piece, tail) = rest.split_at((*cut).min(rest.len()));
                 inbound.handle_bytes(piece);
@@ -194,11 +201,11 @@ mod tests {
 
         #[test]
         fn any_bytes_end_in_a_step(bytes in prop::collection::vec(any::<u8>(), 0..2000), cut in 1_usize..300) {
-            let mut inbound = Inbound::new(100);
+            let mut inbound = Inbound::default();
             'bytes: for piece in bytes.chunks(cut) {
                 inbound.handle_bytes(piece);
                 loop {
-                    match inbound.poll_step() {
+                    match inbound.poll_step(&rules()) {
                         Step::Read | Step::Continue => break,
                         Step::Answer(_) => {}
                         Step::Refuse(refusal, _) => {
@@ -213,46 +220,63 @@ mod tests {
 
     #[test]
     fn a_client_that_waits_is_told_once_and_one_that_does_not_is_not() {
-        let head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
-        let mut inbound = Inbound::new(100);
+        let head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
+        let mut inbound = Inbound::default();
         inbound.handle_bytes(head);
-        assert_eq!(inbound.poll_step(), Step::Continue);
-        assert_eq!(inbound.poll_step(), Step::Read);
+        assert_eq!(inbound.poll_step(&rules()), Step::Continue);
+        assert_eq!(inbound.poll_step(&rules()), Step::Read);
         inbound.handle_bytes(b"ab");
-        assert!(matches!(inbound.poll_step(), Step::Answer(request) if request.body == "ab"));
+        assert!(matches!(inbound.poll_step(&rules()), Step::Answer(request) if request.body == "ab"));
         inbound.handle_bytes(head);
         inbound.handle_bytes(b"cd");
-        assert!(matches!(inbound.poll_step(), Step::Answer(request) if request.body == "cd"));
+        assert!(matches!(inbound.poll_step(&rules()), Step::Answer(request) if request.body == "cd"));
     }
 
     #[test]
     fn a_body_above_its_bound_is_refused_before_it_comes() {
-        let mut inbound = Inbound::new(100);
+        let mut inbound = Inbound::default();
         inbound.handle_bytes(
-            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 101\r\nExpect: 100-continue\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 101\r\nExpect: 100-continue\r\n\r\n",
         );
         assert!(matches!(
-            inbound.poll_step(),
+            inbound.poll_step(&rules()),
             Step::Refuse(Refusal { code: Code::BodyTooLarge, .. }, Some(Method::Post))
         ));
-        assert_eq!(inbound.poll_step(), Step::Read, "nothing follows a refusal");
+        assert_eq!(inbound.poll_step(&rules()), Step::Read, "nothing follows a refusal");
     }
 
     #[test]
     fn an_endless_head_is_refused_at_its_bound_with_and_without_lines() {
         for filler in ["a", "\r\n"] {
-            let mut inbound = Inbound::new(100);
+            let mut inbound = Inbound::default();
             let mut fed = 0;
             let code = loop {
                 inbound.handle_bytes(filler.as_bytes());
                 fed += filler.len();
-                match inbound.poll_step() {
+                match inbound.poll_step(&rules()) {
                     Step::Read => assert!(fed <= API_HEAD_BYTES_MAX + filler.len()),
                     Step::Refuse(refusal, None) => break refusal.code,
                     other => panic!("{other:?}"),
                 }
             };
             assert!(matches!(code, Code::HeadTooLarge | Code::BadRequest), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_page_of_another_site_sends_is_refused_before_its_body_comes() {
+        for fields in ["Origin: https://evil.example", "Sec-Fetch-Site: cross-site", "Origin: null"] {
+            let mut inbound = Inbound::default();
+            let head =
+                format!("POST /v1/push HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n{fields}\r\n\r\n");
+            inbound.handle_bytes(head.as_bytes());
+            let step = inbound.poll_step(&rules());
+            assert!(
+                matches!(step, Step::Refuse(Refusal { code: Code::ForeignOrigin, .. }, Some(Method::Post))),
+                "{step:?}"
+            );
+            inbound.handle_bytes(b"{\"to\":1}");
+            assert_eq!(inbound.poll_step(&rules()), Step::Read, "nothing follows a refusal");
         }
     }
 }

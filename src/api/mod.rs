@@ -11,6 +11,7 @@
 //! for a bound between a head and its body, and cannot send `100 Continue`.
 //! *Not here*: what ingest does with a publish (`ingest`), the names of metrics (`metrics::text`).
 
+pub mod access;
 pub mod body;
 pub mod census;
 pub mod connection;
@@ -37,13 +38,14 @@ use monoio::time::sleep;
 use crate::api::connection::Contained;
 use crate::api::orders::{Inbox, Order};
 use crate::api::proposals::Proposals;
-use crate::api::refusal::Refusal;
+use crate::api::refusal::{Code, Refusal};
 use crate::config::Config;
 use crate::config::live::Edition;
 use crate::ingest::publisher::{NotTaken, Publisher, Request};
 use crate::limits;
-use crate::metrics::Blocks;
+use crate::log::throttle::Throttle;
 use crate::metrics::text::Exposition;
+use crate::metrics::{Blocks, Foreign};
 use crate::push::Push;
 use crate::push::registry::Registry;
 use crate::sys::clock::Clock;
@@ -124,6 +126,7 @@ pub async fn serve_within(control: Control, deadlines: Deadlines) {
         started,
         ids: Cell::new(0),
         draining: Cell::new(false),
+        foreign_throttle: RefCell::default(),
         redis_gone_since: Cell::new(Some(Instant::now())),
     });
     monoio::spawn(obey(api.clone(), orders));
@@ -159,6 +162,8 @@ pub struct Api {
     pub started: SystemTime,
     ids: Cell<u64>,
     draining: Cell<bool>,
+    /// Of the line about requests by a foreign name or page.
+    foreign_throttle: RefCell<Throttle>,
     redis_gone_since: Cell<Option<Instant>>,
 }
 
@@ -217,6 +222,23 @@ impl Api {
     /// Counts a publish that was refused.
     pub fn count_publish_refused(&self, refusal: &Refusal) {
         self.blocks.control.publish_refused[refusal.code.counter() as usize].add(1);
+    }
+
+    /// Counts a request that a page of another site may have sent, and tells the log now and then: a backend or a scraper
+    /// that calls the gateway by a name may show nobody the answer.
+    pub fn tell_of_foreigner(&self, refusal: &Refusal) {
+        let why = match refusal.code {
+            Code::ForeignHost => Foreign::Host,
+            Code::ForeignOrigin => Foreign::Origin,
+            _ => return,
+        };
+        self.blocks.control.foreign[why as usize].add(1);
+        if let Some(times) = self.foreign_throttle.borrow_mut().event(Instant::now()) {
+            tracing::warn!(
+                "the API refuses a request ({times} since the last such line): {}",
+                refusal.message
+            );
+        }
     }
 
     /// Counts an answer.

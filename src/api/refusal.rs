@@ -35,6 +35,10 @@ pub enum Code {
     UnreadableMessage,
     /// A topic or room is missing or no topic's name.
     BadTopic,
+    /// Host is a name that `api.hosts` does not have.
+    ForeignHost,
+    /// A web page of another site sent it.
+    ForeignOrigin,
     /// No such path.
     NotFound,
     /// The path has other methods.
@@ -77,15 +81,17 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::BadRequest,
         Self::BadBody,
         Self::BadItems,
+        Self::UnreadableMessage,
         Self::BadTopic,
+        Self::ForeignHost,
+        Self::ForeignOrigin,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
-        Self::UnreadableMessage,
         Self::BodyTooLarge,
         Self::MessageTooLarge,
         Self::ExpectationFailed,
@@ -110,13 +116,15 @@ impl Code {
             Self::BadRequest => (400, "bad_request"),
             Self::BadBody => (400, "bad_body"),
             Self::BadItems => (400, "bad_items"),
+            Self::UnreadableMessage => (400, "unreadable_message"),
             Self::BadTopic => (400, "bad_topic"),
+            Self::ForeignHost => (403, "host_not_allowed"),
+            Self::ForeignOrigin => (403, "origin_not_allowed"),
             Self::NotFound => (404, "not_found"),
             Self::MethodNotAllowed => (405, "method_not_allowed"),
             Self::RequestTimeout => (408, "request_timeout"),
             Self::BodyTooLarge => (413, "body_too_large"),
             Self::MessageTooLarge => (413, "message_too_large"),
-            Self::UnreadableMessage => (400, "unreadable_message"),
             Self::ExpectationFailed => (417, "expectation_failed"),
             Self::IdConflict => (409, "id_conflict"),
             Self::Finished => (409, "finished"),

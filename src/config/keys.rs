@@ -6,12 +6,14 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use super::api;
 use super::events;
 use super::given::Given;
 use super::secret::{HIDDEN, Secret};
 use super::values::{address, endpoints, etcd_prefix, log_filter, prefix, redis, templates};
 use super::{
-    Config, EventsRedis, LivenessCounts, LogFormat, OutboxPolicy, REDIS_PREFIX_DEFAULT, TopicPace, pace,
+    Config, EventsRedis, LivenessCounts, LogFormat, OutboxPolicy, REDIS_PREFIX_DEFAULT, RedisUrl, TopicPace,
+    pace,
 };
 use crate::limits;
 use crate::push::rate::Rate;
@@ -83,12 +85,12 @@ impl From<Config> for Draft {
 }
 
 impl Draft {
-    pub(super) fn finish(mut self) -> Config {
-        if let Some(redis) = &mut self.config.redis {
     fn redis_url(&self) -> Option<&RedisUrl> {
         self.config.redis.as_ref().map(|redis| &redis.url)
     }
 
+    pub(super) fn finish(mut self) -> Config {
+        if let Some(redis) = &mut self.config.redis {
             redis.prefix = self.redis_prefix;
         }
         self.config
@@ -112,7 +114,7 @@ const fn at_start(section: &'static str, name: &'static str, kind: Kind) -> Key 
 
 /// The rows, in the order of `fanfare.toml`.
 #[rustfmt::skip]
-pub(super) static KEYS: [Key; 42] = [
+pub(super) static KEYS: [Key; 44] = [
     at_start("server", "listen", Kind::Text {
         set: |d, text| address(text).map(|it| d.config.server.listen = it),
         get: |d| d.config.server.listen.to_string(),
@@ -139,6 +141,14 @@ pub(super) static KEYS: [Key; 42] = [
     at_start("api", "listen", Kind::Text {
         set: |d, text| address(text).map(|it| d.config.api.listen = it),
         get: |d| d.config.api.listen.to_string(),
+    }),
+    at_once("api", "hosts", Kind::List {
+        set: |d, texts| api::hosts(texts).map(|it| d.config.api.hosts = it),
+        get: |d| d.config.api.hosts.clone(),
+    }),
+    at_once("api", "origins", Kind::List {
+        set: |d, texts| api::origins(texts).map(|it| d.config.api.origins = it),
+        get: |d| d.config.api.origins.clone(),
     }),
     at_once("api", "body_bytes_max", Kind::Whole {
         min: 1_024, max: 64 * 1024 * 1024,
@@ -357,6 +367,7 @@ impl Key {
             Kind::Text { set, .. } => set(draft, given.text().ok_or_else(wrong)?)?,
             Kind::List { set, .. } => set(draft, &given.list().ok_or_else(wrong)?)?,
             Kind::Secret { set, .. } => set(draft, self.secret(given)?),
+            Kind::Url { set, .. } => set(draft, given.text().ok_or_else(|| self.not_text())?)?,
             Kind::Rate { set, .. } => match given.number().ok_or_else(wrong)? {
                 0.0 => set(draft, None),
                 devices => set(draft, Some(Rate::per_second(devices).map_err(|_| wrong())?)),
@@ -367,16 +378,20 @@ impl Key {
     }
 
     /// A password. No sentence quotes what was given.
-            Kind::Url { set, .. } => set(draft, given.text().ok_or_else(|| self.not_text())?)?,
     fn secret(&self, given: &Given) -> Result<Option<Secret>, Wrong> {
         match given.text() {
             None => Err(self.not_text()),
             Some(HIDDEN) => {
                 let remedy = format!("put the real one there, or give it in {}", self.variable());
-                Err(wrong("the value is the *** of a printed configuration", remedy))
+                Err(Wrong { what: "the value is the *** of a printed configuration".into(), remedy })
             }
-            Some(text) => Ok((!text.is_empty()).then(|| text.to_owned())),
+            Some(text) => Ok((!text.is_empty()).then(|| text.into())),
         }
+    }
+
+    /// What is said of a secret of another type: a number may be the password.
+    fn not_text(&self) -> Wrong {
+        Wrong { what: "the value is not text".into(), remedy: self.kind.remedy() }
     }
 
     /// Whether both drafts have the same value.
@@ -386,12 +401,6 @@ impl Key {
             Kind::Url { same, .. } => same(a, b),
             _ => self.show(a) == self.show(b),
         }
-    /// What is said of a secret of another type: a number may be the password.
-    fn not_text(&self) -> Wrong {
-        Wrong { what: "the value is not text".into(), remedy: self.kind.remedy() }
-    }
-
-        self.show(a) == self.show(b)
     }
 
     /// Takes the value over from another draft, where it was checked.
@@ -404,6 +413,7 @@ impl Key {
             Kind::Choice { set, get, .. } => set(to, get(from)),
             Kind::Text { set, get } => set(to, &get(from)).expect(known),
             Kind::Secret { set, get } => set(to, get(from)),
+            Kind::Url { copy, .. } => copy(from, to),
             Kind::Rate { set, get } => set(to, get(from)),
             Kind::Paces { set, get } => set(to, get(from).to_vec()),
             Kind::List { set, get } => {
@@ -413,7 +423,6 @@ impl Key {
         }
     }
 
-            Kind::Url { copy, .. } => copy(from, to),
     /// The draft's value as TOML. A password in it is hidden.
     pub(super) fn show(&self, draft: &Draft) -> String {
         let quoted = |text: String| toml::Value::String(text).to_string();

@@ -5,6 +5,7 @@
 //! (`layers`), parsing (`file`, `environment`, `flags`, `snapshot`, `patch`), ranges (`keys`), messages about mistakes
 //! (`problem`).
 
+mod api;
 mod environment;
 mod events;
 mod file;
@@ -19,8 +20,8 @@ pub mod print;
 pub mod problem;
 pub mod raw;
 pub mod redis_url;
-pub mod settings;
 pub mod secret;
+pub mod settings;
 pub mod snapshot;
 pub mod template;
 mod values;
@@ -35,8 +36,8 @@ use crate::limits;
 use crate::push::pattern;
 use crate::push::rate::Rate;
 use crate::push::terms::Terms;
-
 use secret::{Secret, SecretUrl};
+
 /// Prefix of the Redis channels unless told otherwise.
 pub const REDIS_PREFIX_DEFAULT: &str = "fanfare:";
 
@@ -90,8 +91,24 @@ pub struct Server {
 pub struct Api {
     /// Where backends and operators connect; a private address.
     pub listen: SocketAddr,
+    /// Names besides `localhost` by which it may be called, in lower case; `*` is any.
+    pub hosts: Vec<String>,
+    /// Origins of web pages, besides its own, that may use it; as browsers write them.
+    pub origins: Vec<String>,
     /// Largest body.
     pub body_bytes_max: usize,
+}
+
+impl Api {
+    /// What to tell an operator whose API listens where others than this host reach it.
+    pub fn exposed(listen: SocketAddr) -> Option<String> {
+        (!listen.ip().to_canonical().is_loopback()).then(|| {
+            format!(
+                "the API listens on {listen}, which is not a loopback address: whoever reaches it may publish and change the \
+                 configuration"
+            )
+        })
+    }
 }
 
 /// The Redis source.
@@ -104,7 +121,7 @@ pub struct Redis {
 }
 
 /// A parsed `redis://`, `rediss://` or `unix://` URL.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisUrl {
     /// How to reach the server.
     pub endpoint: RedisEndpoint,
@@ -310,7 +327,7 @@ pub struct Log {
 }
 
 /// Where live configuration is looked for besides the file.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Etcd {
     /// Servers of one cluster, `http://host:port` or all with `https`; none: etcd is not asked.
     pub endpoints: Vec<String>,
@@ -343,6 +360,8 @@ impl Default for Config {
             },
             api: Api {
                 listen: SocketAddr::from(([127, 0, 0, 1], 7799)),
+                hosts: Vec::new(),
+                origins: Vec::new(),
                 body_bytes_max: limits::API_BODY_BYTES_DEFAULT,
             },
             redis: None,

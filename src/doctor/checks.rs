@@ -44,7 +44,7 @@ const fn check(name: &'static str, why: &'static str, look: fn(&Facts, &Target) 
 
 /// The rows, in the order in which they are told: what keeps the gateway from running first.
 #[rustfmt::skip]
-pub static CHECKS: [Check; 29] = [
+pub static CHECKS: [Check; 30] = [
     check("kernel",
         "Every thread's io_uring is made with IORING_SETUP_DEFER_TASKRUN, which Linux has since 6.1. Without it the \
          gateway does not start.",
@@ -85,6 +85,10 @@ pub static CHECKS: [Check; 29] = [
         "A CPU quota (CPUQuota=, --cpus) stops all shards at once until its period ends, up to 100 ms in which no \
          device hears anything.",
         limits::cgroup_cpu),
+    check("api.listen",
+        "Whoever reaches the API may publish to every device and change the configuration: nothing there asks who calls. On \
+         another address than loopback a firewall must keep all but the backends and probes away.",
+        network::api_listen),
     check("net.core.somaxconn",
         "The kernel cuts the queue of accepted connections of each listener to it: one a shard, or one in all with \
          fanfare.socket. When a fleet returns at once, what does not fit is dropped and tries again after 1, 3, 7 s.",

@@ -326,6 +326,29 @@ impl Audience {
     }
 }
 
+/// Why a request is taken for that of a page of another site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Foreign {
+    /// It calls the gateway by a name that nobody listed.
+    Host,
+    /// Its browser says so.
+    Origin,
+}
+
+impl Foreign {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 2] = [Self::Host, Self::Origin];
+
+    /// Label in `api_foreign_total{reason}`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Origin => "origin",
+        }
+    }
+}
+
 /// What the control thread counts itself.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -339,6 +362,8 @@ pub struct ControlBlock {
     pub requests: [Value; 5],
     /// Publishes refused, by [`PublishRefused`].
     pub publish_refused: [Value; PublishRefused::ALL.len()],
+    /// Requests that a page of another site may have sent, by [`Foreign`].
+    pub foreign: [Value; Foreign::ALL.len()],
     /// Messages handed to the ingest core, one per address that they are for, by [`Audience`].
     pub messages_taken: [Value; Audience::ALL.len()],
     /// Messages of well-formed publishes that found no room or no Redis, by [`Audience`].

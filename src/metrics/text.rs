@@ -18,8 +18,8 @@ use super::histogram::{Histogram, Snapshot};
 use super::{Blocks, ConfigOutcome, process};
 use crate::connection::reason::CloseReason;
 use keys::{
-    AUDIENCE, CAUSE, CLASS, CLOSED, DROP, FAILED, FORMAT, HANDSHAKE, Key, OUTCOME, OVER, POLICY, PUBLISH,
-    REFUSED, SEALED, SINK, SOURCE, STATE, THREAD, UNDER_WAY,
+    AUDIENCE, CAUSE, CLASS, CLOSED, DROP, FAILED, FOREIGN, FORMAT, HANDSHAKE, Key, OUTCOME, OVER, POLICY,
+    PUBLISH, REFUSED, SEALED, SINK, SOURCE, STATE, THREAD, UNDER_WAY,
 };
 
 /// Media type of [`Exposition::text`].
@@ -468,6 +468,12 @@ static FAMILIES: &[Family] = &[
         s.blocks.control.publish_refused[k].get()
     })
     .by(PUBLISH),
+    counter(
+        "api_foreign",
+        "API requests refused because a web page of another site may have sent them",
+        |s, _, k| s.blocks.control.foreign[k].get(),
+    )
+    .by(FOREIGN),
     // Lifecycle events.
     counter("events", "Lifecycle events noted by the shard", |s, i, _| s.blocks.shards[i].events.get())
         .per_shard(),

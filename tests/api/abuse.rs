@@ -24,7 +24,7 @@ fn small_bodies() -> Config {
 fn a_chunked_body_is_a_body() {
     let mut gateway = Gateway::start();
     let mut client = gateway.client();
-    let head = "POST /push/all HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head = "POST /push/all HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
     for byte in format!("{head}6\r\nitems=\r\n5;x=y\r\n[1,2]\r\n0\r\nTrailer: t\r\n\r\n").bytes() {
         client.send([byte]);
     }
@@ -37,10 +37,10 @@ fn pipelined_requests_are_answered_in_order_on_one_connection() {
     let mut gateway = Gateway::start();
     let mut client = gateway.client();
     client.send(
-        "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n\
-         POST /push/all HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nitems=[1]\
-         GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n\
-         GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n\
+         POST /push/all HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nitems=[1]\
+         GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n\
+         GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
     );
     assert_eq!([200, 200, 404, 200], [(); 4].map(|()| client.answer_to("GET").status));
     assert!(client.is_ended(), "nothing is answered after `Connection: close`");
@@ -51,7 +51,8 @@ fn pipelined_requests_are_answered_in_order_on_one_connection() {
 fn a_client_that_waits_for_100_gets_it() {
     let mut gateway = Gateway::start();
     let mut client = gateway.client();
-    let head = "POST /push/all HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
+    let head =
+        "POST /push/all HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
     client.send(head);
     assert_eq!(client.answer_to("POST").status, 100);
     client.send("items=[1]");
@@ -85,14 +86,20 @@ fn a_request_that_can_be_read_in_two_ways_is_refused_and_the_connection_ends() {
     let gateway = Gateway::start();
     for (head, expected) in [
         (
-            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked",
+            "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked",
             (400, "bad_request"),
         ),
-        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2", (400, "bad_request")),
-        ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip", (501, "not_implemented")),
-        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: tea", (417, "expectation_failed")),
+        (
+            "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2",
+            (400, "bad_request"),
+        ),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip", (501, "not_implemented")),
+        (
+            "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nExpect: tea",
+            (417, "expectation_failed"),
+        ),
         ("GET / HTTP/1.1", (400, "bad_request")),
-        ("GET / HTTP/2.0\r\nHost: x", (505, "http_version_not_supported")),
+        ("GET / HTTP/2.0\r\nHost: localhost", (505, "http_version_not_supported")),
         ("\u{16}\u{3}\u{1} TLS", (400, "bad_request")),
     ] {
         let mut client = gateway.client();
@@ -106,7 +113,7 @@ fn a_request_that_can_be_read_in_two_ways_is_refused_and_the_connection_ends() {
 fn an_endless_head_is_431() {
     let gateway = Gateway::start();
     let mut client = gateway.client();
-    client.send("GET / HTTP/1.1\r\nHost: x\r\nEndless: ");
+    client.send("GET / HTTP/1.1\r\nHost: localhost\r\nEndless: ");
     client.send(vec![b'a'; 2 * limits::API_HEAD_BYTES_MAX]);
     assert_eq!(client.answer_to("GET").error(), (431, "head_too_large".into()));
     assert!(client.is_ended());
@@ -125,7 +132,7 @@ fn a_body_above_its_bound_is_413_while_it_is_still_being_sent() {
     assert!(announced.is_ended());
 
     let mut chunked = gateway.client();
-    chunked.send("POST /push/all HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    chunked.send("POST /push/all HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
     for _ in 0..200 {
         chunked.send(format!("64\r\n{}\r\n", "x".repeat(100)));
     }
@@ -138,9 +145,10 @@ fn a_body_above_its_bound_is_413_while_it_is_still_being_sent() {
 fn a_request_that_trickles_is_408_in_time_whatever_it_trickles() {
     let deadlines = Deadlines { read: SHORT, linger: SHORT, ..Deadlines::default() };
     let gateway = Gateway::start_with(Config::default(), deadlines);
-    for begin in
-        ["GET /stats HTTP/1.1\r\n", "POST /push/all HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n"]
-    {
+    for begin in [
+        "GET /stats HTTP/1.1\r\n",
+        "POST /push/all HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n",
+    ] {
         let mut client = gateway.client();
         client.send(begin);
         let begun = Instant::now();
@@ -207,9 +215,9 @@ fn ten_thousand_connections_of_random_bytes_leave_the_api_as_it_was() {
             let beginnings: [&[u8]; 5] = [
                 b"",
                 b"GET ",
-                b"POST /push/all HTTP/1.1\r\nHost: x\r\n",
-                b"POST /v1/push HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n",
-                b"POST /push/room HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+                b"POST /push/all HTTP/1.1\r\nHost: localhost\r\n",
+                b"POST /v1/push HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40\r\n\r\n",
+                b"POST /push/room HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
             ];
             for _ in 0..EACH {
                 let mut bytes = beginnings[random() as usize % beginnings.len()].to_vec();

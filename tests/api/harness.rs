@@ -147,9 +147,10 @@ impl Client {
     /// A whole request with extra header fields, each with its line's end.
     pub(crate) fn request(&mut self, method: &str, path: &str, fields: &str, body: &[u8]) {
         let length = body.len();
-        let mut bytes =
-            format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{fields}\r\n")
-                .into_bytes();
+        let mut bytes = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n{fields}\r\n"
+        )
+        .into_bytes();
         bytes.extend_from_slice(body);
         self.send(bytes);
     }

@@ -158,7 +158,7 @@ def test_idle_api_connections_are_bounded_and_end(gateway):
 
 def test_pipelined_api_requests_are_answered_in_order(gateway):
     with Connection(gateway.api_port) as client:
-        client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         answers = client.rest(timeout=5)
     assert answers.startswith(b"HTTP/1.1 200") and answers.count(b"HTTP/1.1 404") == 1, answers
 
@@ -166,7 +166,7 @@ def test_pipelined_api_requests_are_answered_in_order(gateway):
 def test_a_body_that_never_comes_does_not_hold_the_api(gateway):
     stuck = [Connection(gateway.api_port) for _ in range(20)]
     for client in stuck:
-        client.send(b"POST /v1/push HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        client.send(b"POST /v1/push HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
     serves(gateway)
     for client in stuck:
         client.close()

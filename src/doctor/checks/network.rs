@@ -1,6 +1,7 @@
 //! What the kernel's TCP stack grants.
 
 use super::{Facts, Seen, Target, Verdict, at_least, sysctl};
+use crate::config::Api;
 use crate::doctor::host::{Fact, Unread};
 use crate::doctor::table::grouped;
 use crate::doctor::wanted;
@@ -74,6 +75,12 @@ pub(super) fn local_ports(facts: &Facts, _: &Target) -> Seen {
         }
         Err(ref unread) => Seen::unknown(wanted, unread),
     }
+}
+
+pub(super) fn api_listen(_: &Facts, target: &Target) -> Seen {
+    let listen = target.config.api.listen;
+    let verdict = if Api::exposed(listen).is_some() { Verdict::Warn } else { Verdict::Ok };
+    Seen::new("a loopback address", listen.to_string(), verdict)
 }
 
 pub(super) fn reserved_ports(facts: &Facts, target: &Target) -> Seen {

@@ -2,7 +2,7 @@
 
 use super::super::pulse::Working;
 use super::super::{
-    Audience, ConfigCause, ConfigOutcome, EventSink, HandshakeFailure, PublishRefused, Refused,
+    Audience, ConfigCause, ConfigOutcome, EventSink, Foreign, HandshakeFailure, PublishRefused, Refused,
 };
 use crate::batch::merger::SealReason;
 use crate::connection::reason::CloseReason;
@@ -41,6 +41,8 @@ pub(super) const POLICY: Key =
     Key { name: "policy", values: DROP_POLICIES.len(), value: |i| DROP_POLICIES[i] };
 pub(super) const PUBLISH: Key =
     Key { name: "reason", values: PublishRefused::ALL.len(), value: |i| PublishRefused::ALL[i].label() };
+pub(super) const FOREIGN: Key =
+    Key { name: "reason", values: Foreign::ALL.len(), value: |i| Foreign::ALL[i].label() };
 pub(super) const AUDIENCE: Key =
     Key { name: "audience", values: Audience::ALL.len(), value: |i| Audience::ALL[i].label() };
 pub(super) const CLASS: Key =

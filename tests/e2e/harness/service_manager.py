@@ -59,11 +59,11 @@ class NotifySocket:
         self.socket.close()
 
 
-def listening(port=0, backlog=4096):
+def listening(port=0, backlog=4096, host="127.0.0.1"):
     """A socket as systemd opens it for a socket unit."""
     made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.bind(("127.0.0.1", port))
+    made.bind((host, port))
     made.listen(backlog)
     return made
 
