@@ -65,15 +65,25 @@ pub const FINISH_GRACE: Duration = Duration::from_secs(5);
 /// A client's message, bytes, fragments joined. Devices send PING and JOIN; nothing they say is long.
 pub const CLIENT_MESSAGE_BYTES_DEFAULT: usize = 64 * 1024;
 
-/// Head of an HTTP upgrade. nginx and Apache refuse above 8 KiB too.
-pub const UPGRADE_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Head of an HTTP upgrade: what nginx passes on by default (4 lines of 8 KiB). Browsers bring every cookie of the domain.
+pub const UPGRADE_HEAD_BYTES_DEFAULT: usize = 32 * 1024;
+/// The range of what can be configured. What browsers send fits the least; more than the most is no header any more.
+pub const UPGRADE_HEAD_BYTES: std::ops::RangeInclusive<usize> = 1024..=64 * 1024;
+/// Header fields of an HTTP upgrade: more than any proxy adds. Each has 32 bytes while the head is parsed.
+pub const UPGRADE_HEADERS_MAX: usize = 1000;
+/// Subprotocols that can be configured: an offer is compared with each.
+pub const SUBPROTOCOLS_MAX: usize = 64;
 /// Time from accept to the complete head.
 pub const UPGRADE_DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
 /// How long a connection whose client says nothing stays with the kernel before it is accepted: until the SYN-ACK is
 /// sent again, the least that there is. Longer would keep from the deadline those whom it is for.
 pub const DEFER_ACCEPT: Duration = Duration::from_secs(1);
-/// Handshakes on one shard that wait for the rest of their heads. Each holds up to a head's bytes: 64 MiB at most.
+/// Handshakes on one shard that wait for the rest of their heads.
 pub const HANDSHAKES_DEFAULT: usize = 8 * 1024;
+/// Bytes that those handshakes hold together: 4 KiB for each of them, or 1,024 of the largest heads.
+pub const HANDSHAKE_BYTES_DEFAULT: usize = 32 * 1024 * 1024;
+/// The range of what can be configured. The least has room for some of the largest heads.
+pub const HANDSHAKE_BYTES: std::ops::RangeInclusive<usize> = 1024 * 1024..=1024 * 1024 * 1024;
 
 /// Topics that one connection may join (go-push's bound).
 pub const TOPICS_PER_CONNECTION_DEFAULT: usize = 5;
@@ -352,8 +362,10 @@ const _: () = assert!(
 const _: () = assert!(PUSHES_RUNNING_MAX <= PUSH_IDS_SEEN_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX + TOPIC_BYTES_MAX + 1024 < REDIS_OUTBOX_BYTES_MAX);
 const _: () = assert!(ROUND_BYTES_MAX < KERNEL_UNSENT_BYTES as usize);
-const _: () = assert!(UPGRADE_HEAD_BYTES_MAX < SCRATCH_BYTES);
-const _: () = assert!(TOPIC_BYTES_MAX < UPGRADE_HEAD_BYTES_MAX);
+const _: () = assert!(TOPIC_BYTES_MAX < *UPGRADE_HEAD_BYTES.start());
+const _: () = assert!(UPGRADE_HEAD_BYTES_DEFAULT <= *UPGRADE_HEAD_BYTES.end());
+const _: () = assert!(*UPGRADE_HEAD_BYTES.end() < *HANDSHAKE_BYTES.start());
+const _: () = assert!(HANDSHAKE_BYTES_DEFAULT <= *HANDSHAKE_BYTES.end());
 const _: () = assert!(MESSAGE_BYTES_MAX < API_BODY_BYTES_DEFAULT);
 const _: () = assert!(API_CHUNK_LINE_BYTES_MAX < API_HEAD_BYTES_MAX);
 const _: () = assert!(3 * TOPIC_BYTES_MAX < API_HEAD_BYTES_MAX);

@@ -10,10 +10,10 @@ use super::api;
 use super::events;
 use super::given::Given;
 use super::secret::{HIDDEN, Secret};
-use super::values::{address, endpoints, etcd_prefix, log_filter, prefix, redis, templates};
+use super::values::{address, endpoints, etcd_prefix, log_filter, prefix, redis, subprotocols, templates};
 use super::{
-    Config, EventsRedis, LivenessCounts, LogFormat, OutboxPolicy, REDIS_PREFIX_DEFAULT, RedisUrl, TopicPace,
-    pace,
+    Config, EventsRedis, LivenessCounts, LogFormat, OutboxPolicy, REDIS_PREFIX_DEFAULT, RedisUrl,
+    SubprotocolUnknown, TopicPace, pace,
 };
 use crate::limits;
 use crate::push::rate::Rate;
@@ -99,6 +99,8 @@ impl Draft {
 
 const POLICIES: [OutboxPolicy; 3] = [OutboxPolicy::Close, OutboxPolicy::DropOldest, OutboxPolicy::LatestOnly];
 const LIVENESS: [LivenessCounts; 2] = [LivenessCounts::AnyFrame, LivenessCounts::PingOnly];
+const SUBPROTOCOL_UNKNOWN: [SubprotocolUnknown; 3] =
+    [SubprotocolUnknown::First, SubprotocolUnknown::None, SubprotocolUnknown::Refuse];
 const EVENTS_REDIS: [EventsRedis; 3] = [EventsRedis::Off, EventsRedis::Channel, EventsRedis::Stream];
 const FORMATS: [LogFormat; 2] = [LogFormat::Text, LogFormat::Json];
 
@@ -114,7 +116,7 @@ const fn at_start(section: &'static str, name: &'static str, kind: Kind) -> Key 
 
 /// The rows, in the order of `fanfare.toml`.
 #[rustfmt::skip]
-pub(super) static KEYS: [Key; 44] = [
+pub(super) static KEYS: [Key; 48] = [
     at_start("server", "listen", Kind::Text {
         set: |d, text| address(text).map(|it| d.config.server.listen = it),
         get: |d| d.config.server.listen.to_string(),
@@ -194,6 +196,25 @@ pub(super) static KEYS: [Key; 44] = [
         min: 1, max: 65_536,
         set: |d, n| d.config.clients.handshakes_max = n as usize,
         get: |d| d.config.clients.handshakes_max as u64,
+    }),
+    at_once("clients", "handshake_bytes_max", Kind::Whole {
+        min: *limits::HANDSHAKE_BYTES.start() as u64, max: *limits::HANDSHAKE_BYTES.end() as u64,
+        set: |d, n| d.config.clients.handshake_bytes_max = n as usize,
+        get: |d| d.config.clients.handshake_bytes_max as u64,
+    }),
+    at_once("clients", "head_bytes_max", Kind::Whole {
+        min: *limits::UPGRADE_HEAD_BYTES.start() as u64, max: *limits::UPGRADE_HEAD_BYTES.end() as u64,
+        set: |d, n| d.config.clients.head_bytes_max = n as usize,
+        get: |d| d.config.clients.head_bytes_max as u64,
+    }),
+    at_once("clients", "subprotocols", Kind::List {
+        set: |d, texts| subprotocols(texts).map(|it| d.config.clients.subprotocols = it),
+        get: |d| d.config.clients.subprotocols.clone(),
+    }),
+    at_once("clients", "subprotocol_unknown", Kind::Choice {
+        words: &["first", "none", "refuse"],
+        set: |d, n| d.config.clients.subprotocol_unknown = SUBPROTOCOL_UNKNOWN[n],
+        get: |d| d.config.clients.subprotocol_unknown as usize,
     }),
     at_once("clients", "topics_max", Kind::Whole {
         min: 1, max: limits::TOPICS_PER_CONNECTION_MAX as u64,

@@ -172,6 +172,14 @@ pub struct Clients {
     pub upgrade_deadline: Duration,
     /// Connections per shard that wait for the rest of their request's head.
     pub handshakes_max: usize,
+    /// Bytes per shard that those hold together.
+    pub handshake_bytes_max: usize,
+    /// Largest head of an upgrade request.
+    pub head_bytes_max: usize,
+    /// Subprotocols that are selected before others.
+    pub subprotocols: Vec<String>,
+    /// What becomes of an offer without one of those.
+    pub subprotocol_unknown: SubprotocolUnknown,
     /// Topics per connection.
     pub topics_max: usize,
     /// Topics joined at connect, from query parameters: `{product_id}:{alias_key}`.
@@ -200,6 +208,17 @@ pub enum TemplatePart {
     Literal(String),
     /// The value of a query parameter.
     Parameter(String),
+}
+
+/// What becomes of a client that offers only subprotocols which are not configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubprotocolUnknown {
+    /// The first that it offers is selected.
+    First,
+    /// None is selected; most clients then close.
+    None,
+    /// The handshake is refused.
+    Refuse,
 }
 
 /// What ends a silence.
@@ -374,6 +393,10 @@ impl Default for Config {
                 message_bytes_max: limits::CLIENT_MESSAGE_BYTES_DEFAULT,
                 upgrade_deadline: limits::UPGRADE_DEADLINE_DEFAULT,
                 handshakes_max: limits::HANDSHAKES_DEFAULT,
+                handshake_bytes_max: limits::HANDSHAKE_BYTES_DEFAULT,
+                head_bytes_max: limits::UPGRADE_HEAD_BYTES_DEFAULT,
+                subprotocols: Vec::new(),
+                subprotocol_unknown: SubprotocolUnknown::First,
                 topics_max: limits::TOPICS_PER_CONNECTION_DEFAULT,
                 auto_join: Vec::new(),
                 liveness: limits::LIVENESS_DEFAULT,

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use super::keys::Wrong;
 use super::{REDIS_PREFIX_DEFAULT, Redis, RedisUrl, TopicTemplate};
 use crate::limits;
+use crate::wire::token::is_token;
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, Wrong> {
     text.parse().map_err(|_| Wrong {
@@ -47,6 +48,21 @@ pub(super) fn templates(texts: &[&str]) -> Result<Vec<TopicTemplate>, Wrong> {
         })
     };
     texts.iter().map(parse).collect()
+}
+
+/// Names of WebSocket subprotocols.
+pub(super) fn subprotocols(texts: &[&str]) -> Result<Vec<String>, Wrong> {
+    let wrong = |what: String| Wrong {
+        what,
+        remedy: "give names as clients offer them in Sec-WebSocket-Protocol, such as [\"v2.json\"]".into(),
+    };
+    if texts.len() > limits::SUBPROTOCOLS_MAX {
+        return Err(wrong(format!("there are more than {} subprotocols", limits::SUBPROTOCOLS_MAX)));
+    }
+    match texts.iter().find(|text| !is_token(text)) {
+        Some(text) => Err(wrong(format!("{text:?} is no subprotocol's name"))),
+        None => Ok(texts.iter().map(|text| (*text).to_owned()).collect()),
+    }
 }
 
 /// A filter takes any word as the name of a module, so that a misspelt level would silence the log without a word:
@@ -147,6 +163,16 @@ mod tests {
         }
         assert!(prefix(&"x".repeat(limits::REDIS_PREFIX_BYTES_MAX + 1)).is_err());
         assert_eq!(prefix("shop:push:").expect("a prefix"), "shop:push:");
+    }
+
+    #[test]
+    fn a_subprotocol_has_no_character_that_could_end_a_header_field() {
+        assert_eq!(subprotocols(&["v2.json", "mqtt"]).expect("names"), ["v2.json", "mqtt"]);
+        for bad in ["", "a b", "a,b", "a\r\nb", "é", "a=b", "\"a\""] {
+            assert!(subprotocols(&[bad]).is_err(), "{bad:?}");
+        }
+        assert!(subprotocols(&["a"; limits::SUBPROTOCOLS_MAX]).is_ok());
+        assert!(subprotocols(&["a"; limits::SUBPROTOCOLS_MAX + 1]).is_err());
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub struct ShardBlock {
     pub handshakes_failed: [Value; HandshakeFailure::ALL.len()],
     /// Handshakes under way now.
     pub handshakes: Value,
+    /// Bytes that those hold, as allocated.
+    pub handshake_bytes: Value,
     /// Lifecycle events that the shard noted.
     pub events: Value,
     /// Those that found no room in its ring to the events thread.
@@ -90,6 +92,8 @@ pub struct ShardBlock {
     pub topics: Value,
     /// Memberships (a connection in a topic).
     pub memberships: Value,
+    /// JOINs of one topic more than a connection may be in.
+    pub joins_refused: Value,
     /// Downlinks taken from the ring.
     pub downlinks: Value,
     /// Payload bytes taken from the ring and released again (the ring's byte bound reads it).
@@ -152,7 +156,7 @@ pub enum HandshakeFailure {
     HeadTooBig,
     /// The deadline passed (408).
     Timeout,
-    /// Too many handshakes at once, or draining (503).
+    /// Too many handshakes at once, too many bytes in them, or draining (503).
     Overload,
     /// The client went away.
     Gone,

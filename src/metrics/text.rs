@@ -288,6 +288,12 @@ static FAMILIES: &[Family] = &[
         s.blocks.shards[i].handshakes.get()
     })
     .per_shard(),
+    gauge(
+        "handshake_bytes",
+        "Bytes of those connections and of what has come of their requests",
+        |s, i, _| s.blocks.shards[i].handshake_bytes.get(),
+    )
+    .per_shard(),
     counter("handshakes_failed", "Handshakes that did not become connections", |s, _, k| {
         s.sum(|shard| shard.handshakes_failed[k].get())
     })
@@ -299,6 +305,10 @@ static FAMILIES: &[Family] = &[
         .per_shard(),
     gauge("memberships", "Memberships: a connection in a topic", |s, i, _| {
         s.blocks.shards[i].memberships.get()
+    })
+    .per_shard(),
+    counter("joins_refused", "JOINs of one topic more than a connection may be in", |s, i, _| {
+        s.blocks.shards[i].joins_refused.get()
     })
     .per_shard(),
     // Shards: delivery.

@@ -5,7 +5,7 @@
 //! reports once. No task and no timer for each; a buffer only for what has come of a head.
 //! *Not here*: what a head means (`wire::upgrade`), everything after it (`super`).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 
 use slab::Slab;
@@ -16,10 +16,13 @@ use crate::connection::Tick;
 use crate::dataplane::{Plane, Received, Token};
 use crate::limits::{ACCEPTS_PER_TURN, DRAIN_HANDSHAKES, SCRATCH_BYTES, TICK};
 use crate::metrics::HandshakeFailure;
-use crate::wire::upgrade::{self, Parsed, Refusal, Upgrade};
+use crate::wire::upgrade::{self, Parsed, Progress, Refusal, Upgrade};
 
 /// Guests that one turn tells that they are late: about two milliseconds.
 const LATE_PER_TURN: usize = 256;
+
+/// Reads of what a refused client still sends, before its socket is closed.
+const LAST_READS: usize = 4;
 
 /// Who is let in.
 ///
@@ -43,6 +46,25 @@ struct Guest {
     since: Tick,
     /// What has come of the head.
     head: Vec<u8>,
+    /// What is known of that.
+    progress: Progress,
+}
+
+impl Guest {
+    /// Bytes that it holds while it waits, as allocated.
+    fn bytes(&self) -> usize {
+        PLACE_BYTES + self.head.capacity()
+    }
+
+    /// Keeps more of its head, in twice the room where that is needed, but not in more than the largest head has.
+    fn keep(&mut self, bytes: &[u8], head_bytes_max: usize) {
+        let len = self.head.len() + bytes.len();
+        if len > self.head.capacity() {
+            let room = (2 * self.head.capacity()).min(head_bytes_max).max(len);
+            self.head.reserve_exact(room - self.head.len());
+        }
+        self.head.extend_from_slice(bytes);
+    }
 }
 
 /// A guest who waits for the rest of its head.
@@ -53,13 +75,17 @@ struct Place {
     guest: Guest,
 }
 
+/// Bytes of a place: where places get more room they get twice as much.
+const PLACE_BYTES: usize = 2 * size_of::<Place>();
+
 /// Handshakes under way on one shard.
-#[derive(Debug)]
 pub(super) struct Lobby {
     clients: Clients,
     door: Door,
     /// Bounded by `clients.handshakes_max`.
     places: Slab<Place>,
+    /// What those who have a place hold, as allocated. Bounded by `clients.handshake_bytes_max`.
+    bytes: usize,
     next_generation: u32,
     /// Those whose deadline has passed; some of them may have left since.
     late: Vec<Token>,
@@ -75,6 +101,7 @@ impl Lobby {
             clients: clients.clone(),
             door: Door::Open,
             places: Slab::new(),
+            bytes: 0,
             next_generation: 0,
             late: Vec::new(),
             is_watched: false,
@@ -107,7 +134,14 @@ impl Lobby {
         !self.late.is_empty()
     }
 
+    /// Whether there is a place for one more, and memory for what has come of its head.
+    fn has_room(&self, guest: &Guest) -> bool {
+        self.places.len() < self.clients.handshakes_max
+            && self.bytes + guest.bytes() <= self.clients.handshake_bytes_max
+    }
+
     fn sit(&mut self, guest: Guest) -> Token {
+        self.bytes += guest.bytes();
         self.next_generation = self.next_generation.wrapping_add(1);
         let generation = self.next_generation;
         let index = self.places.insert(Place { generation, guest }) as u32;
@@ -118,7 +152,9 @@ impl Lobby {
     fn rise(&mut self, token: Token) -> Option<Guest> {
         let index = token.index as usize;
         let is_there = self.places.get(index).is_some_and(|place| place.generation == token.generation);
-        is_there.then(|| self.places.remove(index).guest)
+        let guest = is_there.then(|| self.places.remove(index).guest)?;
+        self.bytes -= guest.bytes();
+        Some(guest)
     }
 
     /// Everybody for whom `is_meant` holds.
@@ -176,7 +212,14 @@ impl<P: Plane> Shard<P> {
             match self.plane.accept() {
                 Ok(Some((fd, peer))) => {
                     self.block().accepted.add(1);
-                    self.greet_guest(Guest { fd, peer, since: self.now, head: Vec::new() });
+                    let (peer, head) = (as_ipv4(peer), Vec::new());
+                    self.greet_guest(Guest {
+                        fd,
+                        peer,
+                        since: self.now,
+                        head,
+                        progress: Progress::default(),
+                    });
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -205,7 +248,7 @@ impl<P: Plane> Shard<P> {
                 let Upgrade { format, topics, response, .. } = upgrade;
                 self.admit(Arrival { fd: guest.fd, peer: Some(guest.peer), format, topics, response, tail });
             }
-            Heard::Part if self.lobby.places.len() < self.lobby.clients.handshakes_max => {
+            Heard::Part if self.lobby.has_room(&guest) => {
                 let fd = guest.fd;
                 let token = self.lobby.sit(guest);
                 self.plane.watch_handshake(token, fd);
@@ -222,41 +265,55 @@ impl<P: Plane> Shard<P> {
         self.count_guests();
     }
 
+    /// Reads on as long as a read fills the buffer: a head may be larger.
     fn hear(&mut self, guest: &mut Guest) -> Heard {
-        if self.scratch.is_empty() {
-            self.scratch = vec![0; SCRATCH_BYTES].into();
-        }
-        let count = match self.plane.receive(guest.fd, &mut self.scratch) {
-            Received::Bytes(count) => count,
-            Received::Empty => return Heard::Part,
-            Received::End | Received::Gone => return Heard::Gone,
-        };
-        let is_first = guest.head.is_empty();
-        if !is_first {
-            guest.head.extend_from_slice(&self.scratch[..count]);
-        }
-        let bytes = if is_first { &self.scratch[..count] } else { &guest.head };
-        match upgrade::parse(bytes, &self.lobby.clients) {
-            Parsed::Upgrade(upgrade) => {
-                let tail = bytes[upgrade.head_bytes..].to_vec();
-                Heard::Whole(upgrade, tail)
+        self.make_scratch();
+        loop {
+            let count = match self.plane.receive(guest.fd, &mut self.scratch) {
+                Received::Bytes(count) => count,
+                Received::Empty => return Heard::Part,
+                Received::End | Received::Gone => return Heard::Gone,
+            };
+            let (clients, said) = (&self.lobby.clients, &self.scratch[..count]);
+            let is_first = guest.head.is_empty();
+            if !is_first {
+                guest.keep(said, clients.head_bytes_max);
             }
-            Parsed::Refused(refusal) => Heard::Refused(refusal),
-            Parsed::Incomplete => {
-                if is_first {
-                    guest.head = bytes.to_vec();
+            let bytes = if is_first { said } else { &guest.head };
+            match upgrade::resume(bytes, &mut guest.progress, clients) {
+                Parsed::Upgrade(upgrade) => {
+                    let tail = bytes[upgrade.head_bytes..].to_vec();
+                    return Heard::Whole(upgrade, tail);
                 }
-                Heard::Part
+                Parsed::Refused(refusal) => return Heard::Refused(refusal),
+                Parsed::Incomplete if is_first => guest.keep(said, clients.head_bytes_max),
+                Parsed::Incomplete => {}
+            }
+            if count < self.scratch.len() {
+                return Heard::Part;
             }
         }
     }
 
-    /// Sends a last answer and closes. FIN goes behind it, so that a client that still talks can read it first. A new
-    /// socket has room for a short answer. `watched`: under which name, if the socket still is.
+    fn make_scratch(&mut self) {
+        if self.scratch.is_empty() {
+            self.scratch = vec![0; SCRATCH_BYTES].into();
+        }
+    }
+
+    /// Sends a last answer and closes. FIN goes behind it, so that a client that still talks can read it first, and what
+    /// it has sent is read, because closing with bytes unread resets the connection. A new socket has room for a short
+    /// answer. `watched`: under which name, if the socket still is.
     fn refuse(&mut self, guest: &Guest, watched: Option<Token>, failure: HandshakeFailure, response: &[u8]) {
         self.block().handshakes_failed[failure as usize].add(1);
         self.plane.send(guest.fd, response);
         self.plane.finish(guest.fd);
+        self.make_scratch();
+        for _ in 0..LAST_READS {
+            if !matches!(self.plane.receive(guest.fd, &mut self.scratch), Received::Bytes(_)) {
+                break;
+            }
+        }
         self.plane.dismiss(watched, guest.fd);
     }
 
@@ -312,5 +369,14 @@ impl<P: Plane> Shard<P> {
 
     fn count_guests(&self) {
         self.block().handshakes.set(self.lobby.places.len() as u64);
+        self.block().handshake_bytes.set(self.lobby.bytes as u64);
+    }
+}
+
+/// A listener at `[::]` tells IPv4 peers as IPv6 addresses (RFC 4291 section 2.5.5.2).
+fn as_ipv4(peer: SocketAddr) -> SocketAddr {
+    match peer.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, peer.port())),
+        IpAddr::V6(_) => peer,
     }
 }

@@ -24,7 +24,7 @@ mod table;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::batch::Topic;
 use crate::config::{Clients, Outbox};
@@ -36,6 +36,7 @@ use crate::downlink::Downlink;
 use crate::events::journal::Journal;
 use crate::formats::FormatId;
 use crate::limits;
+use crate::log::throttle::Throttle;
 use crate::metrics::{Blocks, ShardBlock};
 use crate::push::share::Failed;
 use accept::Lobby;
@@ -73,6 +74,8 @@ pub struct Shard<P: Plane> {
     blocks: Arc<Blocks>,
     rules: Rules,
     topics_max: usize,
+    /// The log's lines about JOINs beyond that.
+    joins_refused: Throttle,
     now: Tick,
     /// Microseconds of the process's clock.
     now_us: u64,
@@ -108,6 +111,7 @@ impl<P: Plane> Shard<P> {
             blocks,
             rules: Rules::new(clients, outbox),
             topics_max: clients.topics_max,
+            joins_refused: Throttle::default(),
             now: Tick(0),
             now_us: 0,
             lobby: Lobby::new(clients),
@@ -264,10 +268,14 @@ impl<P: Plane> Shard<P> {
         }
     }
 
-    /// Joins a topic; a repeat, or one more than the bound, is ignored as go-push does.
+    /// Joins a topic; a repeat, or one more than the bound, is ignored as go-push does. The latter is counted.
     fn join(&mut self, token: Token, topic: Topic) {
         let Some(connection) = self.table.get(token) else { return };
         if connection.subscriptions.len() >= self.topics_max {
+            let known = self.members.find_name(topic.as_str());
+            if !known.is_some_and(|id| connection.subscriptions.contains(id)) {
+                self.refuse_join();
+            }
             return;
         }
         let id = self.members.open(topic);
@@ -278,6 +286,19 @@ impl<P: Plane> Shard<P> {
         connection.subscriptions.add(Membership { topic: id, position });
         self.record_join(token, id);
         self.count_memberships(1);
+    }
+
+    /// Takes note of a JOIN that is ignored, which its client is not told in this version of the protocol.
+    fn refuse_join(&mut self) {
+        self.block().joins_refused.add(1);
+        if let Some(joins) = self.joins_refused.event(Instant::now()) {
+            tracing::info!(
+                shard = self.number,
+                joins,
+                topics_max = self.topics_max,
+                "ignored JOINs of devices that are in clients.topics_max topics already: raise it if they need more"
+            );
+        }
     }
 
     /// Leaves a topic; one that was not joined is ignored.

@@ -8,4 +8,5 @@ pub mod decoder;
 pub mod frame;
 pub mod mask;
 pub mod resp;
+pub mod token;
 pub mod upgrade;

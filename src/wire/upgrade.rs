@@ -1,28 +1,32 @@
 //! From the head of an HTTP request to a decision: a WebSocket connection with its format and topics, or a refusal.
 //!
-//! RFC 6455 section 4.2 says what an opening handshake is; `PROTOCOL.md` says which paths there are. tungstenite
-//! parses the head, checks the key and computes the answer; what its checks take too literally (the list headers
-//! `Connection` and `Upgrade` on one line only) or leave out (`Host`, repeated headers) is checked here. No
-//! subprotocol and no extension is ever negotiated.
+//! RFC 6455 section 4.2 says what an opening handshake is; `PROTOCOL.md` says which paths there are. `httparse` parses
+//! the head, tungstenite computes the answer to its key, and what a handshake needs is checked here. No extension is
+//! ever negotiated; a subprotocol is selected if the client offers one (`subprotocol`).
 //!
-//! *Not here*: sockets and the deadline (`shard::accept`), what follows the head (`decoder`).
+//! *Not here*: sockets and the deadline (`shard::accept`), paths and topics (`target`), the wording of answers
+//! (`answer`), what follows the head (`decoder`).
 
-use std::borrow::Cow;
+mod answer;
+mod progress;
+mod subprotocol;
+mod target;
 
-use http::header::{
-    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
-};
-use http::{StatusCode, Uri};
-use percent_encoding::percent_decode_str;
-use tungstenite::error::{CapacityError, Error, ProtocolError};
-use tungstenite::handshake::machine::TryParse;
-use tungstenite::handshake::server::{Request, create_response, write_response};
+use http::Uri;
+use httparse::{EMPTY_HEADER, Header, Status};
 
-use crate::batch::{BadTopic, Topic};
-use crate::config::{Clients, TemplatePart, TopicTemplate};
+use crate::batch::Topic;
+use crate::config::Clients;
 use crate::formats::FormatId;
-use crate::limits::UPGRADE_HEAD_BYTES_MAX;
+use crate::limits::UPGRADE_HEADERS_MAX;
 use crate::metrics::HandshakeFailure;
+use answer::{bad_request, bad_version, head_too_big, method_not_allowed, not_found, switching_protocols};
+pub use answer::{overload_response, timeout_response};
+pub use progress::Progress;
+use target::{Parameters, Target};
+
+/// Header fields of a usual head. One with more is parsed again, with room for [`UPGRADE_HEADERS_MAX`] on the heap.
+const USUAL_HEADERS: usize = 64;
 
 /// What the bytes so far are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,209 +62,199 @@ pub struct Refusal {
     pub response: Vec<u8>,
 }
 
-/// The answer when there are too many handshakes, or the gateway drains.
-pub const fn overload_response() -> &'static [u8] {
-    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n\
-      Content-Type: text/plain; charset=utf-8\r\nContent-Length: 26\r\n\r\nToo many handshakes, wait\n"
-}
-
-/// The answer when the head was not complete at the deadline.
-pub const fn timeout_response() -> &'static [u8] {
-    b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\
-      Content-Type: text/plain; charset=utf-8\r\nContent-Length: 28\r\n\r\nThe request came too slowly\n"
-}
-
 /// Decides about the bytes that a client has sent so far.
 ///
 /// However they were cut into reads, the decision is the same, and it is made as soon as it can be: bytes that cannot
-/// become a head are refused at once. Each call parses from the beginning; the bound on a head keeps that small.
+/// become a head are refused at once. Each call parses from the beginning; [`resume`] is for heads in pieces.
 pub fn parse(bytes: &[u8], clients: &Clients) -> Parsed {
-    let bytes = &bytes[..bytes.len().min(UPGRADE_HEAD_BYTES_MAX)];
-    match Request::try_parse(bytes) {
-        Ok(Some((head_bytes, request))) => match accept(request, clients) {
-            Ok((format, topics, response)) => {
-                Parsed::Upgrade(Upgrade { format, topics, head_bytes, response })
-            }
-            Err(refusal) => Parsed::Refused(refusal),
-        },
-        Ok(None) if bytes.len() < UPGRADE_HEAD_BYTES_MAX => Parsed::Incomplete,
-        Ok(None) | Err(Error::Capacity(CapacityError::TooManyHeaders)) => Parsed::Refused(head_too_big()),
-        Err(Error::Protocol(ProtocolError::WrongHttpMethod)) => Parsed::Refused(refuse(
-            HandshakeFailure::BadRequest,
-            StatusCode::METHOD_NOT_ALLOWED,
-            "Connection: close\r\nAllow: GET\r\n",
-            "A WebSocket handshake is a GET",
-        )),
-        Err(Error::Protocol(ProtocolError::WrongHttpVersion)) => {
-            Parsed::Refused(bad_request("A WebSocket handshake is HTTP/1.1"))
-        }
-        Err(_) => Parsed::Refused(bad_request("This is not an HTTP request")),
+    resume(bytes, &mut Progress::default(), clients)
+}
+
+/// The same for a head that comes in pieces: `bytes` is all of it so far, `progress` what the calls before it found.
+///
+/// All calls for one head together cost as much as a few for the whole head, even if it comes byte by byte. Where
+/// [`parse`] refuses at once, this may read on until the head has twice as many bytes.
+pub fn resume(bytes: &[u8], progress: &mut Progress, clients: &Clients) -> Parsed {
+    let bytes_max = clients.head_bytes_max;
+    let bytes = &bytes[..bytes.len().min(bytes_max)];
+    let is_at_bound = bytes.len() == bytes_max;
+    if !is_at_bound && !progress.must_parse(bytes) {
+        return Parsed::Incomplete;
+    }
+    match decide(bytes, clients) {
+        Ok(Some(upgrade)) => Parsed::Upgrade(upgrade),
+        Ok(None) if is_at_bound => Parsed::Refused(head_too_big()),
+        Ok(None) => Parsed::Incomplete,
+        Err(refusal) => Parsed::Refused(refusal),
     }
 }
 
-/// Decides about a complete head.
-fn accept(mut request: Request, clients: &Clients) -> Result<(FormatId, Vec<Topic>, Vec<u8>), Refusal> {
-    let target = Target::from_path(request.uri()).ok_or_else(|| {
-        let sentence = "Devices connect to /connect or /topics/<topic>";
-        refuse(HandshakeFailure::NotFound, StatusCode::NOT_FOUND, CLOSE, sentence)
-    })?;
-    check_upgrade(request.headers())?;
+/// `None`: the head is not complete.
+fn decide(bytes: &[u8], clients: &Clients) -> Result<Option<Upgrade>, Refusal> {
+    let mut fields = [EMPTY_HEADER; USUAL_HEADERS];
+    match decide_with(&mut fields, bytes, clients) {
+        Err(Undecided::TooManyFields) => decide_about_many_fields(bytes, clients),
+        Err(Undecided::Refused(refusal)) => Err(refusal),
+        Ok(decision) => Ok(decision),
+    }
+}
 
-    let parameters = parameters(request.uri().query().unwrap_or_default());
+/// Apart from [`decide`], so that a usual head does not need the room.
+#[cold]
+fn decide_about_many_fields(bytes: &[u8], clients: &Clients) -> Result<Option<Upgrade>, Refusal> {
+    let mut fields = vec![EMPTY_HEADER; UPGRADE_HEADERS_MAX];
+    decide_with(&mut fields, bytes, clients).map_err(|undecided| match undecided {
+        Undecided::TooManyFields => head_too_big(),
+        Undecided::Refused(refusal) => refusal,
+    })
+}
+
+/// Why [`decide_with`] has no upgrade.
+enum Undecided {
+    /// The fields have no room.
+    TooManyFields,
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Undecided {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+fn decide_with<'b>(
+    fields: &mut [Header<'b>],
+    bytes: &'b [u8],
+    clients: &Clients,
+) -> Result<Option<Upgrade>, Undecided> {
+    let mut request = httparse::Request::new(fields);
+    let head_bytes = match request.parse(bytes) {
+        Ok(Status::Complete(head_bytes)) => head_bytes,
+        Ok(Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(Undecided::TooManyFields),
+        Err(_) => return Err(bad_request("This is not an HTTP request").into()),
+    };
+    if request.method != Some("GET") {
+        return Err(method_not_allowed().into());
+    }
+    if request.version != Some(1) {
+        return Err(bad_request("A WebSocket handshake is HTTP/1.1").into());
+    }
+    let uri = request.path.and_then(|path| path.parse::<Uri>().ok());
+    let uri = uri.ok_or_else(|| bad_request("This is not an HTTP request"))?;
+    let target = Target::from_path(uri.path())?.ok_or_else(not_found)?;
+    let fields = Fields::collect(request.headers);
+    let key = fields.check()?;
+    let subprotocol = fields.offers.select(clients)?;
+
+    let parameters = Parameters::of(uri.query().unwrap_or_default());
     let format = target.format(&parameters)?;
     let topics = target.topics(&parameters, clients)?;
-
-    // Both were found somewhere in their lists; tungstenite looks for them in its own way.
-    request.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    request.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let response = create_response(&request)
-        .map_err(|_| bad_request("Sec-WebSocket-Key is missing or not 16 bytes in base64"))?;
-    let mut answer = Vec::with_capacity(160);
-    write_response(&mut answer, &response).expect("an answer of plain headers is written to memory");
-    Ok((format, topics, answer))
+    let response = switching_protocols(key, subprotocol);
+    Ok(Some(Upgrade { format, topics, head_bytes, response }))
 }
 
-/// RFC 6455 section 4.2.1, as far as tungstenite does not check it.
-fn check_upgrade(headers: &HeaderMap) -> Result<(), Refusal> {
-    let lines = |name: HeaderName| headers.get_all(name).iter();
-    let lists = |name: HeaderName, token: &str| {
-        let mut tokens = lines(name).flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
-        tokens.any(|found| found.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
-    };
-    if lines(HOST).count() != 1 {
-        // RFC 9112 section 3.2: 400 to a request "that lacks a Host header field and to any request message that
-        // contains more than one Host header field line".
-        return Err(bad_request("The Host header is missing or repeated"));
-    }
-    if !lists(UPGRADE, "websocket") || !lists(CONNECTION, "upgrade") {
-        return Err(bad_request(
-            "This path is for WebSocket: Connection: Upgrade and Upgrade: websocket are missing",
-        ));
-    }
-    // Section 11.3.5: a client states one version, once.
-    let mut versions = lines(SEC_WEBSOCKET_VERSION);
-    if versions.next().is_none_or(|version| version != "13") || versions.next().is_some() {
-        return Err(refuse(
-            HandshakeFailure::BadVersion,
-            StatusCode::UPGRADE_REQUIRED,
-            // RFC 9110 section 15.5.22: "The server MUST send an Upgrade header field in a 426 response".
-            "Connection: close, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-            "This gateway speaks WebSocket version 13",
-        ));
-    }
-    if lines(SEC_WEBSOCKET_KEY).count() != 1 {
-        // Section 11.3.1: "MUST NOT appear more than once in an HTTP request".
-        return Err(bad_request("Sec-WebSocket-Key is missing or repeated"));
-    }
-    Ok(())
+/// The header fields that a handshake looks at.
+#[derive(Default)]
+struct Fields<'b> {
+    hosts: usize,
+    /// `Upgrade` has `websocket` in its list.
+    asks_for_websocket: bool,
+    /// `Connection` has `upgrade` in its list.
+    asks_for_upgrade: bool,
+    versions: Once<'b>,
+    keys: Once<'b>,
+    has_body: bool,
+    offers: subprotocol::Offers<'b>,
 }
 
-/// What a path selects.
-enum Target<'r> {
-    /// `/connect`: go-push's JSON.
-    GoPush,
-    /// `/topics` and below: raw frames. The name is still percent-encoded.
-    Raw { topic: Option<&'r str> },
+/// A field that must occur once.
+#[derive(Default)]
+enum Once<'b> {
+    #[default]
+    Missing,
+    Found(&'b [u8]),
+    Repeated,
 }
 
-/// A query parameter, decoded; the value is `None` if it is not UTF-8.
-type Parameter = (String, Option<String>);
+impl<'b> Once<'b> {
+    fn add(&mut self, value: &'b [u8]) {
+        *self = if matches!(self, Self::Missing) { Self::Found(value) } else { Self::Repeated };
+    }
+}
 
-impl<'r> Target<'r> {
-    fn from_path(uri: &'r Uri) -> Option<Target<'r>> {
-        match uri.path() {
-            "/connect" => Some(Self::GoPush),
-            "/topics" | "/topics/" => Some(Self::Raw { topic: None }),
-            path => path.strip_prefix("/topics/").map(|topic| Self::Raw { topic: Some(topic) }),
+impl<'b> Fields<'b> {
+    fn collect(headers: &[Header<'b>]) -> Self {
+        let mut fields = Self::default();
+        for header in headers {
+            fields.add(header.name, header.value);
+        }
+        fields
+    }
+
+    fn add(&mut self, name: &str, value: &'b [u8]) {
+        // By its length first: of a usual request's fields most are not compared at all.
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            4 if is("Host") => self.hosts += 1,
+            7 if is("Upgrade") => self.asks_for_websocket |= lists(value, "websocket"),
+            10 if is("Connection") => self.asks_for_upgrade |= lists(value, "upgrade"),
+            14 if is("Content-Length") => self.has_body |= value.is_empty() || value != b"0",
+            17 if is("Sec-WebSocket-Key") => self.keys.add(value),
+            17 if is("Transfer-Encoding") => self.has_body = true,
+            21 if is("Sec-WebSocket-Version") => self.versions.add(value),
+            22 if is("Sec-WebSocket-Protocol") => self.offers.add(value),
+            _ => {}
         }
     }
 
-    fn format(&self, parameters: &[Parameter]) -> Result<FormatId, Refusal> {
-        match self {
-            Self::Raw { .. } => Ok(FormatId::RAW),
-            Self::GoPush => match parameters.iter().find(|(name, _)| name == "v") {
-                None => Ok(FormatId::GO_PUSH_V1),
-                Some((_, Some(version))) if version == "1" => Ok(FormatId::GO_PUSH_V1),
-                Some((_, Some(version))) if version == "2" => Ok(FormatId::GO_PUSH_V2),
-                Some(_) => Err(bad_request("The parameter v is 1 or 2")),
-            },
+    /// RFC 6455 section 4.2.1, and what RFC 9112 says of every request. Returns the key.
+    fn check(&self) -> Result<&'b [u8], Refusal> {
+        if self.hosts != 1 {
+            // RFC 9112 section 3.2: 400 to a request "that lacks a Host header field and to any request message that
+            // contains more than one Host header field line".
+            return Err(bad_request("The Host header is missing or repeated"));
         }
-    }
-
-    fn topics(&self, parameters: &[Parameter], clients: &Clients) -> Result<Vec<Topic>, Refusal> {
-        let mut topics = Vec::new();
-        // A client that names more than it may join gets the first ones, as a sixth JOIN is ignored later.
-        let mut join = |topic: Topic| {
-            if topics.len() < clients.topics_max && !topics.contains(&topic) {
-                topics.push(topic);
+        if self.has_body {
+            // RFC 9110 section 9.3.1: a body of a GET "might lead some implementations to reject the request and close
+            // the connection because of its potential as a request smuggling attack". Behind this head a proxy would
+            // see a body where this end sees frames.
+            return Err(bad_request(
+                "A WebSocket handshake has no body: Content-Length other than 0, or Transfer-Encoding, is refused",
+            ));
+        }
+        if !self.asks_for_websocket || !self.asks_for_upgrade {
+            return Err(bad_request(
+                "This path is for WebSocket: Connection: Upgrade and Upgrade: websocket are missing",
+            ));
+        }
+        // Section 11.3.5: a client states one version, once.
+        if !matches!(self.versions, Once::Found(b"13")) {
+            return Err(bad_version());
+        }
+        match self.keys {
+            Once::Found(key) if is_key(key) => Ok(key),
+            Once::Found(_) | Once::Missing => {
+                Err(bad_request("Sec-WebSocket-Key is missing or not 16 bytes in base64"))
             }
-        };
-        let refuse_topic =
-            |bad: BadTopic| bad_request(&format!("The request names a topic that cannot be: {bad}"));
-        let key = match self {
-            Self::GoPush => "join",
-            Self::Raw { topic } => {
-                if let Some(topic) = topic {
-                    let name = percent_decode_str(topic).decode_utf8().map_err(|_| BadTopic::NotText);
-                    join(name.and_then(|name| Topic::new(&name)).map_err(refuse_topic)?);
-                }
-                "topic"
-            }
-        };
-        for (_, value) in parameters.iter().filter(|(name, _)| name == key) {
-            let name = value.as_deref().ok_or(BadTopic::NotText);
-            join(name.and_then(Topic::new).map_err(refuse_topic)?);
-        }
-        // A template that the request does not fill is no mistake of the client, which does not know of it.
-        clients.auto_join.iter().filter_map(|template| fill(template, parameters)).for_each(join);
-        Ok(topics)
-    }
-}
-
-/// The topic that the template makes of the parameters; `None` if one is missing or the name cannot be a topic's.
-fn fill(template: &TopicTemplate, parameters: &[Parameter]) -> Option<Topic> {
-    let mut name = String::new();
-    for part in &template.parts {
-        match part {
-            TemplatePart::Literal(text) => name.push_str(text),
-            TemplatePart::Parameter(wanted) => {
-                let (_, value) = parameters.iter().find(|(name, _)| name == wanted)?;
-                name.push_str(value.as_deref()?);
-            }
+            // Section 11.3.1: "MUST NOT appear more than once in an HTTP request".
+            Once::Repeated => Err(bad_request("Sec-WebSocket-Key is repeated")),
         }
     }
-    Topic::new(&name).ok()
 }
 
-/// The parameters of a query, in order. One whose name is not UTF-8 is no parameter that anybody asks for.
-fn parameters(query: &str) -> Vec<Parameter> {
-    let decode = |text: &str| {
-        let text: Cow<'_, str> = if text.contains('+') { text.replace('+', " ").into() } else { text.into() };
-        percent_decode_str(&text).decode_utf8().ok().map(Cow::into_owned)
-    };
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.filter_map(|(name, value)| Some((decode(name)?, decode(value)))).collect()
+/// Whether a comma-separated list has this token, in any case.
+fn lists(list: &[u8], token: &str) -> bool {
+    list.split(|byte| *byte == b',').any(|found| found.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-const CLOSE: &str = "Connection: close\r\n";
-
-fn bad_request(sentence: &str) -> Refusal {
-    refuse(HandshakeFailure::BadRequest, StatusCode::BAD_REQUEST, CLOSE, sentence)
-}
-
-fn head_too_big() -> Refusal {
-    let sentence = "The request's head is too large";
-    refuse(HandshakeFailure::HeadTooBig, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, CLOSE, sentence)
-}
-
-fn refuse(failure: HandshakeFailure, status: StatusCode, headers: &str, sentence: &str) -> Refusal {
-    let len = sentence.len() + 1;
-    let response = format!(
-        "HTTP/1.1 {status}\r\n{headers}Content-Type: text/plain; charset=utf-8\r\n\
-         Content-Length: {len}\r\n\r\n{sentence}\n"
-    );
-    Refusal { failure, response: response.into_bytes() }
+/// Whether this is base64 of 16 bytes: 22 digits and the padding.
+///
+/// The last digit has 4 bits that belong to no byte. RFC 4648 section 3.5 wants them zero from encoders and lets
+/// decoders accept others; RFC 6455 section 4.1 has an example where they are not.
+fn is_key(key: &[u8]) -> bool {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    matches!(key, [digits @ .., b'=', b'='] if digits.len() == 22 && digits.iter().all(is_digit))
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
 //! From the listener to the table: who is let in, who waits, who is turned away, in virtual time and without a kernel.
 
 mod door;
+mod heads;
 mod porch;
 
 use std::time::Duration;
 
 use fanfare::dataplane::Event;
 use fanfare::downlink::Downlink;
-use fanfare::limits::{ACCEPTS_PER_TURN, DRAIN_HANDSHAKES, TICK, UPGRADE_HEAD_BYTES_MAX};
+use fanfare::events::journal::journal;
+use fanfare::events::record::{Kinds, What};
+use fanfare::limits::{ACCEPTS_PER_TURN, DRAIN_HANDSHAKES, TICK, UPGRADE_HEAD_BYTES_DEFAULT};
 use fanfare::metrics::HandshakeFailure;
 
 use porch::{HEAD, Watch, World, ping};
@@ -19,7 +22,7 @@ fn a_head_that_is_there_makes_a_connection_at_once() {
     world.knock();
     assert!(world.sent(fd).starts_with("HTTP/1.1 101 "));
     assert_eq!((world.shard.connections(), world.waiting()), (1, 0));
-    assert_eq!(world.shard.plane().open(fd).watch, Watch::Frames, "they are reported");
+    assert!(matches!(world.shard.plane().open(fd).watch, Watch::Frames(_)), "they are reported");
     assert!(world.shard.plane().is_listener_watched, "the next one is reported too");
     let block = &world.blocks.shards[0];
     assert_eq!((block.accepted.get(), block.upgraded.get()), (1, 1));
@@ -102,7 +105,7 @@ fn whoever_leaves_or_talks_nonsense_leaves_nothing_behind() {
     world.shard.plane().open(gone).has_ended = true;
     world.says(gone, b"");
     assert!(world.is_closed(gone) && world.sent(gone).is_empty());
-    world.says(long, &vec![b'x'; UPGRADE_HEAD_BYTES_MAX]);
+    world.says(long, &vec![b'x'; UPGRADE_HEAD_BYTES_DEFAULT]);
     assert!(world.is_refused(long, "431"));
     assert_eq!(
         (world.failures(HandshakeFailure::Gone), world.shard.connections(), world.waiting()),
@@ -194,4 +197,26 @@ fn a_drain_accepts_nobody_and_gives_those_who_wait_a_moment() {
     world.shard.abort();
     assert!(world.is_refused(mute, "503") && world.is_closed(quick));
     assert_eq!((world.shard.connections(), world.waiting()), (0, 0));
+}
+
+#[test]
+fn a_peer_of_ipv4_is_told_as_one_whatever_the_listener_calls_it() {
+    for (from, told) in [
+        ("[::ffff:192.0.2.7]:4000", "192.0.2.7:4000"),
+        ("192.0.2.7:4000", "192.0.2.7:4000"),
+        ("[2001:db8::7]:4000", "[2001:db8::7]:4000"),
+        ("[fe80::7%3]:4000", "[fe80::7%3]:4000"),
+        ("[::1]:4000", "[::1]:4000"),
+    ] {
+        let mut world = World::new(|_| {});
+        let (journal, mut records) = journal(0, Kinds::ALL, world.blocks.clone());
+        world.shard.keep_journal(journal);
+        world.shard.plane().peer = Some(from.parse().expect("an address"));
+        world.arrives(HEAD.as_bytes());
+        world.knock();
+        let Some(What::Open { peer: Some(peer), .. }) = records.pop().map(|record| record.what) else {
+            panic!("an open with a peer")
+        };
+        assert_eq!(peer.to_string(), told, "{from}");
+    }
 }

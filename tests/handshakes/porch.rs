@@ -33,7 +33,7 @@ pub(crate) enum Watch {
     /// The rest of a head, reported once.
     Head(Token),
     /// A connection's frames.
-    Frames,
+    Frames(Token),
 }
 
 /// One client's socket.
@@ -55,6 +55,8 @@ pub(crate) struct Porch {
     pub(crate) has_stopped: bool,
     /// Where others accept from the same socket: whether one was taken, so that it is their turn.
     pub(crate) has_taken: Option<bool>,
+    /// Where clients connect from.
+    pub(crate) peer: Option<SocketAddr>,
 }
 
 impl Porch {
@@ -78,7 +80,7 @@ impl Plane for Porch {
         self.is_listener_watched = true;
     }
     fn accept(&mut self) -> io::Result<Option<(RawFd, SocketAddr)>> {
-        let peer = SocketAddr::from(([127, 0, 0, 1], 4000));
+        let peer = self.peer.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4000)));
         if self.has_taken == Some(true) {
             self.has_taken = Some(false);
             return Ok(None);
@@ -110,8 +112,8 @@ impl Plane for Porch {
         );
         self.close_one(fd);
     }
-    fn watch(&mut self, _token: Token, fd: RawFd) {
-        let known = std::mem::replace(&mut self.open(fd).watch, Watch::Frames);
+    fn watch(&mut self, token: Token, fd: RawFd) {
+        let known = std::mem::replace(&mut self.open(fd).watch, Watch::Frames(token));
         assert_eq!(known, Watch::Nothing, "{fd} is watched twice");
     }
     fn watch_writable(&mut self, _token: Token, _fd: RawFd) {}
@@ -187,6 +189,28 @@ impl World {
         self.shard.plane().sockets.insert(fd, socket);
         self.shard.plane().waiting.push_back(Ok(fd));
         fd
+    }
+
+    /// A connection's client has said more.
+    pub(crate) fn readable(&mut self, fd: RawFd) {
+        let Watch::Frames(token) = self.shard.plane().open(fd).watch else {
+            panic!("its frames are awaited")
+        };
+        self.shard.handle(Event::Readable(token));
+    }
+
+    /// Turns of the loop, for as long as the kernel reports somebody or the shard has something to do, and without a tick;
+    /// how many.
+    pub(crate) fn settles(&mut self) -> usize {
+        for turn in 0..100_000 {
+            let has_news = self.shard.plane().is_listener_watched && !self.shard.plane().waiting.is_empty();
+            if !has_news && !self.shard.is_busy() {
+                return turn;
+            }
+            self.knock();
+            self.shard.turn();
+        }
+        panic!("the shard never comes to rest");
     }
 
     /// What the kernel would report of the listener.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare::config::{Clients, LivenessCounts, Merge, Outbox, OutboxPolicy};
+use fanfare::config::{Clients, Config, LivenessCounts, Merge, Outbox, OutboxPolicy};
 
 use crate::rng::Rng;
 
@@ -101,6 +101,7 @@ impl Plan {
                 liveness_counts: counts,
                 server_ping: rng.percent(40),
                 idle_after: None,
+                ..Config::default().clients
             },
             outbox: Outbox {
                 bytes_max: rng.scale(200, 64 * 1024),

@@ -62,14 +62,14 @@ class Gateway:
 
     def __init__(
         self, directory, *, redis=None, arguments=(), await_ready=True, launcher=(), pass_fds=(), variables=None,
-        api_port=None, api_host="127.0.0.1", **settings,
+        api_port=None, api_host="127.0.0.1", host="127.0.0.1", **settings,
     ):
         self.port, self.api_port = free_port(), api_port or free_port()
         self.log_path = directory / f"gateway-{self.port}.log"
         # Two shards, so that every test crosses them; unpinned, because several gateways share the machine.
         settings = {"server.shards": 2, "server.pin": "false"} | settings
         command = [
-            *launcher, binary(), "--listen", f"127.0.0.1:{self.port}", "--api", f"{api_host}:{self.api_port}",
+            *launcher, binary(), "--listen", f"{host}:{self.port}", "--api", f"{api_host}:{self.api_port}",
             *(["--redis", redis] if redis else []), *arguments,
         ]
         with open(self.log_path, "wb") as log:
