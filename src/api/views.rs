@@ -163,7 +163,7 @@ pub fn shards(blocks: &Blocks) -> Shards {
 /// A part without which the process is not ready.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Missing {
-    /// `shards`, `redis_subscription` or `draining`.
+    /// `shards`, `accept`, `redis_subscription` or `draining`.
     pub part: &'static str,
     /// One sentence.
     pub message: String,
@@ -191,6 +191,19 @@ pub fn missing(blocks: &Blocks, draining: bool, redis_gone_ms: Option<u64>) -> V
         );
         missing.push(Missing { part: "shards", message, for_ms: None });
     }
+    let blocked = |(_, shard): &(usize, &ShardBlock)| shard.accept_blocked.get() == 1;
+    let blocked: Vec<String> =
+        blocks.shards.iter().enumerate().filter(blocked).map(|(i, _)| i.to_string()).collect();
+    if !blocked.is_empty() {
+        let message = format!(
+            "{} of {} shards cannot accept connections, mostly because they have as many files open as LimitNOFILE \
+             allows: {}",
+            blocked.len(),
+            blocks.shards.len(),
+            blocked.join(", ")
+        );
+        missing.push(Missing { part: "accept", message, for_ms: None });
+    }
     if let Some(ms) = redis_gone_ms {
         let message = format!("the Redis subscription has been gone for {}.{:03} s", ms / 1000, ms % 1000);
         missing.push(Missing { part: "redis_subscription", message, for_ms: Some(ms) });
@@ -211,6 +224,13 @@ mod tests {
         blocks.shards[0].listening.set(1);
         blocks.shards[2].listening.set(1);
         assert_eq!(missing(&blocks, false, None), []);
+        blocks.shards[2].accept_blocked.set(1);
+        let blocked = &missing(&blocks, false, None)[0];
+        assert_eq!(blocked.part, "accept");
+        assert!(
+            blocked.message.starts_with("1 of 3 shards cannot accept") && blocked.message.ends_with(": 2")
+        );
+        blocks.shards[2].accept_blocked.set(0);
         assert_eq!(
             parts(missing(&blocks, true, Some(61_007))),
             ["the gateway is stopping", "the Redis subscription has been gone for 61.007 s"]

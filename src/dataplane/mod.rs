@@ -83,6 +83,15 @@ pub enum Received {
     Gone,
 }
 
+/// What became of a connection that was accepted to be told that there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// It was told.
+    Told,
+    /// Its client had left.
+    Gone,
+}
+
 /// How a socket is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closing {
@@ -121,6 +130,23 @@ pub trait Plane {
     /// Takes who waits there first; `None`: nobody does, it is the turn of others who share the listener, or there is none
     /// any more.
     fn accept(&mut self) -> io::Result<Option<(RawFd, SocketAddr)>>;
+
+    /// Accepts who waits there first by means of a descriptor held in reserve, reads what it has sent, answers `response`
+    /// and closes. `None`: nobody waits.
+    fn turn_away(&mut self, scratch: &mut [u8], response: &[u8]) -> io::Result<Option<TurnedAway>> {
+        let _ = (scratch, response);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Sockets closed so far. When this has grown, descriptors are free that were not.
+    fn closed(&self) -> u64 {
+        0
+    }
+
+    /// Descriptors that the shard may have open.
+    fn descriptors_max(&self) -> u64 {
+        0
+    }
 
     /// How many wait at the listener; 0 where there is none.
     fn waiting(&self) -> u32 {

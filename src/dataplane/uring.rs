@@ -7,16 +7,16 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 
 use io_uring::types::{Fd, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
-use super::{Closing, Event, Listener, Plane, Received, Token, Took};
+use super::{Closing, Event, Listener, Plane, Received, Token, Took, TurnedAway};
 use crate::limits;
 use crate::sys::eventfd::EventFd;
-use crate::sys::sockopt;
+use crate::sys::{files, sockopt};
 
 /// Submission entries: what a turn's accepts and closes come to. When they are used up, they are submitted.
 const ENTRIES: u32 = limits::EVENTS_PER_TURN as u32;
@@ -52,6 +52,9 @@ const GETEVENTS: u32 = 1;
 /// is made anew after each report, which puts a shard behind those that wait already.
 const KNOCK: u32 = libc::POLLIN as u32 | libc::EPOLLEXCLUSIVE as u32;
 
+/// Reads of what a client has sent who is told that there is no room.
+const LAST_READS: usize = 4;
+
 const NOBODY: Token = Token { index: 0, generation: 0 };
 
 /// The ring. Dropping it cancels what is in flight.
@@ -64,6 +67,46 @@ pub struct Uring {
     listener: Option<Listener>,
     /// One was taken from a listener that others share: it is their turn now.
     has_taken: bool,
+    /// Sockets closed so far.
+    closed: u64,
+    /// Closes among the prepared entries.
+    closes_prepared: bool,
+    /// A descriptor that is given up for a moment when no other is free. An eventfd, because it counts among the open files
+    /// of the whole machine too.
+    reserve: Option<EventFd>,
+}
+
+/// Errors of accept that are those of the connection that would have been accepted (accept(2), "Error handling").
+const OF_ONE_CONNECTION: [i32; 11] = [
+    libc::ECONNABORTED,
+    libc::EINTR,
+    libc::ENETDOWN,
+    libc::EPROTO,
+    libc::ENOPROTOOPT,
+    libc::EHOSTDOWN,
+    libc::ENONET,
+    libc::EHOSTUNREACH,
+    libc::EOPNOTSUPP,
+    libc::ENETUNREACH,
+    libc::EPERM,
+];
+
+/// The next connection of a listener; `None`: nobody waits.
+fn accept_from(listener: &Listener) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+    let mut attempt = 0;
+    loop {
+        match listener.socket().accept() {
+            Ok(accepted) => return Ok(Some(accepted)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => {
+                attempt += 1;
+                let is_of_one = error.raw_os_error().is_some_and(|code| OF_ONE_CONNECTION.contains(&code));
+                if !is_of_one || attempt == limits::ACCEPTS_PER_TURN {
+                    return Err(error);
+                }
+            }
+        }
+    }
 }
 
 impl Uring {
@@ -81,8 +124,16 @@ impl Uring {
             .build(ENTRIES)?;
         ring.submitter().register_eventfd(wakeup.as_raw_fd())?;
         let tick = Box::new(Timespec::new().nsec(limits::TICK.subsec_nanos()));
-        let mut this =
-            Self { ring, events: VecDeque::new(), tick, listener: Some(listener), has_taken: false };
+        let mut this = Self {
+            ring,
+            events: VecDeque::new(),
+            tick,
+            listener: Some(listener),
+            has_taken: false,
+            closed: 0,
+            closes_prepared: false,
+            reserve: Some(EventFd::new()?),
+        };
         this.arm_tick();
         Ok(this)
     }
@@ -141,7 +192,10 @@ impl Uring {
             match unsafe {
                 self.ring.submitter().enter::<libc::sigset_t>(prepared as u32, 0, GETEVENTS, None)
             } {
-                Ok(consumed) if consumed == prepared => return,
+                Ok(consumed) if consumed == prepared => {
+                    self.closes_prepared = false;
+                    return;
+                }
                 Ok(_) => {}
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) => {}
@@ -203,6 +257,24 @@ impl Uring {
             .flags(squeue::Flags::SKIP_SUCCESS)
             .user_data(Op::Forget.with(NOBODY));
         self.push(&entry);
+        self.closed += 1;
+        self.closes_prepared = true;
+    }
+
+    /// Reads what a client has sent, up to a usual head or two, and answers it. Bytes that stay unread would reset the
+    /// connection.
+    fn tell_last(&mut self, stream: &TcpStream, scratch: &mut [u8], response: &[u8]) -> TurnedAway {
+        let fd = stream.as_raw_fd();
+        for _ in 0..LAST_READS {
+            match self.receive(fd, scratch) {
+                Received::Bytes(count) if count == scratch.len() => {}
+                Received::Bytes(_) | Received::Empty => break,
+                Received::End | Received::Gone => return TurnedAway::Gone,
+            }
+        }
+        self.send(fd, response);
+        self.finish(fd);
+        TurnedAway::Told
     }
 
     fn arm_tick(&mut self) {
@@ -229,21 +301,35 @@ impl Plane for Uring {
         if std::mem::take(&mut self.has_taken) {
             return Ok(None);
         }
-        loop {
-            match listener.socket().accept() {
-                Ok((stream, peer)) => {
-                    // Whoever is awake would take them all, and the others, woken for nothing, would sleep on.
-                    self.has_taken = matches!(listener, Listener::Inherited(_));
-                    return Ok(Some((stream.into_raw_fd(), peer)));
-                }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return Ok(None),
-                    // It left while it waited.
-                    io::ErrorKind::ConnectionAborted => {}
-                    _ => return Err(error),
-                },
-            }
+        let mut accepted = accept_from(listener);
+        if accepted.is_err() && self.closes_prepared {
+            self.submit();
+            let Some(listener) = &self.listener else { return Ok(None) };
+            accepted = accept_from(listener);
         }
+        let Some((stream, peer)) = accepted? else { return Ok(None) };
+        // Whoever is awake would take them all, and the others, woken for nothing, would sleep on.
+        self.has_taken = matches!(self.listener, Some(Listener::Inherited(_)));
+        Ok(Some((stream.into_raw_fd(), peer)))
+    }
+
+    fn turn_away(&mut self, scratch: &mut [u8], response: &[u8]) -> io::Result<Option<TurnedAway>> {
+        self.reserve = None;
+        let accepted = self.listener.as_ref().map_or(Ok(None), accept_from);
+        let became =
+            accepted.map(|accepted| accepted.map(|(stream, _)| self.tell_last(&stream, scratch, response)));
+        // Nothing else takes a descriptor of this table meanwhile. Of the whole machine's, somebody may have taken the last:
+        // then there is none in reserve, and the next call tries without.
+        self.reserve = EventFd::new().ok();
+        became
+    }
+
+    fn closed(&self) -> u64 {
+        self.closed
+    }
+
+    fn descriptors_max(&self) -> u64 {
+        files::nofile_limit().map_or(0, |limit| limit.soft)
     }
 
     fn waiting(&self) -> u32 {

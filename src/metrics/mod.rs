@@ -74,6 +74,8 @@ pub struct ShardBlock {
     pub accepted: Value,
     /// Failures of accept itself (EMFILE, …).
     pub accept_errors: Value,
+    /// 1 while accept keeps failing, so that nobody can connect to the shard.
+    pub accept_blocked: Value,
     /// Upgrades that became connections.
     pub upgraded: Value,
     /// Upgrades that did not, by [`HandshakeFailure`].
@@ -158,19 +160,22 @@ pub enum HandshakeFailure {
     Timeout,
     /// Too many handshakes at once, too many bytes in them, or draining (503).
     Overload,
+    /// No descriptor is free for one more connection (503).
+    NoDescriptor,
     /// The client went away.
     Gone,
 }
 
 impl HandshakeFailure {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::BadRequest,
         Self::BadVersion,
         Self::NotFound,
         Self::HeadTooBig,
         Self::Timeout,
         Self::Overload,
+        Self::NoDescriptor,
         Self::Gone,
     ];
 
@@ -183,6 +188,7 @@ impl HandshakeFailure {
             Self::HeadTooBig => "head_too_big",
             Self::Timeout => "timeout",
             Self::Overload => "overload",
+            Self::NoDescriptor => "no_descriptor",
             Self::Gone => "gone",
         }
     }

@@ -282,6 +282,10 @@ static FAMILIES: &[Family] = &[
     counter("accepted", "TCP connections accepted", |s, i, _| s.blocks.shards[i].accepted.get()).per_shard(),
     counter("accept_errors", "Failures of accept itself", |s, i, _| s.blocks.shards[i].accept_errors.get())
         .per_shard(),
+    gauge("accept_blocked", "1 while accept keeps failing, so that nobody can connect", |s, i, _| {
+        s.blocks.shards[i].accept_blocked.get()
+    })
+    .per_shard(),
     counter("upgraded", "Handshakes that became connections", |s, i, _| s.blocks.shards[i].upgraded.get())
         .per_shard(),
     gauge("handshakes", "Connections that wait for the rest of their request", |s, i, _| {

@@ -3,13 +3,15 @@
 //! Most heads are there by the time their connection is accepted; such a handshake is over in one call and leaves
 //! nothing behind. One whose head is still to come waits in the [`Lobby`]: a socket, the bytes so far, and a poll that
 //! reports once. No task and no timer for each; a buffer only for what has come of a head.
-//! *Not here*: what a head means (`wire::upgrade`), everything after it (`super`).
+//! *Not here*: what a head means (`wire::upgrade`), what happens when accept fails (`shortage`), everything after a
+//! handshake (`super`).
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 
 use slab::Slab;
 
+use super::shortage::Shortage;
 use super::{Arrival, Shard};
 use crate::config::Clients;
 use crate::connection::Tick;
@@ -80,7 +82,7 @@ const PLACE_BYTES: usize = 2 * size_of::<Place>();
 
 /// Handshakes under way on one shard.
 pub(super) struct Lobby {
-    clients: Clients,
+    pub(super) clients: Clients,
     door: Door,
     /// Bounded by `clients.handshakes_max`.
     places: Slab<Place>,
@@ -91,8 +93,7 @@ pub(super) struct Lobby {
     late: Vec<Token>,
     /// Whether the plane will report who waits at the listener.
     is_watched: bool,
-    /// Accept has failed since the last tick.
-    has_failed: bool,
+    pub(super) shortage: Shortage,
 }
 
 impl Lobby {
@@ -105,7 +106,7 @@ impl Lobby {
             next_generation: 0,
             late: Vec::new(),
             is_watched: false,
-            has_failed: false,
+            shortage: Shortage::default(),
         }
     }
 
@@ -132,6 +133,11 @@ impl Lobby {
     /// Whether the next turn has something to do here.
     pub(super) fn is_busy(&self) -> bool {
         !self.late.is_empty()
+    }
+
+    /// Whether connections are accepted.
+    pub(super) fn is_open(&self) -> bool {
+        self.door == Door::Open
     }
 
     /// Whether there is a place for one more, and memory for what has come of its head.
@@ -201,16 +207,17 @@ impl<P: Plane> Shard<P> {
     /// Takes in those who wait at the listener without being told of them: in a turn that did not get through its events,
     /// the report may be behind those of a crowd that leaves.
     pub fn look_outside(&mut self) {
-        if self.lobby.door == Door::Open && !self.lobby.has_failed {
+        if self.lobby.door == Door::Open && self.may_accept() {
             self.take_in();
         }
     }
 
-    /// Accepts as many as a turn allows; `false` if accept has failed.
-    fn take_in(&mut self) -> bool {
+    /// Accepts as many as a turn allows; `false` if accept has failed, so that who waits would be reported at once again.
+    pub(super) fn take_in(&mut self) -> bool {
         for _ in 0..ACCEPTS_PER_TURN {
             match self.plane.accept() {
                 Ok(Some((fd, peer))) => {
+                    self.accept_works();
                     self.block().accepted.add(1);
                     let (peer, head) = (as_ipv4(peer), Vec::new());
                     self.greet_guest(Guest {
@@ -221,17 +228,21 @@ impl<P: Plane> Shard<P> {
                         progress: Progress::default(),
                     });
                 }
-                Ok(None) => break,
-                Err(error) => {
-                    self.block().accept_errors.add(1);
-                    tracing::warn!(shard = self.number, %error, "accept failed");
-                    // EMFILE, ENOMEM, …: trying at once again would only burn the core.
-                    self.lobby.has_failed = true;
-                    return false;
+                Ok(None) => {
+                    self.accept_works();
+                    break;
                 }
+                Err(error) => return self.accept_fails(&error),
             }
         }
         true
+    }
+
+    /// Has those who come reported, unless they are.
+    pub(super) fn watch_door(&mut self) {
+        if self.lobby.door == Door::Open && !self.lobby.is_watched {
+            self.open_door();
+        }
     }
 
     /// A guest who waited has said more, or left.
@@ -295,7 +306,7 @@ impl<P: Plane> Shard<P> {
         }
     }
 
-    fn make_scratch(&mut self) {
+    pub(super) fn make_scratch(&mut self) {
         if self.scratch.is_empty() {
             self.scratch = vec![0; SCRATCH_BYTES].into();
         }
@@ -327,8 +338,9 @@ impl<P: Plane> Shard<P> {
         let (now, deadline) = (self.now, self.lobby.clients.upgrade_deadline.as_millis() / TICK.as_millis());
         // Within the tick in which it came, it had less than a tick.
         self.lobby.late = self.lobby.find(|guest| u128::from(now.since(guest.since)) > deadline);
-        self.lobby.has_failed = false;
-        if self.lobby.door == Door::Open && !self.lobby.is_watched {
+        if self.lobby.door == Door::Open && self.is_short() {
+            self.accept_at_tick();
+        } else if self.lobby.door == Door::Open && !self.lobby.is_watched {
             self.open_door();
         } else if self.shares_door() && self.plane.waiting() > 0 {
             // The kernel may have told another shard alone of who waits, and that could not accept.
@@ -357,6 +369,7 @@ impl<P: Plane> Shard<P> {
         let ticks = (DRAIN_HANDSHAKES.as_millis() / TICK.as_millis()) as u32;
         self.lobby.door = Door::Closing(Tick(self.now.0 + ticks));
         self.block().at_door.set(0);
+        self.block().accept_blocked.set(0);
         self.plane.stop_listening();
     }
 

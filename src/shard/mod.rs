@@ -18,6 +18,7 @@ mod piggyback;
 mod pushes;
 mod round;
 pub mod run;
+mod shortage;
 mod sweep;
 mod table;
 
@@ -160,6 +161,7 @@ impl<P: Plane> Shard<P> {
             || !self.unread.is_empty()
             || self.sweep.is_under_way()
             || self.lobby.is_busy()
+            || self.must_accept_again()
     }
 
     /// Whether the drain is over: nobody arrives any more, and every connection is gone, or had its time.

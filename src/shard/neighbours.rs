@@ -67,6 +67,12 @@ impl<P: Plane> Shard<P> {
         !self.neighbours.numbers.is_empty()
     }
 
+    /// Whether another shard of the same socket can accept.
+    pub(super) fn do_others_accept(&self) -> bool {
+        let mut others = self.neighbours.numbers.iter().map(|number| &self.blocks.shards[*number]);
+        others.any(|other| other.accept_blocked.get() == 0)
+    }
+
     /// Leaves the door to those who wait there and have fewer devices; `false`: there is no reason to, or they do not come.
     pub(super) fn leave_door(&mut self) -> bool {
         if self.neighbours.look_in > 0 {

@@ -102,6 +102,7 @@ async fn sleep(wakeup: &Readiness, at_most_us: Option<u64>) -> std::io::Result<(
 fn turn(shard: &mut Shard<Uring>, ring: &mut Receiver) {
     shard.return_to_door();
     shard.plane().turn();
+    shard.accept_again();
     let mut handled = 0;
     while handled < EVENTS_PER_TURN
         && let Some(event) = shard.plane().next_event()

@@ -21,7 +21,7 @@ use crate::formats::FormatId;
 use crate::limits::UPGRADE_HEADERS_MAX;
 use crate::metrics::HandshakeFailure;
 use answer::{bad_request, bad_version, head_too_big, method_not_allowed, not_found, switching_protocols};
-pub use answer::{overload_response, timeout_response};
+pub use answer::{no_descriptor_response, overload_response, timeout_response};
 pub use progress::Progress;
 use target::{Parameters, Target};
 

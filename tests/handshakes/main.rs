@@ -3,6 +3,7 @@
 mod door;
 mod heads;
 mod porch;
+mod shortage;
 
 use std::time::Duration;
 

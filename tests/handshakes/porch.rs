@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fanfare::config::Config;
 use fanfare::connection::Tick;
-use fanfare::dataplane::{Closing, Event, Plane, Received, Token, Took};
+use fanfare::dataplane::{Closing, Event, Plane, Received, Token, Took, TurnedAway};
 use fanfare::limits::TICK;
 use fanfare::metrics::{Blocks, HandshakeFailure};
 use fanfare::shard::Shard;
@@ -55,6 +55,12 @@ pub(crate) struct Porch {
     pub(crate) has_stopped: bool,
     /// Where others accept from the same socket: whether one was taken, so that it is their turn.
     pub(crate) has_taken: Option<bool>,
+    /// Descriptors for sockets; `None`: as many as are needed.
+    pub(crate) descriptors: Option<usize>,
+    /// There is one in reserve, by which clients can be turned away.
+    pub(crate) has_reserve: bool,
+    pub(crate) accepted: u64,
+    pub(crate) closed: u64,
     /// Where clients connect from.
     pub(crate) peer: Option<SocketAddr>,
 }
@@ -70,6 +76,11 @@ impl Porch {
         let socket = self.open(fd);
         assert_eq!(socket.watch, Watch::Nothing, "the poll of {fd} would hold its file");
         socket.is_closed = true;
+        self.closed += 1;
+    }
+
+    fn are_descriptors_used_up(&self) -> bool {
+        self.descriptors.is_some_and(|descriptors| self.accepted - self.closed >= descriptors as u64)
     }
 }
 
@@ -81,6 +92,10 @@ impl Plane for Porch {
     }
     fn accept(&mut self) -> io::Result<Option<(RawFd, SocketAddr)>> {
         let peer = self.peer.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4000)));
+        if self.are_descriptors_used_up() {
+            // As Linux does, also when nobody waits.
+            return Err(io::Error::from_raw_os_error(24)); // EMFILE
+        }
         if self.has_taken == Some(true) {
             self.has_taken = Some(false);
             return Ok(None);
@@ -88,10 +103,31 @@ impl Plane for Porch {
         let takes = matches!(self.waiting.front(), Some(Ok(_)));
         self.has_taken = self.has_taken.map(|_| takes);
         match self.waiting.pop_front() {
-            Some(Ok(fd)) => Ok(Some((fd, peer))),
+            Some(Ok(fd)) => {
+                self.accepted += 1;
+                Ok(Some((fd, peer)))
+            }
             Some(Err(code)) => Err(io::Error::from_raw_os_error(code)),
             None => Ok(None),
         }
+    }
+    fn turn_away(&mut self, _scratch: &mut [u8], response: &[u8]) -> io::Result<Option<TurnedAway>> {
+        if !self.has_reserve {
+            return Err(io::Error::from_raw_os_error(23)); // ENFILE
+        }
+        let Some(Ok(fd)) = self.waiting.pop_front() else { return Ok(None) };
+        let socket = self.open(fd);
+        let is_there = !socket.inbound.is_empty() || !socket.has_ended;
+        if is_there {
+            socket.inbound.clear();
+            socket.sent.extend_from_slice(response);
+            socket.is_finished = true;
+        }
+        socket.is_closed = true;
+        Ok(Some(if is_there { TurnedAway::Told } else { TurnedAway::Gone }))
+    }
+    fn closed(&self) -> u64 {
+        self.closed
     }
     fn waiting(&self) -> u32 {
         self.waiting.len() as u32
@@ -191,12 +227,27 @@ impl World {
         fd
     }
 
+    /// A client connected and left without a word before it was accepted.
+    pub(crate) fn arrives_and_leaves(&mut self) -> RawFd {
+        let fd = self.arrives(b"");
+        self.shard.plane().open(fd).has_ended = true;
+        fd
+    }
+
     /// A connection's client has said more.
     pub(crate) fn readable(&mut self, fd: RawFd) {
         let Watch::Frames(token) = self.shard.plane().open(fd).watch else {
             panic!("its frames are awaited")
         };
         self.shard.handle(Event::Readable(token));
+    }
+
+    /// A connection ends, as the kernel reports it.
+    pub(crate) fn leaves(&mut self, fd: RawFd) {
+        let socket = self.shard.plane().open(fd);
+        socket.has_ended = true;
+        let Watch::Frames(token) = socket.watch else { panic!("its frames are awaited") };
+        self.shard.handle(Event::Ending(token));
     }
 
     /// Turns of the loop, for as long as the kernel reports somebody or the shard has something to do, and without a tick;
@@ -207,6 +258,7 @@ impl World {
             if !has_news && !self.shard.is_busy() {
                 return turn;
             }
+            self.shard.accept_again();
             self.knock();
             self.shard.turn();
         }

@@ -16,6 +16,12 @@ pub const fn overload_response() -> &'static [u8] {
       Content-Type: text/plain; charset=utf-8\r\nContent-Length: 26\r\n\r\nToo many handshakes, wait\n"
 }
 
+/// The answer when the gateway has no descriptor for one more connection.
+pub const fn no_descriptor_response() -> &'static [u8] {
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n\
+      Content-Type: text/plain; charset=utf-8\r\nContent-Length: 36\r\n\r\nThe gateway has no free descriptors\n"
+}
+
 /// The answer when the head was not complete at the deadline.
 pub const fn timeout_response() -> &'static [u8] {
     b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\

@@ -461,6 +461,8 @@ fn a_head_may_have_a_thousand_fields() {
 fn the_ready_answers_are_whole_http() {
     let (status, head, body) = answer(overload_response());
     assert!(status == 503 && head.contains("\r\nRetry-After: ") && body.ends_with('\n'));
+    let (status, head, body) = answer(no_descriptor_response());
+    assert!(status == 503 && head.contains("\r\nRetry-After: ") && body.ends_with('\n'));
     let (status, _, body) = answer(timeout_response());
     assert!(status == 408 && body.ends_with('\n'));
 }
