@@ -28,7 +28,10 @@ pub const MERGE_BYTES_DEFAULT: usize = 32 * 1024;
 /// See [`MERGE_MESSAGES_DEFAULT`].
 pub const MERGE_DELAY_DEFAULT: Duration = Duration::from_millis(10);
 
-/// Bytes of one fanout round: waiting batches of an address are joined up to here. Throughput is flat above 64 KiB
+/// Memory of all open batches together. Past it the oldest close before they are full or due.
+pub const OPEN_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of frames of one fanout round: waiting batches of an address are joined up to here. Throughput is flat above 64 KiB
 /// (1.4 GB/s a core), and a round of 10,000 members at this size stays below two seconds.
 pub const ROUND_BYTES_MAX: usize = 256 * 1024;
 
@@ -345,7 +348,7 @@ pub const RESP_ELEMENTS_MAX: usize = 8;
 /// A RESP bulk string that is skipped instead of taken for nonsense: what the protocol allows.
 pub const RESP_BULK_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Replies below this are copied out of the read buffer, so that a message that waits for long does not hold
-/// [`REDIS_IO_BYTES`]; above it the copy would cost more than the memory.
+/// [`REDIS_IO_BYTES`]; larger ones too, unless the block that they were read into has little else.
 pub const RESP_COPY_BELOW: usize = 16 * 1024;
 
 const _: () = assert!(MERGE_BYTES_DEFAULT <= ROUND_BYTES_MAX);

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::{Address, Batch, Epoch, Message, Offset};
 use crate::config::Merge;
-use crate::limits::TOPICS_MAX;
+use crate::limits::{OPEN_BYTES_MAX, TOPICS_MAX};
 
 /// Why a batch closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,9 @@ impl SealReason {
     }
 }
 
+/// Entries of closed batches below this are not worth a walk over all.
+const STALE_MIN: usize = 64;
+
 /// The log of one address, of which only the open end is kept.
 #[derive(Debug)]
 struct Log {
@@ -54,10 +57,12 @@ struct Log {
     next: Offset,
     open: Vec<Message>,
     open_bytes: usize,
+    /// Memory of the open messages.
+    open_allocated: usize,
     /// When the first message of the open batch came.
     opened: u64,
-    /// When the open batch is due; names the entry in `due` that is meant.
-    due: u64,
+    /// The number of the open batch's entry in `due`; 0: it has none.
+    entry: u64,
     last_sealed: Option<u64>,
 }
 
@@ -67,9 +72,12 @@ pub struct Merger {
     rules: Merge,
     topics_max: usize,
     logs: HashMap<Address, Log>,
-    /// Open batches by due time, in order: the delay is one value, and a shorter one shortens these. Batches that closed early leave their
-    /// entry behind until it is due.
-    due: VecDeque<(u64, Address)>,
+    /// Open batches by due time, in order: the delay is one value, and a shorter one shortens these. One that closed
+    /// early leaves its entry behind; there are never more of those than there are open batches.
+    due: VecDeque<Due>,
+    /// Entries of `due` whose batch has closed.
+    stale: usize,
+    entries_made: u64,
     /// Addresses that were idle when this turn's messages came.
     idle: Vec<Address>,
     next_epoch: u64,
@@ -77,6 +85,16 @@ pub struct Merger {
     /// address never repeat within a process.
     forgotten: Offset,
     open_messages: usize,
+    /// Memory of all open messages.
+    open_allocated: usize,
+}
+
+/// An open batch that waits for its time.
+#[derive(Debug)]
+struct Due {
+    at: u64,
+    number: u64,
+    address: Address,
 }
 
 impl Merger {
@@ -87,10 +105,13 @@ impl Merger {
             topics_max: TOPICS_MAX,
             logs: HashMap::new(),
             due: VecDeque::new(),
+            stale: 0,
+            entries_made: 0,
             idle: Vec::new(),
             next_epoch: first_epoch,
             forgotten: Offset(0),
             open_messages: 0,
+            open_allocated: 0,
         }
     }
 
@@ -99,21 +120,19 @@ impl Merger {
     pub fn configure(&mut self, rules: Merge, now: u64) {
         self.rules = rules;
         let latest = now + rules.delay.as_micros() as u64;
-        for (due, address) in &mut self.due {
-            if *due > latest {
-                if let Some(log) = self.logs.get_mut(address)
-                    && log.due == *due
-                {
-                    log.due = latest;
-                }
-                *due = latest;
-            }
+        for due in &mut self.due {
+            due.at = due.at.min(latest);
         }
     }
 
     /// Messages in open batches.
     pub fn open_messages(&self) -> usize {
         self.open_messages
+    }
+
+    /// Memory of the messages in open batches.
+    pub fn open_bytes(&self) -> usize {
+        self.open_allocated
     }
 
     /// Addresses with state.
@@ -142,33 +161,76 @@ impl Merger {
         if !self.logs.contains_key(address) {
             self.open_log(address.clone(), now);
         }
-        let Some(log) = self.logs.get_mut(address) else { return };
         let length = message.payload.len();
-        if !log.open.is_empty() && log.open_bytes + length > self.rules.bytes_max {
-            self.open_messages -= log.open.len();
-            sealed(log.close(address, now), SealReason::Bytes);
+        if self
+            .logs
+            .get(address)
+            .is_some_and(|log| !log.open.is_empty() && log.open_bytes + length > self.rules.bytes_max)
+        {
+            self.close(address, now, SealReason::Bytes, sealed);
         }
-        if log.open.is_empty() {
-            let delay = self.rules.delay.as_micros() as u64;
-            log.opened = now;
-            log.due = now + delay;
-            if log.last_sealed.is_none_or(|sealed| now.saturating_sub(sealed) >= delay) {
-                self.idle.push(address.clone());
-            } else {
-                self.due.push_back((log.due, address.clone()));
-            }
-        }
+        let Some(log) = self.logs.get_mut(address) else { return };
+        let is_first = log.open.is_empty();
+        let allocated = message.allocated_bytes();
         log.open.push(message);
         log.open_bytes += length;
+        log.open_allocated += allocated;
         self.open_messages += 1;
-        let full = if log.open.len() >= self.rules.messages_max {
-            Some(SealReason::Messages)
-        } else {
-            (log.open_bytes >= self.rules.bytes_max).then_some(SealReason::Bytes)
-        };
-        if let Some(reason) = full {
-            self.open_messages -= log.open.len();
-            sealed(log.close(address, now), reason);
+        self.open_allocated += allocated;
+        if is_first {
+            log.opened = now;
+        }
+        if log.open.len() >= self.rules.messages_max {
+            self.close(address, now, SealReason::Messages, sealed);
+        } else if log.open_bytes >= self.rules.bytes_max {
+            self.close(address, now, SealReason::Bytes, sealed);
+        } else if is_first {
+            self.await_due(address, now);
+        }
+        if self.open_allocated > OPEN_BYTES_MAX {
+            self.make_room(now, sealed);
+        }
+    }
+
+    /// Notes when the batch that was just opened closes.
+    fn await_due(&mut self, address: &Address, now: u64) {
+        let Some(log) = self.logs.get_mut(address) else { return };
+        let delay = self.rules.delay.as_micros() as u64;
+        if log.last_sealed.is_none_or(|sealed| now.saturating_sub(sealed) >= delay) {
+            self.idle.push(address.clone());
+            return;
+        }
+        self.entries_made += 1;
+        log.entry = self.entries_made;
+        self.due.push_back(Due { at: now + delay, number: log.entry, address: address.clone() });
+    }
+
+    /// Closes what is open, the oldest first, until half of the bound is free.
+    fn make_room(&mut self, now: u64, sealed: &mut dyn FnMut(Batch, SealReason)) {
+        while self.open_allocated > OPEN_BYTES_MAX / 2 {
+            let next = self.due.pop_front().map(|due| (self.is_live(&due), due.address));
+            let Some((is_live, address)) = next.or_else(|| self.idle.pop().map(|address| (true, address)))
+            else {
+                break;
+            };
+            if is_live {
+                self.forget_entry(&address);
+                self.close(&address, now, SealReason::Bytes, sealed);
+            } else {
+                self.stale -= 1;
+            }
+        }
+    }
+
+    /// Whether the batch that an entry was made for is still open.
+    fn is_live(&self, due: &Due) -> bool {
+        self.logs.get(&due.address).is_some_and(|log| log.entry == due.number)
+    }
+
+    /// An entry was taken out of `due`.
+    fn forget_entry(&mut self, address: &Address) {
+        if let Some(log) = self.logs.get_mut(address) {
+            log.entry = 0;
         }
     }
 
@@ -187,6 +249,7 @@ impl Merger {
         }
         let Some(log) = self.logs.get_mut(address) else { unreachable!("it was opened") };
         log.open.extend_from_slice(messages);
+        log.opened = now;
         log.close(address, now)
     }
 
@@ -195,20 +258,20 @@ impl Merger {
         for address in std::mem::take(&mut self.idle) {
             self.close(&address, now, SealReason::Idle, sealed);
         }
-        while let Some((due, _)) = self.due.front() {
-            if *due > now {
-                break;
-            }
-            let Some((due, address)) = self.due.pop_front() else { break };
-            if self.logs.get(&address).is_some_and(|log| log.due == due) {
-                self.close(&address, now, SealReason::Delay, sealed);
+        while self.due.front().is_some_and(|due| due.at <= now) {
+            let Some(due) = self.due.pop_front() else { break };
+            if self.is_live(&due) {
+                self.forget_entry(&due.address);
+                self.close(&due.address, now, SealReason::Delay, sealed);
+            } else {
+                self.stale -= 1;
             }
         }
     }
 
     /// When [`Merger::end_turn`] has something to do next.
     pub fn next_due(&self) -> Option<u64> {
-        self.due.front().map(|(due, _)| *due)
+        self.due.front().map(|due| due.at)
     }
 
     /// Closes every open batch.
@@ -220,6 +283,7 @@ impl Merger {
         }
         self.idle.clear();
         self.due.clear();
+        self.stale = 0;
     }
 
     fn close(
@@ -229,11 +293,17 @@ impl Merger {
         reason: SealReason,
         sealed: &mut dyn FnMut(Batch, SealReason),
     ) {
-        if let Some(log) = self.logs.get_mut(address)
-            && !log.open.is_empty()
-        {
-            self.open_messages -= log.open.len();
-            sealed(log.close(address, now), reason);
+        let Some(log) = self.logs.get_mut(address).filter(|log| !log.open.is_empty()) else { return };
+        self.open_messages -= log.open.len();
+        self.open_allocated -= log.open_allocated;
+        if std::mem::take(&mut log.entry) > 0 {
+            self.stale += 1;
+        }
+        sealed(log.close(address, now), reason);
+        if self.stale > STALE_MIN && self.stale > self.due.len() / 2 {
+            let logs = &self.logs;
+            self.due.retain(|due| logs.get(&due.address).is_some_and(|log| log.entry == due.number));
+            self.stale = 0;
         }
     }
 
@@ -246,8 +316,9 @@ impl Merger {
             next: self.forgotten,
             open: Vec::new(),
             open_bytes: 0,
+            open_allocated: 0,
             opened: 0,
-            due: 0,
+            entry: 0,
             last_sealed: None,
         };
         self.next_epoch += 1;
@@ -281,14 +352,14 @@ impl Merger {
 
 impl Log {
     fn close(&mut self, address: &Address, now: u64) -> Batch {
-        let messages = std::mem::take(&mut self.open).into_boxed_slice();
+        let messages = std::mem::take(&mut self.open);
         self.open_bytes = 0;
-        self.due = u64::MAX;
+        self.open_allocated = 0;
         self.last_sealed = Some(now);
         let first = self.next;
         self.next = Offset(first.0 + messages.len() as u64);
         let merged_us = now.saturating_sub(self.opened);
-        Batch { merged_us, ..Batch::new(address.clone(), self.epoch, first, messages) }
+        Batch { merged_us, ..Batch::of(address.clone(), self.epoch, first, messages) }
     }
 }
 
@@ -315,7 +386,7 @@ mod tests {
 
     impl Sealed {
         fn reasons(&mut self) -> Vec<(usize, SealReason)> {
-            self.0.drain(..).map(|(batch, reason)| (batch.messages.len(), reason)).collect()
+            self.0.drain(..).map(|(batch, reason)| (batch.len(), reason)).collect()
         }
     }
 
@@ -407,6 +478,41 @@ mod tests {
         }
     }
 
+    /// A thousand batches that are full at once, within the delay of the first.
+    #[test]
+    fn batches_that_close_early_leave_no_more_behind_than_there_are_open_ones() {
+        let mut merger = Merger::new(RULES, 1);
+        let mut sealed = 0;
+        for n in 0..40_000_u64 {
+            merger.push(&topic(&format!("{}", n / 4 % 10)), message(1), n / 100, &mut |_, _| sealed += 1);
+            assert!(merger.due.len() <= 2 * STALE_MIN + 20, "{} entries", merger.due.len());
+        }
+        assert!(sealed >= 9_990);
+        merger.end_turn(100_000, &mut |_, _| sealed += 1);
+        assert_eq!((merger.open_messages(), merger.open_bytes(), merger.due.len()), (0, 0, 0));
+        assert_eq!(merger.stale, 0);
+    }
+
+    #[test]
+    fn all_open_batches_together_are_bounded_the_oldest_close_first() {
+        let rules = Merge { messages_max: 1_000_000, bytes_max: 1 << 30, ..RULES };
+        let mut merger = Merger::new(rules, 1);
+        let mut sealed = Vec::new();
+        for n in 0..60_u64 {
+            for size in [0, OPEN_BYTES_MAX / 50] {
+                merger
+                    .push(&topic(&n.to_string()), message(size), n, &mut |b, r| sealed.push((b.address, r)));
+                assert!(merger.open_bytes() <= OPEN_BYTES_MAX);
+            }
+            merger.end_turn(n, &mut |_, _| {});
+            merger.push(&topic(&n.to_string()), message(OPEN_BYTES_MAX / 30), n, &mut |b, r| {
+                sealed.push((b.address, r));
+            });
+        }
+        assert!(sealed.iter().all(|(_, reason)| *reason == SealReason::Bytes));
+        assert_eq!(sealed.first().map(|(address, _)| address.clone()), Some(topic("0")));
+    }
+
     proptest! {
         #[test]
         fn every_message_leaves_once_in_order_within_the_bounds(
@@ -432,11 +538,11 @@ mod tests {
             for batch in sealed {
                 let Address::Topic(name) = &batch.address else { panic!("no broadcast was sent") };
                 let to: usize = name.as_str().parse().unwrap();
-                prop_assert!(batch.messages.len() <= 4);
-                prop_assert!(batch.payload_bytes() <= 100 || batch.messages.len() == 1);
-                for (i, message) in batch.messages.iter().enumerate() {
+                prop_assert!(batch.len() <= 4);
+                prop_assert!(batch.payload_bytes() <= 100 || batch.len() == 1);
+                for (i, message) in batch.messages().enumerate() {
                     prop_assert_eq!(batch.first.0 + i as u64, seen[to]);
-                    let text = std::str::from_utf8(&message.payload).unwrap().trim();
+                    let text = std::str::from_utf8(message.payload).unwrap().trim();
                     prop_assert_eq!(text.parse::<u64>().unwrap(), seen[to]);
                     seen[to] += 1;
                 }

@@ -1,10 +1,13 @@
 //! Messages and batches: what the ingest core makes and every shard reads.
 //!
 //! A [`Batch`] belongs to nobody and to everybody: it is sealed once, never changed, and freed by whoever lets go of
-//! it last. *Not here*: when a batch closes (`merger`), what its bytes look like (`formats`).
+//! it last. *Not here*: when a batch closes (`merger`), what its bytes look like (`formats`), what memory is counted as
+//! (`footprint`).
 
+pub mod footprint;
 pub mod json;
 pub mod merger;
+pub mod payloads;
 pub mod seal;
 
 use std::fmt;
@@ -13,6 +16,8 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use crate::formats::{FORMATS, FormatId};
+use footprint::{ARC_BYTES, BYTES_SHARED, block};
+use payloads::{MessageRef, Payloads};
 
 /// Whom a message is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -102,6 +107,19 @@ pub struct Message {
     pub kind: PayloadKind,
 }
 
+impl Message {
+    /// A message with an allocation of its own: it keeps nothing alive but itself.
+    pub fn copied(payload: &[u8], kind: PayloadKind) -> Self {
+        Self { payload: Bytes::copy_from_slice(payload), kind }
+    }
+
+    /// Memory of one whose payload is an allocation of its own.
+    pub fn allocated_bytes(&self) -> usize {
+        let payload = if self.payload.is_empty() { 0 } else { block(self.payload.len()) + BYTES_SHARED };
+        size_of::<Self>() + payload
+    }
+}
+
 /// A batch in one format: complete WebSocket frames, ready to send.
 #[derive(Clone, Debug, Default)]
 pub struct Encoded {
@@ -109,6 +127,20 @@ pub struct Encoded {
     pub bytes: Bytes,
     /// How many frames they are (for the counters).
     pub frames: u32,
+    allocated: u32,
+}
+
+impl Encoded {
+    /// The frames that `buffer` has from `start` on.
+    pub fn new(buffer: Vec<u8>, start: usize, frames: u32) -> Self {
+        let allocated = (block(buffer.capacity()) + BYTES_SHARED) as u32;
+        Self { bytes: Bytes::from(buffer).slice(start..), frames, allocated }
+    }
+
+    /// Memory of the frames.
+    pub fn allocated_bytes(&self) -> usize {
+        self.allocated as usize
+    }
 }
 
 /// Messages of one address, merged, with every encoding of them that somebody needed so far.
@@ -122,37 +154,91 @@ pub struct Batch {
     pub first: Offset,
     /// How long the first message waited for the others, microseconds.
     pub merged_us: u64,
-    /// The messages, in publish order; never empty.
-    pub messages: Box<[Message]>,
+    payloads: Payloads,
     encodings: [OnceLock<Encoded>; FORMATS.len()],
+    /// Formats whose encodings are counted in `allocated`: those of the seal.
+    counted: [bool; FORMATS.len()],
+    allocated: usize,
+    /// The longest of the counted encodings.
+    frame_bytes: usize,
 }
 
 impl Batch {
-    /// A batch with no encoding yet. `messages` is not empty.
+    /// A batch with no encoding yet. `messages` is not empty; several are joined in one allocation.
     pub fn new(address: Address, epoch: Epoch, first: Offset, messages: Box<[Message]>) -> Self {
-        debug_assert!(!messages.is_empty());
+        Self::of(address, epoch, first, messages.into())
+    }
+
+    /// The same of a vector.
+    pub fn of(address: Address, epoch: Epoch, first: Offset, messages: Vec<Message>) -> Self {
+        let payloads = Payloads::new(messages);
         Self {
             address,
             epoch,
             first,
             merged_us: 0,
-            messages,
+            allocated: block(ARC_BYTES + size_of::<Self>()) + payloads.allocated_bytes(),
+            frame_bytes: payloads.bytes() + FRAME_BYTES * payloads.len(),
+            payloads,
             encodings: [const { OnceLock::new() }; FORMATS.len()],
+            counted: [false; FORMATS.len()],
         }
+    }
+
+    /// How many messages it has.
+    #[expect(clippy::len_without_is_empty, reason = "never empty")]
+    pub fn len(&self) -> usize {
+        self.payloads.len()
+    }
+
+    /// The messages, in publish order.
+    pub fn messages(&self) -> impl ExactSizeIterator<Item = MessageRef<'_>> {
+        self.payloads.iter()
     }
 
     /// The offset after the last message.
     pub fn end(&self) -> Offset {
-        Offset(self.first.0 + self.messages.len() as u64)
+        Offset(self.first.0 + self.len() as u64)
     }
 
     /// Bytes of all payloads.
     pub fn payload_bytes(&self) -> usize {
-        self.messages.iter().map(|m| m.payload.len()).sum()
+        self.payloads.bytes()
+    }
+
+    /// Memory of the batch with the encodings of its seal. Never changes once it is shared.
+    pub fn allocated_bytes(&self) -> usize {
+        self.allocated
+    }
+
+    /// Bytes of its frames, about: in the longest of the formats of its seal.
+    pub fn frame_bytes(&self) -> usize {
+        self.frame_bytes
+    }
+
+    /// Memory that an encoding adds to [`Batch::allocated_bytes`].
+    pub fn added_bytes(&self, format: FormatId) -> usize {
+        if self.counted[format.index()] {
+            return 0;
+        }
+        self.encodings[format.index()].get().map_or(0, Encoded::allocated_bytes)
     }
 
     /// The batch in one format. The first caller encodes it; every later one, on any thread, gets the same bytes.
     pub fn encoded(&self, format: FormatId) -> &Encoded {
         self.encodings[format.index()].get_or_init(|| FORMATS[format.index()].encode(self))
     }
+
+    /// Encodes it and counts what that takes.
+    fn encode_counted(&mut self, format: FormatId) {
+        let encoded = self.encoded(format);
+        let (bytes, allocated) = (encoded.bytes.len(), encoded.allocated_bytes());
+        if !std::mem::replace(&mut self.counted[format.index()], true) {
+            self.frame_bytes = self.frame_bytes.max(bytes);
+            self.allocated += allocated;
+        }
+    }
 }
+
+/// What frames add to a payload that no format has encoded yet, about.
+const FRAME_BYTES: usize = 4;

@@ -8,10 +8,10 @@ use super::Batch;
 use crate::formats::{FORMATS, FormatId};
 
 /// Encodes for the formats in use and shares the batch.
-pub fn seal(batch: Batch, in_use: [bool; FORMATS.len()]) -> Arc<Batch> {
+pub fn seal(mut batch: Batch, in_use: [bool; FORMATS.len()]) -> Arc<Batch> {
     for format in FormatId::ALL {
         if in_use[format.index()] {
-            batch.encoded(format);
+            batch.encode_counted(format);
         }
     }
     Arc::new(batch)

@@ -15,13 +15,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Command, Format};
-use crate::batch::{Address, Batch, Encoded, Message, PayloadKind, Topic, json};
+use crate::batch::payloads::MessageRef;
+use crate::batch::{Address, Batch, Encoded, PayloadKind, Topic, json};
 use crate::wire::frame::{self, HEADER_BYTES_MAX, Opcode};
 
 /// Version 1: byte for byte what a go-push client knows.
@@ -36,7 +36,7 @@ impl Format for V1 {
     }
 
     fn encode(&self, batch: &Batch) -> Encoded {
-        push(&batch.messages, None)
+        push(batch, None)
     }
 
     fn command<'a>(&self, text: &'a str) -> Command<'a> {
@@ -54,7 +54,7 @@ impl Format for V2 {
             Address::All => None,
             Address::Topic(topic) => Some(topic),
         };
-        push(&batch.messages, room)
+        push(batch, room)
     }
 
     fn command<'a>(&self, text: &'a str) -> Command<'a> {
@@ -67,7 +67,7 @@ impl Format for V2 {
 /// The frame's length is known only once every payload has been looked at, so the body is written behind room for the
 /// longest header and the header goes directly before it. The buffer is allocated once, at the exact size where
 /// nothing needs escapes, apart from two bytes for each payload that might have needed quotes; escapes make it grow.
-fn push(messages: &[Message], room: Option<&Topic>) -> Encoded {
+fn push(batch: &Batch, room: Option<&Topic>) -> Encoded {
     const START: &[u8] = br#"{"type":"PUSH","data":{"#;
     const ROOM: &[u8] = br#""room":"#;
     const ITEMS: &[u8] = br#""items":["#;
@@ -75,11 +75,11 @@ fn push(messages: &[Message], room: Option<&Topic>) -> Encoded {
     const QUOTES: usize = 2;
 
     let room_len = room.map_or(0, |room| ROOM.len() + room.as_str().len() + QUOTES + 1);
-    let item_len = |message: &Message| match message.kind {
+    let item_len = |message: MessageRef<'_>| match message.kind {
         PayloadKind::Json => message.payload.len(),
         PayloadKind::Unknown => message.payload.len() + QUOTES,
     };
-    let items_len = messages.iter().map(item_len).sum::<usize>() + messages.len().saturating_sub(1);
+    let items_len = batch.messages().map(item_len).sum::<usize>() + batch.len() - 1;
     let fixed_len = HEADER_BYTES_MAX + START.len() + ITEMS.len() + END.len();
     let mut bytes = Vec::with_capacity(fixed_len + room_len + items_len);
 
@@ -91,7 +91,7 @@ fn push(messages: &[Message], room: Option<&Topic>) -> Encoded {
         bytes.push(b',');
     }
     bytes.extend_from_slice(ITEMS);
-    for (i, message) in messages.iter().enumerate() {
+    for (i, message) in batch.messages().enumerate() {
         if i > 0 {
             bytes.push(b',');
         }
@@ -102,17 +102,17 @@ fn push(messages: &[Message], room: Option<&Topic>) -> Encoded {
     let header = frame::header(Opcode::Text, bytes.len() - HEADER_BYTES_MAX);
     let start = HEADER_BYTES_MAX - header.len();
     bytes[start..HEADER_BYTES_MAX].copy_from_slice(&header);
-    Encoded { bytes: Bytes::from(bytes).slice(start..), frames: 1 }
+    Encoded::new(bytes, start, 1)
 }
 
 /// The payload verbatim if it is one JSON value that every receiver can read, as a JSON string if it is not: a parser that
 /// gives up at one item would lose its neighbours too.
-fn push_item(out: &mut Vec<u8>, message: &Message) {
+fn push_item(out: &mut Vec<u8>, message: MessageRef<'_>) {
     let is_item = |payload: &[u8]| is_json(payload) && json::check(payload).is_ok();
-    if message.kind == PayloadKind::Json || is_item(&message.payload) {
-        out.extend_from_slice(&message.payload);
+    if message.kind == PayloadKind::Json || is_item(message.payload) {
+        out.extend_from_slice(message.payload);
     } else {
-        push_string(out, &String::from_utf8_lossy(&message.payload));
+        push_string(out, &String::from_utf8_lossy(message.payload));
     }
 }
 
@@ -253,11 +253,12 @@ fn for_each_field<'a>(json: &'a str, on_field: impl FnMut(&str, &'a RawValue)) -
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::batch::{Epoch, Offset};
+    use crate::batch::{Epoch, Message, Offset};
     use crate::formats::server_frames;
     use crate::limits::MESSAGE_DEPTH_MAX;
     use crate::push::request;

@@ -17,15 +17,15 @@ impl Format for Raw {
     /// A batch of *n* messages is *n* frames: text where the payload is UTF-8, binary otherwise (RFC 6455 section 5.6).
     fn encode(&self, batch: &Batch) -> Encoded {
         let frame_len = |payload: &[u8]| frame::header_len(payload.len()) + payload.len();
-        let len = batch.messages.iter().map(|message| frame_len(&message.payload)).sum();
+        let len = batch.messages().map(|message| frame_len(message.payload)).sum();
         let mut bytes = Vec::with_capacity(len);
-        for message in &batch.messages {
-            let is_text = std::str::from_utf8(&message.payload).is_ok();
+        for message in batch.messages() {
+            let is_text = std::str::from_utf8(message.payload).is_ok();
             let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
-            frame::push_frame(&mut bytes, opcode, &message.payload);
+            frame::push_frame(&mut bytes, opcode, message.payload);
         }
         debug_assert_eq!(bytes.len(), len);
-        Encoded { bytes: bytes.into(), frames: batch.messages.len() as u32 }
+        Encoded::new(bytes, 0, batch.len() as u32)
     }
 
     fn command<'a>(&self, _text: &'a str) -> Command<'a> {

@@ -389,7 +389,7 @@ impl Ingest {
         act(merger, &mut |batch, reason| {
             let counters = &blocks.ingest;
             counters.batches_sealed[reason as usize].add(1);
-            counters.batch_messages.record(batch.messages.len() as u64);
+            counters.batch_messages.record(batch.len() as u64);
             counters.batch_bytes.record(batch.payload_bytes() as u64);
             counters.merge_us.record(batch.merged_us);
             let push = pushes.by_rule(&batch, blocks, *clock);

@@ -102,7 +102,7 @@ impl Pushes {
             terms,
             source: Source::Rule,
             to: [batch.address.clone()].into(),
-            messages: batch.messages.len() as u32,
+            messages: batch.len() as u32,
             bytes: batch.payload_bytes() as u64,
             accepted,
             blocks,

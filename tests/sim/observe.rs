@@ -265,7 +265,7 @@ impl World {
 impl Seat {
     /// Who is a member now is to get a batch.
     fn target(&mut self, to: To, batch: &Batch, clients: &mut [Client], plan: &Plan, is_draining: bool) {
-        let messages = batch.messages.len() as u64;
+        let messages = batch.len() as u64;
         let mut doubted = Vec::new();
         for &id in &self.members[to] {
             let client = &mut clients[id];

@@ -263,7 +263,7 @@ impl World {
         for batch in batches {
             let to = self.ledger.index(&batch.address);
             assert_eq!(batch.first.0, self.sealed[to], "the merger leaves a gap in {to}");
-            for (message, at) in batch.messages.iter().zip(batch.first.0..) {
+            for (message, at) in batch.messages().zip(batch.first.0..) {
                 assert_eq!(message.payload, self.ledger.payload((to, at)), "the merger mixes messages up");
             }
             self.sealed[to] = batch.end().0;
