@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Shard;
+use super::line::{RoundNumber, Taken};
 use super::members::{ALL, Place};
 use super::round::{Part, Round};
 use crate::batch::{Batch, Offset};
@@ -174,7 +175,7 @@ impl<P: Plane> Shard<P> {
         let members = entry.members.len();
         let mut begun = 0;
         while !entry.waiting.is_empty() && entry.line.takes_more() {
-            entry.line.append(Round::take(&mut entry.waiting, members));
+            entry.line.append(Round::take(&mut entry.waiting, members), members);
             begun += 1;
         }
         self.block().rounds.add(begun);
@@ -216,7 +217,7 @@ impl<P: Plane> Shard<P> {
     /// One slice of the first round of a line that can go on; returns the sends it made. A line without one leaves the
     /// agenda.
     fn slice(&mut self, place: Place) -> usize {
-        let Some((index, limit, mut round)) = self.next_round(place) else { return 0 };
+        let Some(Taken { number, limit, mut round }) = self.next_round(place) else { return 0 };
         for format in FormatId::ALL {
             if self.block().connections[format.index()].get() > 0 {
                 round.encode(format);
@@ -249,17 +250,16 @@ impl<P: Plane> Shard<P> {
         }
         (self.shorts, self.slow) = (shorts, slow);
         round.cursor = cursor;
-        self.after_slice(place, index, round);
+        self.after_slice(place, number, round);
         count
     }
 
     /// Takes out the round of a line that goes on; a line without one leaves the agenda.
-    fn next_round(&mut self, place: Place) -> Option<(usize, usize, Box<Round>)> {
+    fn next_round(&mut self, place: Place) -> Option<Taken> {
         let entry = self.members.entry(place.topic)?;
         let members = entry.members.len();
         let line = entry.line(place.lane)?;
-        line.clamp(members);
-        let next = line.take_next(|slot| self.pushes.credit(slot) > 0);
+        let next = line.take_next(members, |slot| self.pushes.credit(slot) > 0);
         line.is_on_agenda = next.is_some();
         next
     }
@@ -360,7 +360,7 @@ impl<P: Plane> Shard<P> {
     }
 
     /// Puts a round back, or ends it and begins the next.
-    fn after_slice(&mut self, place: Place, index: usize, round: Box<Round>) {
+    fn after_slice(&mut self, place: Place, number: RoundNumber, round: Box<Round>) {
         let Some(entry) = self.members.entry(place.topic) else {
             self.end_round(&round, Failed::Closed);
             return;
@@ -369,10 +369,14 @@ impl<P: Plane> Shard<P> {
         let nobody = entry.members.is_empty();
         let is_served = round.push.is_some() && round.unserved == 0;
         debug_assert!(round.cursor > 0 || round.unserved == 0, "a walk that is over has met everybody");
+        let line = entry.line(place.lane);
         if round.cursor == 0 || nobody || is_served {
+            if let Some(line) = line {
+                line.let_go(number);
+            }
             self.end_round(&round, Failed::Closed);
-        } else if let Some(line) = entry.line(place.lane) {
-            line.put_back(index, round);
+        } else if let Some(line) = line {
+            line.put_back(number, round);
         }
         if nobody {
             // The list of everybody outlives its members, and is on no agenda now.

@@ -2,263 +2,412 @@
 //!
 //! Each walks the member list from its end. A later round may run behind an earlier one, not past it: whoever it meets
 //! has everything that came before. So a message behind a paced push reaches each device as soon as that device has the
-//! push. Plain rounds that have come to the same place become one. *Not here*: the walk (`fanout`).
+//! push. Plain rounds that have come to the same place become one.
+//!
+//! Nearly always there is one round. Later ones stand in ordered maps, so that no call costs more than the logarithm of
+//! how many wait. *Not here*: the walk (`fanout`).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::round::Round;
+use crate::batch::Offset;
 use crate::push::PushSlot;
+
+/// Names a round of a line while it is there. Numbers grow along the line; one that has become free may be used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RoundNumber(u64);
+
+impl RoundNumber {
+    fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
 
 /// Rounds under way.
 #[derive(Debug, Default)]
 pub struct Line {
-    rounds: VecDeque<Box<Round>>,
+    first: Option<Box<Round>>,
+    /// The number of the first round, or of the one that will be the first.
+    first_number: RoundNumber,
+    later: Option<Box<Later>>,
+    /// The first round is taken out, for a slice.
+    is_first_out: bool,
     /// Whether the agenda has it.
     pub(super) is_on_agenda: bool,
+}
+
+/// The rounds behind the first; there is at least one.
+#[derive(Debug, Default)]
+struct Later {
+    spots: BTreeMap<RoundNumber, Spot>,
+    /// Plain rounds that have not come as far as the round before them.
+    ready: BTreeSet<RoundNumber>,
+    /// The same of pushes, which need credit too. There are at most [`crate::limits::PUSHES_RUNNING_MAX`].
+    ready_pushes: BTreeSet<RoundNumber>,
+    /// Every round of a push.
+    pushes: BTreeSet<RoundNumber>,
+}
+
+#[derive(Debug)]
+enum Spot {
+    Here(Box<Round>),
+    /// Its round is taken out, for a slice, and was at this place.
+    Out(usize),
+}
+
+impl Spot {
+    fn cursor(&self) -> usize {
+        match self {
+            Self::Here(round) => round.cursor,
+            Self::Out(cursor) => *cursor,
+        }
+    }
+
+    fn round(&self) -> Option<&Round> {
+        match self {
+            Self::Here(round) => Some(round),
+            Self::Out(_) => None,
+        }
+    }
+
+    fn round_mut(&mut self) -> Option<&mut Round> {
+        match self {
+            Self::Here(round) => Some(round),
+            Self::Out(_) => None,
+        }
+    }
+}
+
+/// A round that was taken out for a slice, and the last place that it may go to.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) number: RoundNumber,
+    pub(super) limit: usize,
+    pub(super) round: Box<Round>,
 }
 
 impl Line {
     /// Whether nothing is under way.
     pub fn is_empty(&self) -> bool {
-        self.rounds.is_empty()
+        self.first.is_none() && !self.is_first_out
     }
 
     /// The earliest round.
     pub(super) fn front(&mut self) -> Option<&mut Round> {
-        self.rounds.front_mut().map(|round| &mut **round)
+        self.first.as_deref_mut()
     }
 
-    /// The last place that a round may go to now.
-    fn limit(&self, index: usize) -> usize {
-        match index.checked_sub(1).map(|before| &self.rounds[before]) {
-            None => 0,
-            // Those who have a list of their own go one after the other.
-            Some(_) if self.rounds[index].targets.is_some() => self.rounds[index].cursor,
-            Some(before) => before.cursor,
+    /// Where the first round is. While it is taken out nobody knows, and nothing may follow it.
+    fn first_cursor(&self) -> usize {
+        self.first.as_ref().map_or(usize::MAX, |first| first.cursor)
+    }
+
+    /// Appends a round for a list of so many members; its number. A plain round that met nobody yet carries what a plain
+    /// one behind it would, as far as a round goes.
+    pub(super) fn append(&mut self, round: Round, members: usize) -> RoundNumber {
+        if self.is_empty() {
+            self.first = Some(Box::new(round));
+            return self.first_number;
         }
+        if let Some((number, last)) = self.last_mut()
+            && last.cursor >= members
+            && last.carries_more(&round)
+        {
+            last.absorb(round);
+            return number;
+        }
+        let first_cursor = self.first_cursor();
+        let later = self.later.get_or_insert_default();
+        let number = later.spots.last_key_value().map_or(self.first_number, |(number, _)| *number).next();
+        if round.push.is_some() {
+            later.pushes.insert(number);
+        }
+        later.spots.insert(number, Spot::Here(Box::new(round)));
+        later.refresh(number, first_cursor);
+        number
     }
 
-    /// Appends a round.
-    pub(super) fn append(&mut self, round: Round) {
-        self.rounds.push_back(Box::new(round));
+    fn last_mut(&mut self) -> Option<(RoundNumber, &mut Round)> {
+        match &mut self.later {
+            Some(later) => {
+                let (number, spot) = later.spots.iter_mut().next_back()?;
+                Some((*number, spot.round_mut()?))
+            }
+            None => Some((self.first_number, self.first.as_deref_mut()?)),
+        }
     }
 
     /// Whether what waits may become a round now. A plain round that is still on its way takes all with the next.
     pub(super) fn takes_more(&self) -> bool {
-        self.rounds.back().is_none_or(|last| {
-            let index = self.rounds.len() - 1;
-            last.push.is_some() || (index > 0 && last.cursor <= self.limit(index))
-        })
-    }
-
-    /// The list has so many members: whoever was above its end has moved to a place below.
-    pub(super) fn clamp(&mut self, members: usize) {
-        for round in &mut self.rounds {
-            if round.targets.is_none() {
-                round.cursor = round.cursor.min(members);
-            }
+        match &self.later {
+            Some(later) => later.spots.last_key_value().is_some_and(|(number, spot)| {
+                let limit = later.cursor_before(*number, self.first_cursor());
+                spot.round().is_some_and(|last| last.push.is_some() || last.cursor <= limit)
+            }),
+            None => !self.is_first_out && self.first.as_ref().is_none_or(|first| first.push.is_some()),
         }
     }
 
-    /// Takes out the first round that may go on, with its place in the line and the place in the list that it may go to.
-    /// `may_go`: whether a push has credit.
-    pub(super) fn take_next(
-        &mut self,
-        may_go: impl Fn(PushSlot) -> bool,
-    ) -> Option<(usize, usize, Box<Round>)> {
-        let index = (0..self.rounds.len()).find(|&index| {
-            let round = &self.rounds[index];
-            round.cursor > self.limit(index) && round.push.is_none_or(&may_go)
-        })?;
-        let limit = self.limit(index);
-        Some((index, limit, self.rounds.remove(index)?))
+    /// Takes out the first round that may go on in a list of so many members. `may_go`: whether a push has credit.
+    ///
+    /// Whoever was above the list's end has moved to a place below: so does the round.
+    pub(super) fn take_next(&mut self, members: usize, may_go: impl Fn(PushSlot) -> bool) -> Option<Taken> {
+        let goes = |first: &Round| first.cursor > 0 && first.push.is_none_or(&may_go);
+        if let Some(round) = self.first.take_if(|first| goes(first)) {
+            self.is_first_out = true;
+            if let Some(later) = &mut self.later {
+                later.refresh_first(usize::MAX);
+            }
+            return Some(Taken { number: self.first_number, limit: 0, round }.clamped(members));
+        }
+        let first_cursor = self.first_cursor();
+        let later = self.later.as_mut()?;
+        let number = later.next(may_go)?;
+        let limit = later.cursor_before(number, first_cursor);
+        let spot = later.spots.get_mut(&number)?;
+        let out = Spot::Out(spot.cursor());
+        let Spot::Here(round) = std::mem::replace(spot, out) else { return None };
+        later.refresh(number, first_cursor);
+        Some(Taken { number, limit, round }.clamped(members))
     }
 
-    /// Puts a round back to where it was, or makes it one with the round before it.
-    pub(super) fn put_back(&mut self, index: usize, round: Box<Round>) {
-        if let Some(before) = index.checked_sub(1).and_then(|before| self.rounds.get_mut(before))
-            && before.can_absorb(&round)
-        {
-            before.absorb(*round);
+    /// Puts a round back to where it was taken out, or makes it one with the round before it.
+    pub(super) fn put_back(&mut self, number: RoundNumber, round: Box<Round>) {
+        if self.is_first_out && number == self.first_number {
+            self.is_first_out = false;
+            let cursor = round.cursor;
+            self.first = Some(round);
+            if let Some(later) = &mut self.later {
+                later.refresh_first(cursor);
+            }
             return;
         }
-        self.rounds.insert(index.min(self.rounds.len()), round);
+        let first_cursor = self.first_cursor();
+        let Some(later) = &mut self.later else { return };
+        let before = match later.spots.range_mut(..number).next_back() {
+            Some((_, spot)) => spot.round_mut(),
+            None => self.first.as_deref_mut(),
+        };
+        if let Some(before) = before
+            && before.cursor == round.cursor
+            && before.carries_more(&round)
+        {
+            before.absorb(*round);
+            self.let_go(number);
+            return;
+        }
+        later.spots.insert(number, Spot::Here(round));
+        later.refresh(number, first_cursor);
+        later.refresh_after(number, first_cursor);
     }
 
-    /// Takes out the rounds of a push.
-    pub(super) fn take_push(&mut self, push: PushSlot) -> Vec<Round> {
-        self.take_where(|round| round.push == Some(push))
+    /// A round that was taken out is over.
+    pub(super) fn let_go(&mut self, number: RoundNumber) {
+        if self.is_first_out && number == self.first_number {
+            self.is_first_out = false;
+            self.promote();
+        } else {
+            self.unlink(number);
+        }
     }
 
-    /// Takes out rounds of pushes that have nobody left to serve.
-    pub(super) fn take_served(&mut self) -> Vec<Round> {
-        self.take_where(|round| round.push.is_some() && round.unserved == 0)
+    /// The next round becomes the first.
+    fn promote(&mut self) {
+        let Some((number, spot)) = self.later.as_mut().and_then(|later| later.spots.pop_first()) else {
+            self.first_number = self.first_number.next();
+            return;
+        };
+        self.first_number = number;
+        match spot {
+            Spot::Here(round) => self.first = Some(round),
+            Spot::Out(_) => self.is_first_out = true,
+        }
+        let first_cursor = self.first_cursor();
+        if let Some(later) = &mut self.later {
+            later.forget(number);
+            later.refresh_first(first_cursor);
+        }
+        self.drop_later_if_empty();
+    }
+
+    /// Takes a round that is not the first out for good.
+    fn unlink(&mut self, number: RoundNumber) -> Option<Spot> {
+        let first_cursor = self.first_cursor();
+        let later = self.later.as_mut()?;
+        let spot = later.spots.remove(&number)?;
+        later.forget(number);
+        later.refresh_after(number, first_cursor);
+        self.drop_later_if_empty();
+        Some(spot)
+    }
+
+    fn drop_later_if_empty(&mut self) {
+        if self.later.as_ref().is_some_and(|later| later.spots.is_empty()) {
+            self.later = None;
+        }
+    }
+
+    /// A round, if it is a push's and not taken out.
+    fn of_push(&self, number: RoundNumber, push: PushSlot) -> Option<&Round> {
+        let round = match &self.first {
+            Some(first) if number == self.first_number => Some(&**first),
+            _ => self.later.as_ref()?.spots.get(&number)?.round(),
+        };
+        round.filter(|round| round.push == Some(push))
+    }
+
+    /// Takes out the round of a push for good.
+    pub(super) fn take_push(&mut self, number: RoundNumber, push: PushSlot) -> Option<Box<Round>> {
+        self.of_push(number, push)?;
+        if number == self.first_number
+            && let Some(first) = self.first.take()
+        {
+            self.promote();
+            return Some(first);
+        }
+        match self.unlink(number)? {
+            Spot::Here(round) => Some(round),
+            Spot::Out(_) => None,
+        }
     }
 
     /// Takes out everything.
-    pub(super) fn take_all(&mut self) -> Vec<Round> {
-        self.take_where(|_| true)
-    }
-
-    fn take_where(&mut self, matches: impl Fn(&Round) -> bool) -> Vec<Round> {
-        let rounds = std::mem::take(&mut self.rounds);
-        let (taken, kept) = rounds.into_iter().partition::<VecDeque<_>, _>(|round| matches(round));
-        self.rounds = kept;
-        taken.into_iter().map(|round| *round).collect()
+    pub(super) fn take_all(&mut self) -> Vec<Box<Round>> {
+        let later = self.later.take().map_or_else(BTreeMap::new, |later| later.spots);
+        let later = later.into_values().filter_map(|spot| match spot {
+            Spot::Here(round) => Some(round),
+            Spot::Out(_) => None,
+        });
+        self.first.take().into_iter().chain(later).collect()
     }
 
     /// Whether some round is a push's.
     pub(super) fn has_push(&self) -> bool {
-        self.rounds.iter().any(|round| round.push.is_some())
+        self.first.as_ref().is_some_and(|first| first.push.is_some())
+            || self.later.as_ref().is_some_and(|later| !later.pushes.is_empty())
     }
 
-    /// A member left that had everything below `delivered`; calls `missed` for each push that it was owed.
-    pub(super) fn note_leave(&mut self, delivered: crate::batch::Offset, mut missed: impl FnMut(PushSlot)) {
-        for round in &mut self.rounds {
-            if let Some(push) = round.push
-                && delivered < round.end
-            {
-                round.unserved -= 1;
-                missed(push);
+    /// A member left that had everything below `delivered`; calls `missed` for each push that it was owed, the latest
+    /// first. Returns the rounds of those that have nobody left to serve. Costs a step for each push that the member was
+    /// owed: ends grow along the line.
+    pub(super) fn note_leave(
+        &mut self,
+        delivered: Offset,
+        mut missed: impl FnMut(PushSlot),
+    ) -> Vec<Box<Round>> {
+        let mut served = Vec::new();
+        let mut note = |number: RoundNumber, round: &mut Round| {
+            let Some(push) = round.push.filter(|_| delivered < round.end) else { return false };
+            round.unserved -= 1;
+            missed(push);
+            if round.unserved == 0 {
+                served.push((number, push));
             }
+            true
+        };
+        if let Some(later) = &mut self.later {
+            for number in later.pushes.iter().rev() {
+                let round = later.spots.get_mut(number).and_then(Spot::round_mut);
+                if round.is_some_and(|round| !note(*number, round)) {
+                    break;
+                }
+            }
+        }
+        if let Some(first) = &mut self.first {
+            note(self.first_number, first);
+        }
+        served.into_iter().filter_map(|(number, push)| self.take_push(number, push)).collect()
+    }
+
+    /// Devices that a push could serve with a round now, in a list of so many members.
+    pub(super) fn servable(&self, number: RoundNumber, push: PushSlot, members: usize) -> u64 {
+        let Some(round) = self.of_push(number, push) else { return 0 };
+        let limit = match &self.later {
+            Some(later) if number != self.first_number => later.limit(number, round, self.first_cursor()),
+            _ => 0,
+        };
+        let members = if round.targets.is_some() { usize::MAX } else { members };
+        let ahead = round.cursor.min(members).saturating_sub(limit);
+        ahead.min(round.unserved as usize) as u64
+    }
+
+    /// Rounds, those that are taken out included.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        usize::from(!self.is_empty()) + self.later.as_ref().map_or(0, |later| later.spots.len())
+    }
+}
+
+impl Taken {
+    fn clamped(mut self, members: usize) -> Self {
+        if self.round.targets.is_none() {
+            self.round.cursor = self.round.cursor.min(members);
+            self.limit = self.limit.min(self.round.cursor);
+        }
+        self
+    }
+}
+
+impl Later {
+    /// The first that may go on.
+    fn next(&self, may_go: impl Fn(PushSlot) -> bool) -> Option<RoundNumber> {
+        let plain = self.ready.first().copied();
+        let mut pushes =
+            self.ready_pushes.iter().take_while(|number| plain.is_none_or(|plain| **number < plain));
+        let has_credit = |number: &&RoundNumber| {
+            self.spots.get(number).and_then(Spot::round).and_then(|round| round.push).is_some_and(&may_go)
+        };
+        pushes.find(has_credit).copied().or(plain)
+    }
+
+    /// Where the round before one is.
+    fn cursor_before(&self, number: RoundNumber, first_cursor: usize) -> usize {
+        self.spots.range(..number).next_back().map_or(first_cursor, |(_, spot)| spot.cursor())
+    }
+
+    /// The last place that a round may go to now.
+    fn limit(&self, number: RoundNumber, round: &Round, first_cursor: usize) -> usize {
+        // Those that have a list of their own go one after the other.
+        if round.targets.is_some() { round.cursor } else { self.cursor_before(number, first_cursor) }
+    }
+
+    /// Notes whether a round may go on.
+    fn refresh(&mut self, number: RoundNumber, first_cursor: usize) {
+        let round = self.spots.get(&number).and_then(Spot::round);
+        let push = round.and_then(|round| round.push);
+        let is_ready = round.is_some_and(|round| round.cursor > self.limit(number, round, first_cursor));
+        let ready = if push.is_some() { &mut self.ready_pushes } else { &mut self.ready };
+        if is_ready {
+            ready.insert(number);
+        } else {
+            self.ready.remove(&number);
+            self.ready_pushes.remove(&number);
         }
     }
 
-    /// Devices that a push could serve here now.
-    pub(super) fn servable(&self, push: PushSlot) -> u64 {
-        let own = self.rounds.iter().enumerate().filter(|(_, round)| round.push == Some(push));
-        own.map(|(index, round)| {
-            let ahead = round.cursor.saturating_sub(self.limit(index));
-            ahead.min(round.unserved as usize) as u64
-        })
-        .sum()
+    /// The round before the first of these has moved.
+    fn refresh_first(&mut self, first_cursor: usize) {
+        if let Some(number) = self.spots.first_key_value().map(|(number, _)| *number) {
+            self.refresh(number, first_cursor);
+        }
+    }
+
+    /// A round has moved, or vanished: the one behind it may go further.
+    fn refresh_after(&mut self, number: RoundNumber, first_cursor: usize) {
+        let mut behind = self.spots.range((Bound::Excluded(number), Bound::Unbounded));
+        if let Some(number) = behind.next().map(|(number, _)| *number) {
+            self.refresh(number, first_cursor);
+        }
+    }
+
+    /// A round is not among these any more.
+    fn forget(&mut self, number: RoundNumber) {
+        self.ready.remove(&number);
+        self.ready_pushes.remove(&number);
+        self.pushes.remove(&number);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::batch::{Address, Batch, Epoch, Message, Offset, PayloadKind};
-    use crate::dataplane::Token;
-    use crate::formats::FormatId;
-    use std::sync::Arc;
-
-    const MEMBERS: usize = 10;
-    const FIRST: PushSlot = PushSlot(0);
-    const SECOND: PushSlot = PushSlot(1);
-
-    fn batch(first: u64) -> Arc<Batch> {
-        let message = Message { payload: b"{}"[..].into(), kind: PayloadKind::Json };
-        Arc::new(Batch::new(Address::All, Epoch(1), Offset(first), [message].into()))
-    }
-
-    fn plain(first: u64) -> Round {
-        Round::take(&mut [batch(first)].into(), MEMBERS)
-    }
-
-    /// Lets the round that may go on do so, for so many places; which it was, and where it is then.
-    fn go(line: &mut Line, has_credit: bool, places: usize) -> Option<(usize, usize)> {
-        let (index, limit, mut round) = line.take_next(|_| has_credit)?;
-        round.cursor = round.cursor.saturating_sub(places).max(limit);
-        let cursor = round.cursor;
-        round.unserved = round.unserved.saturating_sub(places as u32);
-        line.put_back(index, round);
-        Some((index, cursor))
-    }
-
-    fn line_behind_a_push() -> Line {
-        let mut line = Line::default();
-        line.append(Round::of_push(batch(0), FIRST, MEMBERS));
-        line.append(plain(1));
-        line
-    }
-
-    #[test]
-    fn a_message_behind_a_paced_push_reaches_a_device_right_after_the_push() {
-        let mut line = line_behind_a_push();
-        assert_eq!(
-            go(&mut line, false, MEMBERS),
-            None,
-            "without credit nobody has the push, and so nothing else"
-        );
-        assert_eq!(go(&mut line, true, 3), Some((0, 7)));
-        assert_eq!(go(&mut line, false, MEMBERS), Some((1, 7)), "just those who have the push");
-        assert_eq!(go(&mut line, false, MEMBERS), None);
-        assert_eq!(line.servable(FIRST), 7);
-    }
-
-    #[test]
-    fn a_later_plain_round_becomes_one_with_the_round_before_at_the_same_place() {
-        let mut line = line_behind_a_push();
-        assert_eq!(go(&mut line, true, 3), Some((0, 7)));
-        assert!(!line.takes_more(), "it is on its way: what comes now rides with the next");
-        assert_eq!(go(&mut line, false, MEMBERS), Some((1, 7)));
-        assert!(line.takes_more());
-        line.append(plain(2));
-        assert_eq!(go(&mut line, false, MEMBERS), Some((2, 7)));
-        assert_eq!(line.rounds.len(), 2);
-        let both = &mut line.rounds[1];
-        both.encode(FormatId::RAW);
-        assert_eq!(both.part(FormatId::RAW, Offset(1)).map(|part| part.messages), Some(2));
-        assert_eq!(both.part(FormatId::RAW, Offset(2)).map(|part| part.messages), Some(1));
-    }
-
-    #[test]
-    fn a_push_that_ends_in_the_middle_of_its_walk_lets_go_what_stood_behind_it() {
-        let mut line = line_behind_a_push();
-        go(&mut line, true, 3);
-        go(&mut line, false, MEMBERS);
-        let ended = line.take_push(FIRST);
-        assert_eq!(ended.iter().map(|round| round.unserved).collect::<Vec<_>>(), [7]);
-        assert_eq!(go(&mut line, false, 100), Some((0, 0)));
-    }
-
-    #[test]
-    fn when_a_round_between_two_vanishes_the_later_one_may_go_to_the_earlier() {
-        let mut line = Line::default();
-        line.append(Round::of_push(batch(0), FIRST, MEMBERS));
-        line.append(Round::of_push(batch(1), SECOND, MEMBERS));
-        line.append(plain(2));
-        for (index, cursor) in [(0, 2), (1, 6), (2, 6)] {
-            line.rounds[index].cursor = cursor;
-        }
-        assert_eq!((line.servable(FIRST), line.servable(SECOND)), (2, 4));
-        line.take_push(SECOND);
-        assert_eq!(go(&mut line, false, MEMBERS), Some((1, 2)));
-        assert!(line.takes_more());
-    }
-
-    #[test]
-    fn whoever_leaves_is_missed_by_the_pushes_that_were_on_their_way_to_it() {
-        let mut line = Line::default();
-        line.append(Round::of_push(batch(0), FIRST, 1));
-        line.append(Round::of_push(batch(1), SECOND, 2));
-        let mut missed = Vec::new();
-        line.note_leave(Offset(2), |slot| missed.push(slot));
-        assert_eq!(missed, [], "it had both");
-        line.note_leave(Offset(0), |slot| missed.push(slot));
-        assert_eq!(missed, [FIRST, SECOND]);
-        let served = line.take_served();
-        assert_eq!(served.iter().map(|round| round.push).collect::<Vec<_>>(), [Some(FIRST)]);
-        line.clamp(1);
-        assert_eq!(go(&mut line, true, 1), Some((0, 0)));
-    }
-
-    #[test]
-    fn urgent_pushes_go_one_after_the_other() {
-        let mut line = Line::default();
-        let targets = || -> Box<[Token]> { [Token { index: 0, generation: 1 }; 3].into() };
-        line.append(Round::of_urgent_push(batch(0), FIRST, targets()));
-        line.append(Round::of_urgent_push(batch(0), SECOND, targets()));
-        line.clamp(0);
-        assert_eq!(
-            go(&mut line, true, 2),
-            Some((0, 1)),
-            "a list of its own does not shrink with the members"
-        );
-        assert_eq!((line.servable(FIRST), line.servable(SECOND)), (1, 0));
-        assert!(line.take_next(|slot| slot == SECOND).is_none());
-        line.take_push(FIRST);
-        assert_eq!(line.servable(SECOND), 3);
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::Shard;
+use super::line::RoundNumber;
 use super::members::Place;
 use super::pushes::Orders;
 use super::round::Round;
@@ -48,11 +49,11 @@ impl<P: Plane> Shard<P> {
         let slot = self.pushes.take(push, self.number, targeted);
         for (topic, batch) in &parts {
             let place = Place { topic: *topic, lane };
-            self.pushes.begin_round(slot, place);
-            match lane {
+            let number = match lane {
                 Lane::Normal => self.append_push(*topic, slot, batch),
                 Lane::Urgent => self.append_urgent_push(*topic, slot, batch),
-            }
+            };
+            self.pushes.begin_round(slot, place, number);
             self.block().rounds.add(1);
             self.enroll(place);
         }
@@ -62,19 +63,20 @@ impl<P: Plane> Shard<P> {
     }
 
     /// Behind everything that its topic has waiting.
-    fn append_push(&mut self, topic: TopicId, slot: PushSlot, batch: &Arc<Batch>) {
-        let Some(entry) = self.members.entry(topic) else { return };
+    fn append_push(&mut self, topic: TopicId, slot: PushSlot, batch: &Arc<Batch>) -> RoundNumber {
+        let Some(entry) = self.members.entry(topic) else { unreachable!("it has members") };
         let members = entry.members.len();
         while !entry.waiting.is_empty() {
-            entry.line.append(Round::take(&mut entry.waiting, members));
+            entry.line.append(Round::take(&mut entry.waiting, members), members);
         }
         let round = Round::of_push(Arc::clone(batch), slot, members);
         self.backlog_bytes += round.held_bytes();
-        entry.line.append(round);
+        entry.line.append(round, members)
     }
 
-    fn append_urgent_push(&mut self, topic: TopicId, slot: PushSlot, batch: &Arc<Batch>) {
-        let Some(entry) = self.members.entry(topic) else { return };
+    fn append_urgent_push(&mut self, topic: TopicId, slot: PushSlot, batch: &Arc<Batch>) -> RoundNumber {
+        let Some(entry) = self.members.entry(topic) else { unreachable!("it has members") };
+        let members = entry.members.len();
         let table = &mut self.table;
         let targets: Box<[Token]> = entry
             .members
@@ -83,7 +85,7 @@ impl<P: Plane> Shard<P> {
             .collect();
         let round = Round::of_urgent_push(Arc::clone(batch), slot, targets);
         self.backlog_bytes += round.held_bytes();
-        entry.urgent.get_or_insert_default().append(round);
+        entry.urgent.get_or_insert_default().append(round, members)
     }
 
     /// Looks at the orders of pushes, and lets those go on that have credit.
@@ -94,16 +96,17 @@ impl<P: Plane> Shard<P> {
             from = slot.0 + 1;
             looked = true;
             let mut servable = 0;
-            for number in 0.. {
-                let Some(place) = self.pushes.place(slot, number) else { break };
-                let line = self.members.entry(place.topic).and_then(|entry| entry.line(place.lane));
-                servable += line.map_or(0, |line| line.servable(slot));
+            for index in 0.. {
+                let Some((place, number)) = self.pushes.place(slot, index) else { break };
+                let Some(entry) = self.members.entry(place.topic) else { continue };
+                let members = entry.members.len();
+                servable += entry.line(place.lane).map_or(0, |line| line.servable(number, slot, members));
             }
             match self.pushes.look(slot, self.number, servable) {
                 Orders::Wait => {}
                 Orders::Go => {
-                    for number in 0.. {
-                        let Some(place) = self.pushes.place(slot, number) else { break };
+                    for index in 0.. {
+                        let Some((place, _)) = self.pushes.place(slot, index) else { break };
                         self.enroll(place);
                     }
                 }
@@ -121,16 +124,12 @@ impl<P: Plane> Shard<P> {
         while let Some(place) = self.pushes.place(slot, places.len()) {
             places.push(place);
         }
-        for place in places {
+        for (place, number) in places {
             let line = self.members.entry(place.topic).and_then(|entry| entry.line(place.lane));
-            let rounds = line.map_or_else(Vec::new, |line| line.take_push(slot));
-            if rounds.is_empty() {
-                continue;
-            }
-            for round in rounds {
+            if let Some(round) = line.and_then(|line| line.take_push(number, slot)) {
                 self.end_round(&round, why);
+                self.release(place);
             }
-            self.release(place);
         }
     }
 
@@ -162,8 +161,7 @@ impl<P: Plane> Shard<P> {
             return;
         }
         let mut missed = Vec::new();
-        entry.line.note_leave(delivered, |slot| missed.push(slot));
-        let served = entry.line.take_served();
+        let served = entry.line.note_leave(delivered, |slot| missed.push(slot));
         for slot in missed {
             self.pushes.failed(slot, self.number, Failed::Closed, 1);
         }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::line::RoundNumber;
 use super::members::Place;
 use crate::limits::{PACE_LOOK, PACE_STEP};
 use crate::push::bucket::Bucket;
@@ -15,8 +16,8 @@ use crate::push::{Push, PushSlot};
 pub struct Live {
     push: Arc<Push>,
     bucket: Bucket,
-    /// Where its rounds are.
-    pub places: Vec<Place>,
+    /// Where its rounds are, or were.
+    places: Vec<(Place, RoundNumber)>,
     /// Rounds that are not over.
     rounds: usize,
     /// Devices that are neither sent nor failed.
@@ -88,10 +89,10 @@ impl Pushes {
     }
 
     /// A round of it begins there.
-    pub fn begin_round(&mut self, slot: PushSlot, place: Place) {
+    pub fn begin_round(&mut self, slot: PushSlot, place: Place, number: RoundNumber) {
         if let Some(live) = self.get_mut(slot) {
             live.rounds += 1;
-            live.places.push(place);
+            live.places.push((place, number));
         }
     }
 
@@ -209,7 +210,7 @@ impl Pushes {
     }
 
     /// Where a round of one is, or was.
-    pub fn place(&self, slot: PushSlot, index: usize) -> Option<Place> {
+    pub fn place(&self, slot: PushSlot, index: usize) -> Option<(Place, RoundNumber)> {
         self.get(slot)?.places.get(index).copied()
     }
 
@@ -260,7 +261,7 @@ mod tests {
     /// A push for so many devices, in one round.
     fn begun(pushes: &mut Pushes, push: &Arc<Push>, targeted: u64) -> PushSlot {
         let slot = pushes.take(Arc::clone(push), 0, targeted);
-        pushes.begin_round(slot, PLACE);
+        pushes.begin_round(slot, PLACE, RoundNumber::default());
         slot
     }
 

@@ -35,6 +35,8 @@ struct Start {
 #[derive(Debug)]
 pub struct Round {
     batches: Vec<Arc<Batch>>,
+    /// Payload bytes of them.
+    bytes: usize,
     pub(super) end: Offset,
     /// Whom it has not met: places of the member list, or of `targets`, below this.
     pub(super) cursor: usize,
@@ -83,6 +85,7 @@ impl Round {
     fn of(batches: Vec<Arc<Batch>>, members: usize) -> Self {
         Self {
             end: batches.last().map_or(Offset(0), |batch| batch.end()),
+            bytes: batches.iter().map(|batch| batch.payload_bytes()).sum(),
             batches,
             cursor: members,
             joined: [const { None }; FORMATS.len()],
@@ -95,20 +98,18 @@ impl Round {
     /// Payload bytes of all its batches, and what it keeps beside them.
     pub fn held_bytes(&self) -> usize {
         let targets = self.targets.as_ref().map_or(0, |targets| size_of_val(&targets[..]));
-        self.batches.iter().map(|batch| batch.payload_bytes()).sum::<usize>() + targets
+        self.bytes + targets
     }
 
-    /// Whether both can be one round: neither is a push, they are at the same place, and together within the bound.
-    pub(super) fn can_absorb(&self, later: &Self) -> bool {
-        self.push.is_none()
-            && later.push.is_none()
-            && self.cursor == later.cursor
-            && self.held_bytes() + later.held_bytes() <= ROUND_BYTES_MAX
+    /// Whether it may carry what a later round carries: neither is a push, and together they are within the bound.
+    pub(super) fn carries_more(&self, later: &Self) -> bool {
+        self.push.is_none() && later.push.is_none() && self.bytes + later.bytes <= ROUND_BYTES_MAX
     }
 
     /// Carries what a later round carried.
     pub(super) fn absorb(&mut self, later: Self) {
         self.batches.extend(later.batches);
+        self.bytes += later.bytes;
         self.end = later.end;
         self.joined = [const { None }; FORMATS.len()];
     }
@@ -125,7 +126,7 @@ impl Round {
             starts.push(Start { first: batch.first, bytes: at as u32, frames, messages });
             at += encoded.bytes.len();
             frames += encoded.frames;
-            messages += batch.messages.len() as u32;
+            messages += batch.len() as u32;
         }
         let bytes = if let [only] = &self.batches[..] {
             only.encoded(format).bytes.clone()
@@ -146,7 +147,10 @@ impl Round {
         }
         let joined = self.joined[format.index()].as_ref()?;
         // Joins happen between batches, so `delivered` is where one of them begins, or lies before all of them.
-        let start = joined.starts.iter().find(|start| start.first >= delivered)?;
+        let start = match &joined.starts[..] {
+            [first, ..] if first.first >= delivered => first,
+            starts => starts.get(starts.partition_point(|start| start.first < delivered))?,
+        };
         Some(Part {
             bytes: &joined.bytes[start.bytes as usize..],
             messages: joined.messages - start.messages,
@@ -158,8 +162,8 @@ impl Round {
     pub(super) fn messages_in(&self, format: FormatId, part: &[u8]) -> u32 {
         self.joined[format.index()].as_ref().map_or(0, |joined| {
             let at = joined.bytes.len() - part.len();
-            let start = joined.starts.iter().find(|start| start.bytes as usize == at);
-            start.map_or(0, |start| joined.messages - start.messages)
+            let start = joined.starts.partition_point(|start| (start.bytes as usize) < at);
+            joined.starts.get(start).map_or(0, |start| joined.messages - start.messages)
         })
     }
 
