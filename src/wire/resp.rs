@@ -32,8 +32,6 @@ pub enum Reply {
     Bulk(Bytes),
     /// A message of a pattern subscription.
     Message {
-        /// The pattern that matched.
-        pattern: Bytes,
         /// The channel, with its prefix.
         channel: Bytes,
         /// The payload.
@@ -103,6 +101,9 @@ impl std::error::Error for RespError {}
 #[derive(Debug)]
 pub struct Decoder {
     buffer: BytesMut,
+    /// Bytes of the buffer's block that were passed, and where the block ends.
+    passed: usize,
+    block_end: usize,
     bulk_bytes_max: usize,
     walk: Walk,
     /// The reply has a bulk string of this length, above the bound: its elements are walked and dropped.
@@ -115,7 +116,15 @@ impl Decoder {
     /// A decoder at the start of a stream. Replies with a bulk string above `bulk_bytes_max` become
     /// [`Reply::TooBig`].
     pub fn new(bulk_bytes_max: usize) -> Self {
-        Self { buffer: BytesMut::new(), bulk_bytes_max, walk: Walk::default(), too_big: None, skip: None }
+        Self {
+            buffer: BytesMut::new(),
+            passed: 0,
+            block_end: 0,
+            bulk_bytes_max,
+            walk: Walk::default(),
+            too_big: None,
+            skip: None,
+        }
     }
 
     /// The buffer, for a reader to append to. Nothing else may be done to it.
@@ -141,7 +150,7 @@ impl Decoder {
             match self.walk.on(&self.buffer, self.bulk_bytes_max)? {
                 Walked::Short => return Ok(None),
                 Walked::TooBig(bytes) => {
-                    self.buffer.advance(self.walk.offset);
+                    self.pass(self.walk.offset);
                     self.walk.offset = 0;
                     self.walk.needs = 0;
                     self.too_big.get_or_insert(bytes);
@@ -150,7 +159,7 @@ impl Decoder {
                 Walked::Whole => {
                     let extent = std::mem::take(&mut self.walk).offset;
                     let Some(bytes) = self.too_big.take() else { return self.decode(extent).map(Some) };
-                    self.buffer.advance(extent);
+                    self.pass(extent);
                     return Ok(Some(Reply::TooBig { bytes }));
                 }
             }
@@ -159,17 +168,17 @@ impl Decoder {
 
     /// Drops what has come of a bulk string above the bound; whether it and its CRLF are past.
     fn skip(&mut self) -> Result<bool, RespError> {
-        let Some(left) = &mut self.skip else { return Ok(true) };
-        let dropped = (*left).min(self.buffer.len() as u64);
-        *left -= dropped;
-        self.buffer.advance(dropped as usize);
-        if *left > 0 || self.buffer.len() < CRLF.len() {
+        let Some(left) = self.skip else { return Ok(true) };
+        let dropped = left.min(self.buffer.len() as u64);
+        self.skip = Some(left - dropped);
+        self.pass(dropped as usize);
+        if left > dropped || self.buffer.len() < CRLF.len() {
             return Ok(false);
         }
         if !self.buffer.starts_with(CRLF) {
             return Err(RespError::NoCrlf);
         }
-        self.buffer.advance(CRLF.len());
+        self.pass(CRLF.len());
         self.skip = None;
         self.walk.pass(0);
         Ok(true)
@@ -186,7 +195,7 @@ impl Decoder {
         if let Some(reply) = self.reply(&frame, extent) {
             return Ok(reply);
         }
-        self.buffer.advance(extent);
+        self.pass(extent);
         Ok(match frame {
             RangeFrame::Integer(n) => Reply::Integer(n),
             _ => Reply::Other,
@@ -198,16 +207,16 @@ impl Decoder {
         let text = |(from, to): (usize, usize)| &self.buffer[from..to];
         match frame {
             RangeFrame::SimpleString(range) if text(*range) == b"PONG" => {
-                self.buffer.advance(extent);
+                self.pass(extent);
                 Some(Reply::Pong)
             }
             RangeFrame::Error(range) => {
                 let error = String::from_utf8_lossy(text(*range)).into_owned();
-                self.buffer.advance(extent);
+                self.pass(extent);
                 Some(Reply::Error(error))
             }
-            RangeFrame::SimpleString((from, to)) => Some(Reply::Simple(self.take(extent).slice(from..to))),
-            RangeFrame::BulkString((from, to)) => Some(Reply::Bulk(self.take(extent).slice(from..to))),
+            RangeFrame::SimpleString(range) => Some(Reply::Simple(self.take(extent, *range))),
+            RangeFrame::BulkString(range) => Some(Reply::Bulk(self.take(extent, *range))),
             RangeFrame::Array(elements) => self.array(elements, extent),
             RangeFrame::Integer(_) | RangeFrame::Null => None,
         }
@@ -217,36 +226,44 @@ impl Decoder {
         use RangeFrame::BulkString;
         let Some(BulkString((from, to))) = elements.first() else { return None };
         match (&self.buffer[*from..*to], &elements[1..]) {
-            (b"pmessage", [BulkString(pattern), BulkString(channel), BulkString(payload)]) => {
-                let bytes = self.take(extent);
-                let slice = |range: &(usize, usize)| bytes.slice(range.0..range.1);
-                Some(Reply::Message {
-                    pattern: slice(pattern),
-                    channel: slice(channel),
-                    payload: slice(payload),
-                })
+            (b"pmessage", [BulkString(_), BulkString((from, to)), BulkString(payload)]) => {
+                let channel = Bytes::copy_from_slice(&self.buffer[*from..*to]);
+                Some(Reply::Message { channel, payload: self.take(extent, *payload) })
             }
-            (b"psubscribe", [BulkString((from, to)), RangeFrame::Integer(_)]) => {
-                Some(Reply::Subscribed { pattern: self.take(extent).slice(from..to) })
+            (b"psubscribe", [BulkString(pattern), RangeFrame::Integer(_)]) => {
+                Some(Reply::Subscribed { pattern: self.take(extent, *pattern) })
             }
             (b"pong", [BulkString(_)]) => {
-                self.buffer.advance(extent);
+                self.pass(extent);
                 Some(Reply::Pong)
             }
             _ => None,
         }
     }
 
-    /// Takes a reply's bytes out of the buffer: large ones as they are, small ones as a copy. A small payload that
-    /// waits somewhere for long would otherwise hold the whole block it was read into.
-    fn take(&mut self, extent: usize) -> Bytes {
-        if extent < RESP_COPY_BELOW {
-            let copy = Bytes::copy_from_slice(&self.buffer[..extent]);
-            self.buffer.advance(extent);
+    /// Passes a reply and takes a part of it out of the buffer: as a copy, unless the reply is large and has the block
+    /// that it was read into nearly for itself. A payload keeps that block for as long as it waits.
+    fn take(&mut self, extent: usize, (from, to): (usize, usize)) -> Bytes {
+        self.pass(0);
+        let kept = self.passed + self.buffer.capacity();
+        if extent < RESP_COPY_BELOW || kept > extent + extent / 4 {
+            let copy = Bytes::copy_from_slice(&self.buffer[from..to]);
+            self.pass(extent);
             copy
         } else {
-            self.buffer.split_to(extent).freeze()
+            self.passed += extent;
+            self.buffer.split_to(extent).freeze().slice(from..to)
         }
+    }
+
+    /// Drops bytes at the front.
+    fn pass(&mut self, bytes: usize) {
+        let block_end = self.buffer.as_ptr() as usize + self.buffer.capacity();
+        if std::mem::replace(&mut self.block_end, block_end) != block_end {
+            self.passed = 0;
+        }
+        self.passed += bytes;
+        self.buffer.advance(bytes);
     }
 }
 
@@ -321,7 +338,7 @@ mod tests {
                 Reply::Pong,
                 Reply::Pong,
                 Reply::Subscribed { pattern: bytes("f*") },
-                Reply::Message { pattern: bytes("f*"), channel: bytes("f:all"), payload: bytes("hi") },
+                Reply::Message { channel: bytes("f:all"), payload: bytes("hi") },
                 Reply::Other,
             ]
         );
@@ -399,14 +416,28 @@ mod tests {
         assert!(block < taken.as_ptr() && taken.as_ptr() < block.wrapping_add(stream.len()), "it was copied");
     }
 
+    /// Of any size, wherever it stands in its block.
     #[test]
-    fn a_small_reply_does_not_hold_the_block_it_was_read_into() {
-        let mut decoder = Decoder::new(BULK_MAX);
-        decoder.buffer_mut().reserve(1 << 16);
-        decoder.buffer_mut().extend_from_slice(b"$2\r\nhi\r\n");
-        let block = decoder.buffer.as_ptr();
-        let Ok(Some(Reply::Bulk(taken))) = decoder.next_reply() else { panic!("no reply") };
-        assert!(taken.as_ptr() < block || block.wrapping_add(1 << 16) < taken.as_ptr());
+    fn a_reply_does_not_hold_a_block_that_is_much_larger() {
+        for (before, length, after) in [
+            (0, 2, 1 << 16),
+            (0, 1 << 15, 1 << 15),
+            (1 << 15, 1 << 15, 0),
+            (1 << 20, 1 << 17, 0),
+            (0, 1 << 17, 1 << 16),
+        ] {
+            let mut decoder = Decoder::new(1 << 20);
+            let mut stream = BytesMut::new();
+            command(&mut stream, &[b"pmessage", b"*", b"c", &vec![b'b'; before]]);
+            command(&mut stream, &[b"pmessage", b"*", b"c", &vec![b'p'; length]]);
+            decoder.buffer_mut().reserve(stream.len() + after);
+            decoder.buffer_mut().extend_from_slice(&stream);
+            let block = decoder.buffer.as_ptr_range();
+            assert!(matches!(decoder.next_reply(), Ok(Some(Reply::Message { .. }))));
+            let Ok(Some(Reply::Message { payload, .. })) = decoder.next_reply() else { panic!("no message") };
+            assert_eq!(payload.len(), length);
+            assert!(!block.contains(&payload.as_ptr()), "{before}, {length}, {after}: it holds the block");
+        }
     }
 
     #[test]
