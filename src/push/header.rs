@@ -4,9 +4,13 @@
 //! @push rate=500 ramp_s=10 expires_in_s=60 id=nightly-3 lane=urgent weight=2
 //! {"v":2}
 //! ```
-//! The first line ends with a line feed; everything behind it is the payload. No JSON text begins with `@`. A payload
-//! that begins with `@push` itself is sent behind a header without options. *Not here*: the same options in a JSON
-//! object (`request`).
+//! The first line ends with a line feed; everything behind it is the payload. No JSON text begins with `@`.
+//!
+//! Ordinary text may begin with `@push` too. The first word behind it decides: with an option (`name=value`, or the name
+//! of an option that nothing but options, numbers and `=` follow), or with nothing but a line feed, the line is meant as a
+//! header, and a mistake in it refuses the message. With any other word the whole message is the payload. Whoever wants
+//! to be sure sends a header without options in front: `@push`, a line feed, the payload. *Not here*: the same options
+//! in a JSON object (`request`).
 
 use bytes::Bytes;
 
@@ -14,6 +18,7 @@ use super::id::PushId;
 use super::terms::{self, BadTerm, Terms};
 
 const WORD: &[u8] = b"@push";
+const OPTIONS: [&str; 7] = ["rate", "ramp_s", "expires_in_s", "id", "lane", "weight", "track"];
 /// A header longer than this is none: every option at its longest takes less than half of it.
 const HEADER_BYTES_MAX: usize = 512;
 
@@ -53,7 +58,11 @@ pub fn parse(payload: &Bytes) -> Result<Header, BadHeader> {
         return Ok(Header::None);
     }
     let near = &payload[..payload.len().min(HEADER_BYTES_MAX)];
-    let Some(end) = near.iter().position(|byte| *byte == b'\n') else {
+    let end = near.iter().position(|byte| *byte == b'\n');
+    if !is_meant(&payload[WORD.len()..end.unwrap_or(near.len())], end.is_some()) {
+        return Ok(Header::None);
+    }
+    let Some(end) = end else {
         return Err(BadHeader(format!("no line feed within {HEADER_BYTES_MAX} bytes of @push")));
     };
     let line = std::str::from_utf8(&payload[WORD.len()..end])
@@ -84,6 +93,24 @@ pub fn parse(payload: &Bytes) -> Result<Header, BadHeader> {
     Ok(Header::Push { terms, id, is_job, payload: payload.slice(end + 1..) })
 }
 
+/// Whether a line is meant as options, right or wrong; `is_whole`: a line feed ends it.
+fn is_meant(line: &[u8], is_whole: bool) -> bool {
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split_ascii_whitespace();
+    let Some(first) = words.next() else { return is_whole };
+    let name = &first[..first.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(first.len())];
+    match &first[name.len()..] {
+        "" => OPTIONS.contains(&name) && words.all(is_of_options),
+        rest if rest.starts_with('=') => !name.is_empty(),
+        rest => rest.starts_with(':') && OPTIONS.contains(&name),
+    }
+}
+
+/// Whether a word can stand among options, be it by mistake.
+fn is_of_options(word: &str) -> bool {
+    word.contains('=') || OPTIONS.contains(&word) || word.parse::<f64>().is_ok()
+}
+
 /// A number, or one that no option takes.
 fn number(text: &str) -> f64 {
     text.parse().unwrap_or(f64::NAN)
@@ -106,6 +133,28 @@ mod tests {
         for plain in ["", "{}", "@", "@pus", "@push", "@pusher\n", "@pushrate=1\nx", " @push\nx"] {
             assert_eq!(parsed(plain), Ok(Header::None), "{plain:?}");
         }
+    }
+
+    #[test]
+    fn text_that_only_begins_like_a_header_is_all_payload() {
+        let long = format!("@push {}", "is a word like any other, ".repeat(100));
+        for plain in [
+            "@push me at noon",
+            "@push me at noon\nplease",
+            "@push me when id=5 is there\n",
+            "@push ",
+            "@push \r",
+            "@push rate limits are too low\nplease",
+            "@push id cards, please",
+            "@push {\"rate\":1}\nx",
+            "@push =5\nx",
+            "@push @push rate=5\nx",
+            "@push \u{e9}t\u{e9}=5\nx",
+            &long,
+        ] {
+            assert_eq!(parsed(plain), Ok(Header::None), "{plain:?}");
+        }
+        assert_eq!(parse(&Bytes::from_static(b"@push \xff\xfe\nx")), Ok(Header::None));
     }
 
     #[test]
@@ -133,6 +182,12 @@ mod tests {
             ("@push track=yes\nx", "track"),
             ("@push id=\nx", "id"),
             ("@push rate=1", "line feed"),
+            ("@push Rate=1\nx", "Rate"),
+            ("@push rate:1\nx", "name=value"),
+            ("@push rate = 1\nx", "name=value"),
+            ("@push rate 500\nx", "name=value"),
+            ("@push rate 500", "line feed"),
+            ("@push rate=1 please\nx", "name=value"),
         ] {
             let wrong = parsed(text).expect_err(text);
             assert!(wrong.0.contains(told), "{text:?}: {}", wrong.0);

@@ -273,13 +273,13 @@ impl Line {
     }
 
     /// Takes out everything.
-    pub(super) fn take_all(&mut self) -> Vec<Box<Round>> {
+    pub(super) fn take_all(&mut self) -> Vec<Round> {
         let later = self.later.take().map_or_else(BTreeMap::new, |later| later.spots);
         let later = later.into_values().filter_map(|spot| match spot {
             Spot::Here(round) => Some(round),
             Spot::Out(_) => None,
         });
-        self.first.take().into_iter().chain(later).collect()
+        self.first.take().into_iter().chain(later).map(|round| *round).collect()
     }
 
     /// Whether some round is a push's.
@@ -291,11 +291,7 @@ impl Line {
     /// A member left that had everything below `delivered`; calls `missed` for each push that it was owed, the latest
     /// first. Returns the rounds of those that have nobody left to serve. Costs a step for each push that the member was
     /// owed: ends grow along the line.
-    pub(super) fn note_leave(
-        &mut self,
-        delivered: Offset,
-        mut missed: impl FnMut(PushSlot),
-    ) -> Vec<Box<Round>> {
+    pub(super) fn note_leave(&mut self, delivered: Offset, mut missed: impl FnMut(PushSlot)) -> Vec<Round> {
         let mut served = Vec::new();
         let mut note = |number: RoundNumber, round: &mut Round| {
             let Some(push) = round.push.filter(|_| delivered < round.end) else { return false };
@@ -317,7 +313,11 @@ impl Line {
         if let Some(first) = &mut self.first {
             note(self.first_number, first);
         }
-        served.into_iter().filter_map(|(number, push)| self.take_push(number, push)).collect()
+        served
+            .into_iter()
+            .filter_map(|(number, push)| self.take_push(number, push))
+            .map(|round| *round)
+            .collect()
     }
 
     /// Devices that a push could serve with a round now, in a list of so many members.
