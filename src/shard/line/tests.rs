@@ -1,3 +1,5 @@
+//! Claims about lines: who goes on when, what ends, and that what waits costs no more than its number.
+
 use super::*;
 use crate::batch::{Address, Batch, Epoch, Message, PayloadKind};
 use crate::dataplane::Token;
