@@ -264,6 +264,14 @@ pub const REDIS_PUBLISH_BYTES: usize = 64;
 /// How long a thread may neither work nor wait for anything before it is stuck. A turn of a loop takes milliseconds, and
 /// the slowest thing that one does in a piece, freeing the memory of a million connections, about a second.
 pub const THREAD_STUCK_AFTER: Duration = Duration::from_secs(10);
+/// Log lines that wait to be written: a burst of a second of 1,000 handshakes with four lines each. Costs 96 KiB.
+pub const LOG_QUEUE_LINES_MAX: usize = 4096;
+/// Bytes of log lines that wait to be written, as allocated: 250 a line.
+pub const LOG_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+/// A log line that is longer is cut: the longest are lists of problems with a configuration.
+pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
+/// How long the end of the process waits for log lines to be written. What standard error takes at all it takes sooner.
+pub const LOG_FLUSH: Duration = Duration::from_millis(200);
 /// Least time between two log lines about the same kind of event.
 pub const LOG_QUIET: Duration = Duration::from_secs(10);
 
@@ -385,3 +393,4 @@ const _: () = assert!(EVENTS_TURN <= EVENTS_RING_SLOTS);
 const _: () = assert!(DOOR_CROWD < DOOR_FULL && DOOR_PAUSE.as_millis() < TICK.as_millis());
 const _: () = assert!(EVENTS_BATCH_BYTES_DEFAULT < EVENTS_QUEUE_BYTES_DEFAULT);
 const _: () = assert!(EVENTS_POLL.as_millis() < TICK.as_millis());
+const _: () = assert!(2 * LOG_LINE_BYTES_MAX < LOG_QUEUE_BYTES_MAX);

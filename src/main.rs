@@ -14,7 +14,7 @@ use fanfare::server::error::StartError;
 use fanfare::server::sockets::Sockets;
 use fanfare::server::{self, Outcome};
 use fanfare::supervision::{self, Origins, Reporter, Saved};
-use fanfare::sys::signals::Signals;
+use fanfare::sys::signals::{self, Signals};
 use fanfare::sys::{activation, affinity, files, probe};
 use fanfare::{log, topology};
 
@@ -38,6 +38,7 @@ struct Failure {
 }
 
 fn main() -> ExitCode {
+    signals::ignore_failed_writes();
     let arguments = match Arguments::read() {
         Ok(arguments) => arguments,
         Err(answer) => {
@@ -46,10 +47,12 @@ fn main() -> ExitCode {
             return if answer.use_stderr() { ExitCode::from(EXIT_OPERATOR) } else { ExitCode::SUCCESS };
         }
     };
-    run(&arguments).unwrap_or_else(|failure| {
-        eprintln!("fanfare: {}", failure.sentence);
+    let code = run(&arguments).unwrap_or_else(|failure| {
+        log::tell(&failure.sentence);
         ExitCode::from(failure.code)
-    })
+    });
+    log::flush();
+    code
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -78,9 +81,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
 
-    let level = log::start(&config.log).map_err(internal)?;
     // Before anything is opened, so that the descriptors are those that the service manager put there.
     let inherited = activation::take(std::env::vars_os()).map_err(for_operator)?;
+    // Before any thread is started: threads inherit that these signals are blocked.
+    let mut signals = Signals::block().map_err(internal)?;
+    let (level, log_writer) = log::start(&config.log).map_err(internal)?;
+    server::write_log(log_writer)?;
     let sockets = Sockets::sort(inherited, &config)?;
     probe::io_uring().map_err(for_operator)?;
     let descriptors = files::raise_nofile_limit().map_err(internal)?.soft;
@@ -94,8 +100,6 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     warn_of_quota(&config, cores.len());
 
-    // Before any thread is started: threads inherit that these signals are blocked.
-    let mut signals = Signals::block().map_err(internal)?;
     let running = server::start(config, sockets, &cores, &signals.waker())?;
     tracing::info!("devices connect to {}, the API is at http://{}", running.devices(), running.api());
     // Where it is now: a socket of the service manager may be somewhere else than api.listen says.
@@ -125,11 +129,12 @@ fn answer(command: &Command, flags: &Flags) -> Result<ExitCode, Failure> {
             let loaded = raw::load(flags, std::env::vars_os()).map_err(for_operator)?;
             return answer_doctor(asked, loaded.config);
         }
-        Command::Push(asked) => asked.run(&gateway()?)?,
+        // What was pushed was pushed, whether or not that can be told.
+        Command::Push(asked) => return Ok(ExitCode::from(asked.run(&gateway()?)?.code())),
         Command::Pushes(asked) => asked.run(&gateway()?)?,
         Command::Top(asked) => asked.run(&gateway()?)?,
     };
-    Ok(ExitCode::from(exit.code()))
+    Ok(ExitCode::from(client::check_told(exit).map_or(EXIT_INTERNAL, Exit::code)))
 }
 
 fn answer_doctor(asked: &doctor::Arguments, config: Config) -> Result<ExitCode, Failure> {

@@ -43,8 +43,8 @@ use events::Journals;
 use live::Inlets;
 use shard::Listen;
 use sockets::Sockets;
-pub use threads::Part;
 use threads::{Notice, Threads};
+pub use threads::{Part, write_log};
 
 /// Entries of a monoio ring with sockets: sessions with Redis, or connections of the API.
 const RUNTIME_ENTRIES: u32 = 1024;

@@ -122,7 +122,7 @@ struct Rule {
     example: (&'static str, &'static str),
 }
 
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 14] = [
     Rule {
         sentence: "`wire`, `batch`, `formats`, `connection`, `push`, `topology` are pure (no async, no monoio, no clock: \
                    time is an argument)",
@@ -167,6 +167,15 @@ const RULES: [Rule; 13] = [
             }
         },
         example: ("src/api/x.rs", "//! x\nfn f() { std::thread::spawn(|| {}); }\n"),
+    },
+    Rule {
+        sentence: "nothing is printed by a macro that panics when it cannot be written",
+        broken: |source| {
+            let prints = ["print!", "println!", "eprint!", "eprintln!"];
+            let places = ["src/", "bench/src/"];
+            if source.is_in(&places) { lines_with_any(&source.production, &prints) } else { Vec::new() }
+        },
+        example: ("src/x.rs", "//! x\nfn f() { eprintln!(\"x\"); }\n"),
     },
     Rule {
         sentence: "no Mutex, RwLock or mpsc in ingest, redis, ring, shard, dataplane, connection, nor in a journal of events",

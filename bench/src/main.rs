@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_FAULTS),
         Err(why) => {
-            eprintln!("fanfare-bench: {why}");
+            progress::tell(&format!("fanfare-bench: {why}"));
             ExitCode::from(EXIT_NO_RUN)
         }
     }

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -129,7 +129,7 @@ impl Progress {
         let line = line(&stage.what, stage.goal, position, rate, elapsed, &more());
         match &self.screen {
             Screen::Silent => {}
-            Screen::Lines => eprintln!("{line}"),
+            Screen::Lines => tell(&line),
             Screen::Bar(bar) => {
                 let (done, of) = match stage.goal {
                     Goal::Count(total) => (position, total),
@@ -293,6 +293,11 @@ fn add(all: &mut Vec<Series>, plot: &str, name: &str, units: (&str, &str), point
         let (x_unit, y_unit) = (units.0.into(), units.1.into());
         all.push(Series { name: name.into(), plot: plot.into(), x_unit, y_unit, points });
     }
+}
+
+/// A line on standard error. What cannot be written there is nobody's, and no reason to end a run.
+pub(crate) fn tell(line: &str) {
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 #[cfg(test)]

@@ -249,12 +249,19 @@ impl Api {
 
 /// Accepts for ever: a bounded number of connections is served, a few more are told why not, the rest is closed.
 async fn accept(api: Rc<Api>, listener: TcpListener) {
+    let mut failures = Throttle::default();
     loop {
         // This future is never dropped: a cancelled accept would lose a descriptor.
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "the API cannot accept a connection");
+                if let Some(times) = failures.event(Instant::now()) {
+                    tracing::warn!(
+                        times,
+                        "the API cannot accept a connection ({error}): EMFILE and ENFILE ask for more open files \
+                         (LimitNOFILE, fs.file-max), ENOMEM and ENOBUFS for memory"
+                    );
+                }
                 sleep(limits::API_ACCEPT_PAUSE).await;
                 continue;
             }
@@ -281,6 +288,7 @@ async fn accept(api: Rc<Api>, listener: TcpListener) {
 
 /// Does what the main thread orders, one after the other, for as long as the process lives.
 async fn obey(api: Rc<Api>, orders: Inbox) {
+    let mut failures = Throttle::default();
     loop {
         let request = match orders.next().await {
             Ok(Order::Drain) => {
@@ -294,7 +302,9 @@ async fn obey(api: Rc<Api>, orders: Inbox) {
                 Request::Configure(edition)
             }
             Err(error) => {
-                tracing::error!(%error, "the control thread cannot wait for orders");
+                if let Some(times) = failures.event(Instant::now()) {
+                    tracing::error!(times, %error, "the control thread cannot wait for orders");
+                }
                 sleep(limits::API_ACCEPT_PAUSE).await;
                 continue;
             }

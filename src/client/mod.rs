@@ -24,7 +24,8 @@ pub mod top;
 pub mod views;
 pub mod watch;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys::signals::{Signals, Stop, Wake};
 use crate::sys::terminal;
@@ -85,9 +86,23 @@ impl Failure {
     }
 }
 
-/// To standard output. Whoever closes it early (`| head`) has seen enough.
+/// Whether standard output took everything.
+static IS_TOLD: AtomicBool = AtomicBool::new(true);
+
+/// To standard output. Whoever closes it early (`| head`) has seen enough; any other error [fails the
+/// command](check_told).
 fn say(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    if let Err(error) = std::io::stdout().write_all(text.as_bytes())
+        && error.kind() != ErrorKind::BrokenPipe
+        && IS_TOLD.swap(false, Ordering::Relaxed)
+    {
+        remark(&format!("standard output takes no more: {error}"));
+    }
+}
+
+/// The exit code of a command that did what it should, unless its answer could not be written.
+pub fn check_told(exit: Exit) -> Option<Exit> {
+    IS_TOLD.load(Ordering::Relaxed).then_some(exit)
 }
 
 /// To standard error: a remark that is no result.

@@ -189,6 +189,11 @@ pub trait Plane {
     /// Receives what waits, up to the buffer's length.
     fn receive(&mut self, fd: RawFd, buffer: &mut [u8]) -> Received;
 
+    /// The other end of a socket's connection, for the log; `None` where it is gone already.
+    fn peer(&self, _fd: RawFd) -> Option<SocketAddr> {
+        None
+    }
+
     /// Sends FIN once everything before it is sent.
     fn finish(&mut self, fd: RawFd);
 

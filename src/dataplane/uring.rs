@@ -8,10 +8,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 
 use io_uring::types::{Fd, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
+use socket2::SockRef;
 
 use super::{Closing, Event, Listener, Plane, Received, Token, Took, TurnedAway};
 use crate::limits;
@@ -401,6 +402,12 @@ impl Plane for Uring {
                 _ => Received::Gone,
             },
         }
+    }
+
+    fn peer(&self, fd: RawFd) -> Option<SocketAddr> {
+        // SAFETY: the shard owns the descriptor and does not close it during this call.
+        let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+        SockRef::from(&socket).peer_addr().ok()?.as_socket()
     }
 
     fn finish(&mut self, fd: RawFd) {

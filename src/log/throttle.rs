@@ -7,21 +7,39 @@ use std::time::Instant;
 
 use crate::limits::LOG_QUIET;
 
-/// Lets one event in [`LOG_QUIET`] through, and counts the others.
-#[derive(Default)]
+/// Lets so many events in each [`LOG_QUIET`] through, and counts the others.
+#[derive(Debug)]
 pub struct Throttle {
-    last: Option<Instant>,
+    most: u32,
+    began: Option<Instant>,
+    said: u32,
     held: u64,
 }
 
+impl Default for Throttle {
+    /// For what happens again and again: one line.
+    fn default() -> Self {
+        Self::letting(1)
+    }
+}
+
 impl Throttle {
+    /// For what is told each time while it is rare: this many lines.
+    pub const fn letting(most: u32) -> Self {
+        Self { most, began: None, said: 0, held: 0 }
+    }
+
     /// `Some(n)`: say it, and that it happened n times since the last time it was said, this one included.
     pub fn event(&mut self, now: Instant) -> Option<u64> {
         self.held += 1;
-        if self.last.is_some_and(|last| now.saturating_duration_since(last) < LOG_QUIET) {
+        if self.began.is_none_or(|began| now.saturating_duration_since(began) >= LOG_QUIET) {
+            self.began = Some(now);
+            self.said = 0;
+        }
+        if self.said == self.most {
             return None;
         }
-        self.last = Some(now);
+        self.said += 1;
         Some(std::mem::take(&mut self.held))
     }
 }
@@ -40,5 +58,13 @@ mod tests {
             assert_eq!(throttle.event(start + Duration::from_millis(ms)), None);
         }
         assert_eq!(throttle.event(start + LOG_QUIET), Some(101));
+    }
+
+    #[test]
+    fn what_is_rare_is_told_each_time() {
+        let (mut throttle, start) = (Throttle::letting(3), Instant::now());
+        let told: Vec<_> = (0..5).map(|s| throttle.event(start + Duration::from_secs(s))).collect();
+        assert_eq!(told, [Some(1), Some(1), Some(1), None, None]);
+        assert_eq!(throttle.event(start + LOG_QUIET), Some(3));
     }
 }

@@ -17,9 +17,10 @@ use prometheus_client::registry::Registry;
 use super::histogram::{Histogram, Snapshot};
 use super::{Blocks, ConfigOutcome, process};
 use crate::connection::reason::CloseReason;
+use crate::log;
 use keys::{
-    AUDIENCE, CAUSE, CLASS, CLOSED, DROP, FAILED, FOREIGN, FORMAT, HANDSHAKE, Key, OUTCOME, OVER, POLICY,
-    PUBLISH, REFUSED, SEALED, SINK, SOURCE, STATE, THREAD, UNDER_WAY,
+    AUDIENCE, CAUSE, CLASS, CLOSED, DROP, FAILED, FOREIGN, FORMAT, HANDSHAKE, Key, LOG_DROP, OUTCOME, OVER,
+    POLICY, PUBLISH, REFUSED, SEALED, SINK, SOURCE, STATE, THREAD, UNDER_WAY,
 };
 
 /// Media type of [`Exposition::text`].
@@ -538,6 +539,14 @@ static FAMILIES: &[Family] = &[
         |s, _, _| s.blocks.etcd.connect_errors.get(),
     ),
     counter("etcd_reads", "Times that all of etcd's keys were read", |s, _, _| s.blocks.etcd.reads.get()),
+    // The log.
+    counter("log_lines_dropped", "Log lines that were not written", |_, _, k| {
+        [log::COUNTS.full(), log::COUNTS.failed()][k]
+    })
+    .by(LOG_DROP),
+    gauge("log_queue_bytes", "Bytes of log lines that wait to be written", |_, _, _| {
+        log::COUNTS.bytes() as u64
+    }),
     // The process.
     gauge("thread_stalled", "1 while the thread neither works nor waits", |s, _, k| {
         s.blocks.main.stalled[k].get()

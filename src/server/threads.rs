@@ -3,6 +3,7 @@
 //! *Not here*: which there are and what each is given (`super`), what they do.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,6 +11,8 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::error::StartError;
+use crate::log::panic_message;
+use crate::log::writer::LogWriter;
 use crate::redis::Lookup;
 use crate::sys::affinity;
 use crate::sys::signals::Waker;
@@ -79,7 +82,8 @@ impl Threads {
             {
                 tracing::warn!("cannot pin {part} to core {core}");
             }
-            let cause = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(message_of(&*panic)));
+            let cause =
+                catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panic_message(&*panic)));
             // The main thread outlives every other one; if it is gone, so is the process.
             let _ = notices.send(Notice::Ended { part, cause });
             waker.wake();
@@ -97,8 +101,9 @@ impl Threads {
     }
 }
 
-/// What a panic said.
-fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
+/// Starts the thread that writes the log. It is none of the parts: it may wait for ever for what it writes to, nobody waits
+/// for it, and it never ends.
+pub fn write_log(writer: LogWriter<File>) -> Result<(), StartError> {
+    let thread = thread::Builder::new().name("log".into()).spawn(move || writer.run());
+    thread.map(drop).map_err(|error| StartError::Kernel { wanted: "start a thread", error })
 }

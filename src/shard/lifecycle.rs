@@ -1,9 +1,12 @@
 //! What the shard tells about its connections: opened, joined, left, closed.
 //!
-//! Without a journal each of these is one branch. With one, a connection has an [`Account`] beside its slot.
+//! Without a journal each of these is one branch. With one, a connection has an [`Account`] beside its slot. The log has a
+//! line of each close at debug, and one about slow devices now and then; neither costs anything while it is off.
 //! *Not here*: what becomes of a record (`events`).
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use super::Shard;
 use crate::connection::reason::CloseReason;
@@ -11,6 +14,8 @@ use crate::connection::subscriptions::TopicId;
 use crate::dataplane::{Plane, Send, Token};
 use crate::events::journal::Journal;
 use crate::events::record::{Closed, Kind, What};
+use crate::limits;
+use crate::log::throttle::Throttle;
 use crate::wire::close::{ABNORMAL, NO_STATUS};
 
 /// What is known of a connection only for the sake of its close event. 24 bytes.
@@ -19,6 +24,27 @@ pub(super) struct Account {
     pub(super) opened_ms: u64,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
+}
+
+/// What the log tells of closes.
+#[derive(Debug, Default)]
+pub(super) struct Closes {
+    /// Where devices are, by their place in the table; filled only while closes are logged. A socket that was reset does not
+    /// know it any more.
+    peers: HashMap<u32, SocketAddr>,
+    slow: Throttle,
+}
+
+impl Closes {
+    pub(super) fn shrink(&mut self) {
+        self.peers.shrink_to_fit();
+    }
+}
+
+/// How a connection ends, as everybody is told.
+struct Ending {
+    reason: CloseReason,
+    code: u16,
 }
 
 impl<P: Plane> Shard<P> {
@@ -37,6 +63,11 @@ impl<P: Plane> Shard<P> {
     }
 
     pub(super) fn record_open(&mut self, token: Token, peer: Option<SocketAddr>) {
+        if tracing::enabled!(tracing::Level::DEBUG)
+            && let Some(peer) = peer
+        {
+            self.closes.peers.insert(token.index, peer);
+        }
         let Some(journal) = &mut self.journal else { return };
         if let Some(account) = self.table.account(token) {
             account.opened_ms = journal.now_ms();
@@ -69,11 +100,6 @@ impl<P: Plane> Shard<P> {
     /// Before a connection gives up its places. One that has none has been noted already. `reason` counts unless one
     /// was known before; `client_code` is what the client's own Close said.
     pub(super) fn record_close(&mut self, token: Token, reason: CloseReason, client_code: Option<u16>) {
-        let Some(journal) = &mut self.journal else { return };
-        if !journal.wants(Kind::Close) {
-            return;
-        }
-        let account = self.table.account(token).copied().unwrap_or_default();
         let Some(connection) = self.table.get(token) else { return };
         if connection.position_in_all().is_none() {
             return;
@@ -83,10 +109,49 @@ impl<P: Plane> Shard<P> {
             CloseReason::ClientClose => client_code.unwrap_or(NO_STATUS),
             reason => reason.code().unwrap_or(ABNORMAL),
         };
+        let ending = Ending { reason, code };
+        let is_logged = reason == CloseReason::Slow || tracing::enabled!(tracing::Level::DEBUG);
+        if is_logged || !self.closes.peers.is_empty() {
+            self.log_close(token, &ending);
+        }
+        self.note_close(token, &ending);
+    }
+
+    /// A line at debug; and of slow devices one for many, where operators see it.
+    fn log_close(&mut self, token: Token, ending: &Ending) {
+        let age = self.ages.age(self.table.came_after(token), self.now);
+        let Some(connection) = self.table.get(token) else { return };
+        let owed_bytes = connection.outbox().map_or(0, |outbox| outbox.bytes());
+        let peer = self.closes.peers.remove(&token.index).or_else(|| self.plane.peer(connection.fd));
+        let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
+        let (shard, reason, code) = (self.number, ending.reason.label(), ending.code);
+        let seconds = f64::from(age) * limits::TICK.as_secs_f64();
+        tracing::debug!(shard, peer, reason, code, seconds, owed_bytes, "a device was closed");
+        if ending.reason == CloseReason::Slow
+            && let Some(times) = self.closes.slow.event(Instant::now())
+        {
+            tracing::warn!(
+                shard,
+                peer,
+                owed_bytes,
+                times,
+                "devices that read too slowly were closed with 4008, this one the last of them: publish less to them, raise \
+                 outbox.bytes_max and outbox.age_max_s, or let outbox.policy drop messages instead"
+            );
+        }
+    }
+
+    fn note_close(&mut self, token: Token, ending: &Ending) {
+        let Some(journal) = &mut self.journal else { return };
+        if !journal.wants(Kind::Close) {
+            return;
+        }
+        let account = self.table.account(token).copied().unwrap_or_default();
+        let Some(connection) = self.table.get(token) else { return };
         let places = connection.subscriptions.as_slice();
         let closed = Closed {
-            reason,
-            code,
+            reason: ending.reason,
+            code: ending.code,
             format: connection.format,
             duration_ms: journal.now_ms().saturating_sub(account.opened_ms),
             bytes_in: account.bytes_in,

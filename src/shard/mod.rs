@@ -44,6 +44,7 @@ use accept::Lobby;
 use ages::Ages;
 use fanout::Agenda;
 use input::Until;
+use lifecycle::Closes;
 use members::{ALL, Members};
 use neighbours::Neighbours;
 use pushes::Pushes;
@@ -93,6 +94,7 @@ pub struct Shard<P: Plane> {
     drain: Option<Drain>,
     /// What happens to connections is noted here, if anybody wants to know.
     journal: Option<Journal>,
+    closes: Closes,
     /// Connections whose receive buffer had more than one turn takes.
     unread: Vec<(Token, Until)>,
     /// Where input is received; empty until the first, and after [`Shard::shrink`].
@@ -126,6 +128,7 @@ impl<P: Plane> Shard<P> {
             sweep: Sweep::default(),
             drain: None,
             journal: None,
+            closes: Closes::default(),
             unread: Vec::new(),
             scratch: Box::default(),
             replies: Vec::new(),
@@ -240,6 +243,7 @@ impl<P: Plane> Shard<P> {
         self.replies.shrink_to_fit();
         self.shorts.shrink_to_fit();
         self.slow.shrink_to_fit();
+        self.closes.shrink();
     }
 
     /// Takes a connection in.

@@ -17,6 +17,7 @@ mod watchdog;
 
 use std::time::Instant;
 
+use crate::log::throttle::Throttle;
 use crate::server::{Outcome, Running};
 use crate::sys::signals::{Signals, Wake};
 pub use reload::Origins;
@@ -32,6 +33,7 @@ pub fn supervise(
     origins: Origins<'_>,
 ) -> Outcome {
     let mut reloading = Reloading::new(origins);
+    let mut ignored = Throttle::default();
     reporter.ready(&gateway, Instant::now());
     loop {
         let patience = reloading.patience().map_or(reporter.patience(), |wait| wait.min(reporter.patience()));
@@ -42,7 +44,11 @@ pub fn supervise(
                 gateway.drain();
                 reporter.stopping(&gateway);
             }
-            Wake::Reload if gateway.is_draining() => tracing::info!("SIGHUP while it drains: ignored"),
+            Wake::Reload if gateway.is_draining() => {
+                if let Some(times) = ignored.event(Instant::now()) {
+                    tracing::info!(times, "SIGHUP while it drains: ignored");
+                }
+            }
             Wake::Reload => reloading.ask(),
             Wake::Woken | Wake::Elapsed => {}
         }

@@ -25,6 +25,7 @@ use crate::config::settings::{Change, Settings, Source};
 use crate::config::snapshot::Snapshot;
 use crate::limits::CONFIG_PROPOSALS_MAX;
 use crate::log::Level;
+use crate::log::throttle::Throttle;
 use crate::metrics::{ConfigCause, ConfigOutcome};
 use crate::server::Running;
 
@@ -96,6 +97,28 @@ pub(super) struct Reloading<'a> {
     /// The newest of etcd when it was refused: it may fit once another source has changed.
     refused: Option<Snapshot>,
     patches: VecDeque<Proposal>,
+    lines: Lines,
+}
+
+/// Lines that whoever asks for changes can repeat.
+struct Lines {
+    refused: Throttle,
+    unchanged: Throttle,
+    applied: Throttle,
+    /// The keys that were told last to need a start.
+    at_start: Vec<String>,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self {
+            refused: Throttle::letting(10),
+            unchanged: Throttle::letting(10),
+            // Each is of interest afterwards.
+            applied: Throttle::letting(50),
+            at_start: Vec::new(),
+        }
+    }
 }
 
 impl<'a> Reloading<'a> {
@@ -111,6 +134,7 @@ impl<'a> Reloading<'a> {
             snapshot: None,
             refused: None,
             patches: VecDeque::with_capacity(CONFIG_PROPOSALS_MAX),
+            lines: Lines::default(),
         }
     }
 
@@ -205,7 +229,9 @@ impl<'a> Reloading<'a> {
 
     fn refuse(&mut self, wish: Wish, problems: Problems, gateway: &Running, reporter: &mut Reporter) {
         count(gateway, wish.cause(), ConfigOutcome::Refused);
-        tracing::error!("{wish}: the old configuration stays: {problems}");
+        if let Some(times) = self.lines.refused.event(Instant::now()) {
+            tracing::error!(times, "{wish}: the old configuration stays: {problems}");
+        }
         match wish {
             Wish::Signal => reporter.reloaded(gateway),
             Wish::Save => {}
@@ -216,25 +242,38 @@ impl<'a> Reloading<'a> {
 
     fn apply(&mut self, wish: Wish, reload: Reload, gateway: &mut Running, reporter: &mut Reporter) -> Stage {
         if let Wish::Signal | Wish::Save = wish {
-            for key in &reload.at_start {
-                tracing::warn!("{wish}: {key} changed: takes effect at the next start");
-            }
+            self.tell_at_start(&wish, &reload);
         }
         if reload.live.is_empty() {
             count(gateway, wish.cause(), ConfigOutcome::Unchanged);
-            tracing::info!("{wish}: nothing to change");
+            if let Some(times) = self.lines.unchanged.event(Instant::now()) {
+                tracing::info!(times, "{wish}: nothing to change");
+            }
             self.finish(wish, gateway, reporter);
             return Stage::Idle;
         }
         count(gateway, wish.cause(), ConfigOutcome::Applied);
         let changed = reload.live.join(", ");
-        tracing::info!("{wish}: takes effect now: {changed}");
+        if let Some(times) = self.lines.applied.event(Instant::now()) {
+            tracing::info!(times, "{wish}: takes effect now: {changed}");
+        }
         if let Err(error) = self.level.set(&reload.config.log.level) {
             tracing::error!("{wish}: the log's level stays: {error}");
         }
         gateway.configure(reload.config);
         self.look_again_at_what_was_refused();
         Stage::Spreading(wish)
+    }
+
+    /// Names the keys that wait for a start, unless they are those that were named last.
+    fn tell_at_start(&mut self, wish: &Wish, reload: &Reload) {
+        let keys: Vec<String> = reload.at_start.iter().map(ToString::to_string).collect();
+        if keys != self.lines.at_start {
+            for key in &keys {
+                tracing::warn!("{wish}: {key} changed: takes effect at the next start");
+            }
+            self.lines.at_start = keys;
+        }
     }
 
     /// What did not fit what the other sources gave may fit now.

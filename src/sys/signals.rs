@@ -71,6 +71,16 @@ impl fmt::Display for Stop {
     }
 }
 
+/// Makes a write that goes wrong an error and nothing else. By default one beyond the limit of a file's size
+/// (`RLIMIT_FSIZE`) ends the process, and one to a terminal of which it is in the background may stop it. `SIGPIPE` is
+/// ignored by Rust's runtime already.
+pub fn ignore_failed_writes() {
+    for signal in [libc::SIGXFSZ, libc::SIGTTOU] {
+        // SAFETY: SIG_IGN is no handler, so nothing of ours runs at a signal; the numbers are valid, so it cannot fail.
+        let _ = unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
 impl Signals {
     /// Blocks the signals in the calling thread and in those it will start; called before it starts any. A signal that
     /// comes between here and [`Signals::wait`] waits there.

@@ -116,7 +116,7 @@ fn progress(run: &FanoutArgs) -> Progress {
 
 fn say(args: &CompareArgs, what: &str) {
     if !args.machine.quiet {
-        eprintln!("{what}");
+        crate::progress::tell(what);
     }
 }
 

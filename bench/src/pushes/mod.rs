@@ -64,7 +64,7 @@ pub(crate) fn run(args: &PushesArgs) -> Result<bool, String> {
         return Err("--seconds and --drain must be above zero".into());
     }
     if !args.machine.quiet {
-        eprintln!("seed {}", args.seed);
+        crate::progress::tell(&format!("seed {}", args.seed));
     }
     let found = measure(args)?;
     let right = found.audit.broken.is_empty();

@@ -51,6 +51,8 @@ pub(super) const SINK: Key =
     Key { name: "sink", values: EventSink::ALL.len(), value: |i| EventSink::ALL[i].label() };
 pub(super) const DROP: Key =
     Key { name: "reason", values: 3, value: |i| ["queue_full", "refused", "shutdown"][i] };
+pub(super) const LOG_DROP: Key =
+    Key { name: "reason", values: 2, value: |i| ["queue_full", "write_failed"][i] };
 pub(super) const CAUSE: Key =
     Key { name: "source", values: ConfigCause::ALL.len(), value: |i| ConfigCause::ALL[i].label() };
 pub(super) const OUTCOME: Key =

@@ -62,8 +62,9 @@ class Gateway:
 
     def __init__(
         self, directory, *, redis=None, arguments=(), await_ready=True, launcher=(), pass_fds=(), variables=None,
-        api_port=None, api_host="127.0.0.1", host="127.0.0.1", **settings,
+        api_port=None, api_host="127.0.0.1", host="127.0.0.1", output=None, before=None, **settings,
     ):
+        """`output` is where it writes instead of its log, `before` runs in the process before the gateway does."""
         self.port, self.api_port = free_port(), api_port or free_port()
         self.log_path = directory / f"gateway-{self.port}.log"
         # Two shards, so that every test crosses them; unpinned, because several gateways share the machine.
@@ -74,7 +75,8 @@ class Gateway:
         ]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                command, env=environment(settings) | (variables or {}), stdout=log, stderr=log, pass_fds=pass_fds
+                command, env=environment(settings) | (variables or {}), stdout=output or log, stderr=output or log,
+                pass_fds=pass_fds, preexec_fn=before,
             )
         self.may_die = False
         path = "/readyz" if await_ready else "/healthz"
