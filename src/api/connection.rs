@@ -4,6 +4,7 @@
 //! the client. *Not here*: where requests begin and end (`inbound`), what to answer (`routes`).
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -38,20 +39,24 @@ struct Gone;
 pub async fn serve(api: &Api, stream: TcpStream) {
     // Answers are small and whole: nothing is gained by waiting for more of them.
     let _ = stream.set_nodelay(true);
-    let mut client = Client { api, stream, scratch: Vec::with_capacity(READ_BYTES) };
+    let mut client =
+        Client { api, peer: stream.peer_addr().ok(), stream, scratch: Vec::with_capacity(READ_BYTES) };
     // An error here is the client's going away: there is nobody to tell.
     let _ = client.requests().await;
 }
 
 /// Tells a client that there are too many already.
 pub async fn turn_away(api: &Api, stream: TcpStream) {
-    let mut client = Client { api, stream, scratch: Vec::with_capacity(READ_BYTES) };
+    let mut client =
+        Client { api, peer: stream.peer_addr().ok(), stream, scratch: Vec::with_capacity(READ_BYTES) };
     let refusal = Refusal::new(Code::TooManyConnections, "as many API connections as there may be");
     let _ = client.refuse(&refusal, None).await;
 }
 
 struct Client<'a> {
     api: &'a Api,
+    /// Where the client is, for the log.
+    peer: Option<SocketAddr>,
     stream: TcpStream,
     /// Taken while a read is under way.
     scratch: Vec<u8>,
@@ -87,7 +92,7 @@ impl Client<'_> {
                 }
                 Step::Continue => self.write(CONTINUE.to_vec()).await?,
                 Step::Answer(request) => {
-                    let response = match routes::answer(self.api, &request).await {
+                    let response = match routes::answer(self.api, &request, self.peer).await {
                         Answer::Whole(response) => response,
                         Answer::Progress(id) => return self.tell_progress(&id).await,
                     };

@@ -20,6 +20,7 @@ pub mod inbound;
 pub mod orders;
 pub mod proposals;
 pub mod publish;
+pub mod push_log;
 pub mod pushes;
 pub mod refusal;
 pub mod response;
@@ -38,6 +39,7 @@ use monoio::time::sleep;
 use crate::api::connection::Contained;
 use crate::api::orders::{Inbox, Order};
 use crate::api::proposals::Proposals;
+use crate::api::push_log::PushLog;
 use crate::api::refusal::{Code, Refusal};
 use crate::config::Config;
 use crate::config::live::Edition;
@@ -127,6 +129,7 @@ pub async fn serve_within(control: Control, deadlines: Deadlines) {
         ids: Cell::new(0),
         draining: Cell::new(false),
         foreign_throttle: RefCell::default(),
+        push_log: RefCell::default(),
         redis_gone_since: Cell::new(Some(Instant::now())),
     });
     monoio::spawn(obey(api.clone(), orders));
@@ -164,6 +167,8 @@ pub struct Api {
     draining: Cell<bool>,
     /// Of the line about requests by a foreign name or page.
     foreign_throttle: RefCell<Throttle>,
+    /// Lines about pushes. Never borrowed across an await.
+    pub push_log: RefCell<PushLog>,
     redis_gone_since: Cell<Option<Instant>>,
 }
 
@@ -172,7 +177,10 @@ impl Api {
     pub fn adopt_pushes(&self) {
         let (mut pushes, mut births) = (self.pushes.borrow_mut(), self.births.borrow_mut());
         while let Ok(push) = births.pop() {
-            pushes.adopt(push);
+            let source = push.source;
+            if let Some(facts) = pushes.adopt(push) {
+                self.push_log.borrow_mut().begun(&facts.into(), source.into());
+            }
         }
     }
 
@@ -180,7 +188,10 @@ impl Api {
     pub fn tick_pushes(&self) {
         self.adopt_pushes();
         let mut pushes = self.pushes.borrow_mut();
-        pushes.tick(self.config().pacing.rate, self.clock.now_us());
+        let ended = pushes.tick(self.config().pacing.rate, self.clock.now_us());
+        for push in pushes.all_recent().take(ended) {
+            self.push_log.borrow_mut().ended(push);
+        }
         let control = &self.blocks.control;
         let over = pushes.over();
         control.pushes_over.set(pushes.made_over());

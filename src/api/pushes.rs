@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Api;
+use super::push_log::{Begun, By};
 use super::refusal::{Code, Refusal};
 use super::response::Response;
 use super::views::Accepted;
@@ -126,7 +127,7 @@ impl Progress {
 }
 
 /// Begins a push, and waits a moment for every shard to say how many devices it is for.
-pub async fn begin(api: &Api, asked: Request) -> Result<Response, Refusal> {
+pub async fn begin(api: &Api, asked: Request, by: By) -> Result<Response, Refusal> {
     let accepted = api.clock.now();
     let terms = api.config().pacing.complete(asked.terms, &asked.to);
     let request = Request { terms, ..asked };
@@ -144,6 +145,7 @@ pub async fn begin(api: &Api, asked: Request) -> Result<Response, Refusal> {
         bytes: request.bytes(),
         accepted,
     };
+    let told = Begun::from(&facts);
     let accepted_as = api.pushes.borrow_mut().accept(facts, &request).map_err(|why| refusal(why, &id))?;
     if accepted_as == Admission::New {
         let new = NewPush { id: id.clone(), request, accepted };
@@ -151,6 +153,7 @@ pub async fn begin(api: &Api, asked: Request) -> Result<Response, Refusal> {
             api.pushes.borrow_mut().withdraw(id.as_str());
             return Err(refusal);
         }
+        api.push_log.borrow_mut().begun(&told, by);
     }
     let targeted = targeted(api, &id).await;
     let duplicate = accepted_as == Admission::Duplicate;
@@ -251,7 +254,7 @@ impl Patch {
 }
 
 /// Changes one that runs; in force when this answers.
-pub fn change(api: &Api, id: &str, body: &Bytes) -> Result<Response, Refusal> {
+pub fn change(api: &Api, id: &str, body: &Bytes, by: By) -> Result<Response, Refusal> {
     let patch: Patch = serde_json::from_slice(body)
         .map_err(|error| Refusal::new(Code::BadBody, format!("the body is not a change: {error}")))?;
     let change = patch.change()?;
@@ -261,14 +264,16 @@ pub fn change(api: &Api, id: &str, body: &Bytes) -> Result<Response, Refusal> {
         .borrow_mut()
         .change(id.as_str(), change, api.clock.now_us())
         .map_err(|why| refusal(why, &id))?;
+    api.push_log.borrow_mut().steered(id.as_str(), &change, by);
     show(api, id.as_str())
 }
 
 /// Ends one that runs.
-pub fn cancel(api: &Api, id: &str) -> Result<Response, Refusal> {
+pub fn cancel(api: &Api, id: &str, by: By) -> Result<Response, Refusal> {
     let id = known(id)?;
     api.tick_pushes();
     api.pushes.borrow_mut().cancel(id.as_str()).map_err(|why| refusal(why, &id))?;
+    api.push_log.borrow_mut().cancelled(id.as_str(), by);
     show(api, id.as_str())
 }
 

@@ -2,11 +2,14 @@
 //!
 //! *Not here*: HTTP itself (`inbound`, `response`), the shapes of what is read from the blocks (`views`).
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 
 use crate::api::head::Method;
 use crate::api::inbound::Request;
 use crate::api::publish::{self, Publish};
+use crate::api::push_log::By;
 use crate::api::refusal::{Code, Refusal};
 use crate::api::response::Response;
 use crate::api::{Api, census, pushes, settings, views};
@@ -110,7 +113,7 @@ pub enum Answer {
 }
 
 /// The answer to a request.
-pub async fn answer(api: &Api, request: &Request) -> Answer {
+pub async fn answer(api: &Api, request: &Request, peer: Option<SocketAddr>) -> Answer {
     // The first that matches, with its like: `/v1/pushes/a/events` is no push's name.
     let matching = || ROUTES.iter().filter_map(|route| Some((route, route.matches(&request.path)?)));
     let first = matching().next().map(|(route, _)| route.path);
@@ -130,19 +133,19 @@ pub async fn answer(api: &Api, request: &Request) -> Answer {
     {
         return Answer::Progress(rest.to_owned());
     }
-    Answer::Whole(whole(api, route, rest, request).await)
+    Answer::Whole(whole(api, route, rest, request, By::Api(peer)).await)
 }
 
-async fn whole(api: &Api, route: &Route, rest: &str, request: &Request) -> Response {
+async fn whole(api: &Api, route: &Route, rest: &str, request: &Request, by: By) -> Response {
     let answer = match route.endpoint {
         Endpoint::PushAll => push_like_go_push(api, publish::push_all(&request.body)),
         Endpoint::PushRoom => push_like_go_push(api, publish::push_room(&request.body)),
-        Endpoint::Push => push(api, &request.body).await,
+        Endpoint::Push => push(api, &request.body, by).await,
         Endpoint::Pushes => Ok(pushes::list(api)),
         // The head of a stream is that of what it tells of.
         Endpoint::PushShow | Endpoint::PushEvents => pushes::show(api, rest),
-        Endpoint::PushChange => pushes::change(api, rest, &request.body),
-        Endpoint::PushCancel => pushes::cancel(api, rest),
+        Endpoint::PushChange => pushes::change(api, rest, &request.body, by),
+        Endpoint::PushCancel => pushes::cancel(api, rest, by),
         Endpoint::Topic => topic(api, rest).await,
         Endpoint::Stats => Ok(Response::json(200, &views::stats(&api.blocks, api.started))),
         Endpoint::Shards => Ok(Response::json(200, &views::shards(&api.blocks))),
@@ -161,12 +164,15 @@ fn push_like_go_push(api: &Api, publish: Result<Publish, Refusal>) -> Result<Res
     take(api, publish).map(|_| Response::empty())
 }
 
-async fn push(api: &Api, body: &Bytes) -> Result<Response, Refusal> {
+async fn push(api: &Api, body: &Bytes, by: By) -> Result<Response, Refusal> {
     let request = publish::v1(body).inspect_err(|refusal| api.count_publish_refused(refusal))?;
     let paced = request.to.iter().any(|address| api.config().pacing.rule_for(address).is_some());
     if request.is_job || paced {
-        let begun = pushes::begin(api, request).await;
-        return begun.inspect_err(|refusal| api.count_publish_refused(refusal));
+        let begun = pushes::begin(api, request, by).await;
+        return begun.inspect_err(|refusal| {
+            api.count_publish_refused(refusal);
+            api.push_log.borrow_mut().refused(&refusal.message, by);
+        });
     }
     let accepted = take(api, Ok(Publish { addresses: request.to, messages: request.messages }))?;
     Ok(Response::json(

@@ -237,14 +237,14 @@ impl Registry {
         self.running.retain(|push| push.facts.id.as_str() != id || push.push.is_some());
     }
 
-    /// The ingest core has made a job of a push.
-    pub fn adopt(&mut self, push: Arc<Push>) {
+    /// The ingest core has made a job of a push; the facts, if it was not known.
+    pub fn adopt(&mut self, push: Arc<Push>) -> Option<&Facts> {
         if let Some(running) = self.running.iter_mut().find(|running| running.facts.id == push.id) {
             if running.is_cancelled {
                 push.shares.iter().for_each(|share| share.order_end(Failed::Cancelled));
             }
             running.push.get_or_insert(push);
-            return;
+            return None;
         }
         let facts = Facts {
             id: push.id.clone(),
@@ -256,10 +256,11 @@ impl Registry {
             accepted: push.accepted,
         };
         self.running.push(Running::new(facts, None, Some(push)));
+        self.running.last().map(|running| &*running.facts)
     }
 
-    /// Allots rates, and puts those that are over aside.
-    pub fn tick(&mut self, cap: Option<Rate>, now_us: u64) {
+    /// Allots rates, and puts those that are over aside; how many these are, the first of [`Registry::all_recent`].
+    pub fn tick(&mut self, cap: Option<Rate>, now_us: u64) -> usize {
         let shards = self.shards;
         let demands: Vec<Demand> =
             self.running.iter().map(|running| running.demand(now_us, shards)).collect();
@@ -276,11 +277,12 @@ impl Registry {
                 share.order_rate(milli);
             }
         }
-        let mut at = 0;
+        let (mut at, mut ended) = (0, 0);
         while at < self.running.len() {
             if let Some(state) = self.running[at].outcome(now_us) {
                 let over = self.running.remove(at);
                 self.put_aside(&over, state, now_us);
+                ended += 1;
             } else {
                 at += 1;
             }
@@ -291,6 +293,7 @@ impl Registry {
         {
             self.recent.pop_back();
         }
+        ended
     }
 
     fn put_aside(&mut self, over: &Running, state: State, now_us: u64) {
