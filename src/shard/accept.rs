@@ -387,7 +387,7 @@ impl<P: Plane> Shard<P> {
 }
 
 /// A listener at `[::]` tells IPv4 peers as IPv6 addresses (RFC 4291 section 2.5.5.2).
-fn as_ipv4(peer: SocketAddr) -> SocketAddr {
+pub(super) fn as_ipv4(peer: SocketAddr) -> SocketAddr {
     match peer.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddr::from((ip, peer.port())),
         IpAddr::V6(_) => peer,

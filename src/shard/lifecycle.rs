@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Shard;
+use super::accept::as_ipv4;
 use crate::connection::reason::CloseReason;
 use crate::connection::subscriptions::TopicId;
 use crate::dataplane::{Plane, Send, Token};
@@ -122,7 +123,8 @@ impl<P: Plane> Shard<P> {
         let age = self.ages.age(self.table.came_after(token), self.now);
         let Some(connection) = self.table.get(token) else { return };
         let owed_bytes = connection.outbox().map_or(0, |outbox| outbox.bytes());
-        let peer = self.closes.peers.remove(&token.index).or_else(|| self.plane.peer(connection.fd));
+        let peer =
+            self.closes.peers.remove(&token.index).or_else(|| self.plane.peer(connection.fd).map(as_ipv4));
         let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
         let (shard, reason, code) = (self.number, ending.reason.label(), ending.code);
         let seconds = f64::from(age) * limits::TICK.as_secs_f64();
