@@ -62,9 +62,11 @@ fn times(latency: &Latency) -> impl Iterator<Item = (&'static str, String)> {
 }
 
 fn state(push: &Push) -> String {
-    match (push.percent(), push.is_over()) {
-        (Some(percent), false) => format!("{} {} {percent} %", push.state.word(), bar(percent, 20)),
-        _ => push.state.word().into(),
+    let word = push.state.word();
+    match push.percent() {
+        Some(percent) if !push.is_over() => format!("{word} {} {percent} %", bar(percent, 20)),
+        Some(percent) if percent < 100 => format!("{word}, {percent} % were served"),
+        _ => word.into(),
     }
 }
 
@@ -111,7 +113,7 @@ pub fn list(pushes: &Pushes, width: usize, rows_max: usize) -> Vec<Line> {
 
 fn style(push: &Push) -> Style {
     match push.state {
-        State::Cancelled | State::Expired => Style::Warn,
+        State::Cancelled | State::Expired | State::Lost => Style::Warn,
         State::Done => Style::Dim,
         _ => Style::Plain,
     }
@@ -204,6 +206,21 @@ mod tests {
         assert!(!text.contains("remaining") && !text.contains("ends in"), "{text}");
         let unknown = Push { targeted: None, ..push("running", 0, 0, "{}") };
         assert!(texts(&account(&unknown)).contains("\ntargeted  -\n"));
+    }
+
+    #[test]
+    fn a_push_that_was_cut_short_shows_no_more_than_was_served() {
+        for (state, reason) in [("cancelled", "cancelled"), ("expired", "expired"), ("done", "shutdown")] {
+            let push = push(state, 10_000, 2_500, &format!(r#"{{"{reason}":7500}}"#));
+            let text = texts(&account(&push));
+            assert!(text.contains(&format!("state     {state}, 25 % were served\n")), "{text}");
+            let pushes = Pushes { running: vec![], recent: vec![push.clone()] };
+            let row = &list(&pushes, 200, 2)[1].text;
+            assert!(row.contains(state) && row.contains("[###.........]  25 %"), "{row}");
+            let line = progress(&push);
+            assert!(line.starts_with("2,500/10,000  "), "{line}");
+            assert!(line.ends_with(&format!("{state}  failed: {reason} 7,500")), "{line}");
+        }
     }
 
     #[test]

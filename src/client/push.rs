@@ -12,8 +12,8 @@ use crate::push::rate::Rate;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Exit code: 0 the gateway took it; with --watch: everybody who was still connected got it. 1 it was watched, and some did
-not get it (slow, expired, cancelled, shutdown). 69 the gateway cannot be reached. 75 it takes nothing now; try again. 78
-the command is wrong. 130 watching was interrupted; the push goes on.")]
+not get it (slow, expired, cancelled, shutdown), or it was lost. 69 the gateway cannot be reached. 75 it takes nothing now;
+try again. 78 the command is wrong. 130 watching was interrupted; the push goes on.")]
 pub struct Arguments {
     /// To whom: this topic (may be repeated)
     #[arg(long = "topic", value_name = "TOPIC", required_unless_present = "all", conflicts_with = "all")]

@@ -48,6 +48,8 @@ pub enum State {
     Cancelled,
     /// Ended by its time.
     Expired,
+    /// Accepted, and never carried out: nobody got it.
+    Lost,
     /// A state that this version does not know.
     #[default]
     #[serde(other)]
@@ -64,6 +66,7 @@ impl State {
             Self::Done => "done",
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
+            Self::Lost => "lost",
             Self::Unknown => "?",
         }
     }
@@ -133,7 +136,8 @@ const CLOSED: &str = "closed";
 impl Push {
     /// Nothing will change any more.
     pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Done | State::Cancelled | State::Expired) || self.finished_at.is_some()
+        let has_ended = matches!(self.state, State::Done | State::Cancelled | State::Expired | State::Lost);
+        has_ended || self.finished_at.is_some()
     }
 
     /// Devices that were not served, whatever the reason.
@@ -141,17 +145,12 @@ impl Push {
         self.failed.values().sum()
     }
 
-    /// Devices that have had their turn.
-    pub fn settled(&self) -> u64 {
-        self.sent + self.failed_total()
-    }
-
-    /// Hundredths of the way, when it is known whom the push is for.
+    /// Hundredths of the devices that were served, when it is known whom the push is for. 100 only when all were.
     pub fn percent(&self) -> Option<u64> {
         match self.targeted {
             None => None,
-            Some(0) => Some(100),
-            Some(targeted) => Some(self.settled().min(targeted) * 100 / targeted),
+            Some(0) => (self.state == State::Done).then_some(100),
+            Some(targeted) => Some(self.sent.min(targeted) * 100 / targeted),
         }
     }
 
@@ -229,7 +228,7 @@ pub(super) mod tests {
     fn a_push_is_read_as_the_gateway_writes_it() {
         let push: Push = serde_json::from_str(RUNNING).expect("a push");
         assert_eq!((push.state, push.targeted, push.remaining), (State::Running, Some(10_000), Some(4_750)));
-        assert_eq!((push.settled(), push.percent()), (5_250, Some(52)));
+        assert_eq!((push.failed_total(), push.percent()), (50, Some(52)));
         assert_eq!((push.failures().as_str(), push.audience().as_str()), ("closed 30, slow 20", "news"));
         assert_eq!(push.latency_ms.and_then(|latency| latency.p50), Some(5_210.0));
         assert!(!push.is_over());
@@ -244,6 +243,28 @@ pub(super) mod tests {
         let nulls: Push =
             serde_json::from_str(r#"{"latency_ms":{"first":null,"p50":null}}"#).expect("a push");
         assert_eq!(nulls.latency_ms, Some(Latency::default()));
+    }
+
+    #[test]
+    fn what_is_shown_as_done_is_what_was_served_however_it_ended() {
+        for (state, targeted, sent, failed, percent) in [
+            ("cancelled", 10_000, 900, r#"{"cancelled":9100}"#, Some(9)),
+            ("expired", 10, 3, r#"{"expired":7}"#, Some(30)),
+            ("done", 10, 7, r#"{"closed":3}"#, Some(70)),
+            ("done", 10_000, 9_999, r#"{"slow":1}"#, Some(99)),
+            ("done", 10, 10, "{}", Some(100)),
+            ("done", 0, 0, "{}", Some(100)),
+            ("cancelled", 0, 0, "{}", None),
+            ("running", 0, 0, "{}", None),
+        ] {
+            assert_eq!(push(state, targeted, sent, failed).percent(), percent, "{state} {sent}/{targeted}");
+        }
+    }
+
+    #[test]
+    fn a_push_that_was_lost_is_over_and_reached_nobody() {
+        let lost = Push { targeted: None, ..push("lost", 0, 0, "{}") };
+        assert_eq!((lost.is_over(), lost.state.word(), lost.exit()), (true, "lost", Exit::NotAllSent));
     }
 
     #[test]

@@ -49,7 +49,8 @@ impl Screen {
             Self::Json => say(&format!("{data}\n")),
             Self::Bar(bar) => {
                 bar.set_length(push.targeted.unwrap_or(0));
-                bar.set_position(push.settled());
+                // Devices that it did not reach leave their part of the bar empty.
+                bar.set_position(push.sent);
                 bar.set_message(ledger::progress(push));
                 bar.tick();
             }
@@ -64,7 +65,7 @@ impl Screen {
         }
     }
 
-    /// Nothing is left on the terminal: what follows is the result.
+    /// Nothing is left on the terminal: what follows is the result, with the state in words.
     fn clear(&self) {
         if let Self::Bar(bar) = self {
             bar.finish_and_clear();
