@@ -314,6 +314,12 @@ pub const CONFIG_PROPOSALS_MAX: usize = 16;
 /// Time for a changed configuration to reach every shard. A shard's turn takes milliseconds.
 pub const CONFIG_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Time that a start waits for its addresses: the kernel holds the sockets of a killed process for some milliseconds, on a
+/// busy machine for some hundred. Whoever really listens there is named by then.
+pub const BIND_PATIENCE: Duration = Duration::from_secs(2);
+/// Processes, and descriptors of each, that are looked at for who has an address.
+pub const HOLDERS_MAX: usize = 65_536;
+
 /// Servers of one etcd cluster.
 pub const ETCD_ENDPOINTS_MAX: usize = 16;
 /// Prefix of etcd's keys, bytes.

@@ -3,6 +3,7 @@
 //! A thread that ends, other than in a drain, takes the process down with its reason: half a gateway would lose
 //! messages in silence. *Not here*: what the threads do, and when the main thread looks at them (`supervision`).
 
+pub mod bind;
 pub mod error;
 mod events;
 mod live;
@@ -36,8 +37,8 @@ use crate::ring::doorbell::Doorbell;
 use crate::sys::clock::Clock;
 use crate::sys::eventfd::EventFd;
 use crate::sys::signals::{Stop, Waker};
-use crate::sys::sockopt;
 use crate::topology::{self, Plan};
+use bind::Patience;
 use error::StartError;
 use events::Journals;
 use live::Inlets;
@@ -88,9 +89,10 @@ pub fn start(
     let blocks = Arc::new(Blocks::new(plan.shards.len()));
     let clock = Clock::start();
     let mut listens = device_listens(&sockets, config.server.listen, plan.shards.len())?;
+    let patience = Patience::begin();
     let api_listener = match sockets.api {
         Some(inherited) => inherited.listener,
-        None => listen_api(config.api.listen)?,
+        None => listen_api(config.api.listen, patience)?,
     };
     let api = address_of(&api_listener, config.api.listen)?;
     let (notices_sender, notices) = mpsc::channel();
@@ -107,6 +109,7 @@ pub fn start(
             number,
             plan: *shard,
             listen: listens[number],
+            patience,
             neighbours: Listen::neighbours(&listens, number),
             edition: Arc::clone(&edition),
             blocks: Arc::clone(&blocks),
@@ -185,8 +188,10 @@ fn device_listens(sockets: &Sockets, address: SocketAddr, shards: usize) -> Resu
     let inherited: Vec<Listen> =
         sockets.listeners().map(|listener| Listen::Inherited(listener.as_raw_fd())).collect();
     if inherited.is_empty() {
-        claim(address)?;
-        return Ok(vec![Listen::Bind(address); shards]);
+        let mut listens = vec![Listen::Beside(address); shards];
+        // The first one makes sure that nobody else listens there.
+        listens[0] = Listen::First(address);
+        return Ok(listens);
     }
     if inherited.len() > shards {
         let sockets = inherited.len();
@@ -348,22 +353,14 @@ fn doorbell() -> Result<Arc<Doorbell>, StartError> {
     Ok(Arc::new(Doorbell::new(eventfd()?)))
 }
 
-fn listen_api(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).map_err(|error| StartError::Address { key: "api.listen", address, error })
+fn listen_api(address: SocketAddr, patience: Patience) -> Result<TcpListener, StartError> {
+    patience
+        .bind(|| TcpListener::bind(address))
+        .map_err(|error| StartError::listening("api.listen", address, error))
 }
 
 fn address_of(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|error| StartError::Address { key: "api.listen", address, error })
-}
-
-/// Makes sure that nobody else listens where the shards will.
-fn claim(address: SocketAddr) -> Result<(), StartError> {
-    let refused = |error| StartError::Address { key: "server.listen", address, error };
-    match sockopt::port_is_free(address) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(refused(io::ErrorKind::AddrInUse.into())),
-        Err(error) => Err(refused(error)),
-    }
 }
 
 #[cfg(test)]
@@ -416,9 +413,9 @@ mod tests {
     fn a_port_that_is_taken_names_its_key_and_is_for_the_operator() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let error = claim(address).expect_err("the port is taken");
+        let error = listen_api(address, Patience::begin()).expect_err("the port is taken");
         assert_eq!(error.exit_code(), 78);
-        let wanted = format!("server.listen: {address} is in use: another process listens there, or ");
+        let wanted = format!("api.listen: {address} is in use: a process listens there that cannot be seen ");
         assert!(error.to_string().starts_with(&wanted), "{error}");
     }
 

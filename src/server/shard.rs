@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use super::bind::Patience;
 use super::error::StartError;
 use super::{Notice, block_on};
 use crate::config::live::Edition;
@@ -30,8 +31,10 @@ const RUNTIME_ENTRIES: u32 = 8;
 /// Where a shard's listener comes from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Listen {
+    /// The shard opens the first one here, and waits for the address where a process before this one still has it.
+    First(SocketAddr),
     /// The shard opens one here, beside those of the other shards.
-    Bind(SocketAddr),
+    Beside(SocketAddr),
     /// The service manager's, a descriptor of the main thread's table that stays open until the shard listens. Several
     /// shards may have the same: the kernel wakes one of those that wait for each connection.
     Inherited(RawFd),
@@ -40,7 +43,7 @@ pub(super) enum Listen {
 impl Listen {
     /// With port 0 the first shard's address is the one that all share.
     pub(super) fn learn(&mut self, shared: SocketAddr) {
-        if let Self::Bind(address) = self {
+        if let Self::First(address) | Self::Beside(address) = self {
             *address = shared;
         }
     }
@@ -58,6 +61,8 @@ pub(super) struct Seat {
     pub(super) number: usize,
     pub(super) plan: ShardPlan,
     pub(super) listen: Listen,
+    /// For how long it waits for its address.
+    pub(super) patience: Patience,
     /// Shards that accept from the same socket.
     pub(super) neighbours: Vec<usize>,
     pub(super) edition: Arc<Edition>,
@@ -108,14 +113,15 @@ fn set_up(seat: &Seat) -> Result<(SocketAddr, Uring), StartError> {
             sockopt::defer_accept(&copy).map_err(kernel("set up a socket of the service manager"))?;
             Listener::Inherited(TcpListener::from(copy))
         }
-        Listen::Bind(address) => {
+        Listen::First(address) | Listen::Beside(address) => {
             close_foreign(&[bell.as_raw_fd()])?;
-            let listener = sockopt::listener(address, limits::KERNEL_UNSENT_BYTES);
-            Listener::Own(listener.map_err(|error| StartError::Address {
-                key: "server.listen",
-                address,
-                error,
-            })?)
+            let listener = match seat.listen {
+                Listen::First(_) => {
+                    seat.patience.bind(|| sockopt::first_listener(address, limits::KERNEL_UNSENT_BYTES))
+                }
+                _ => sockopt::listener(address, limits::KERNEL_UNSENT_BYTES),
+            };
+            Listener::Own(listener.map_err(|error| StartError::listening("server.listen", address, error))?)
         }
     };
     let address = listener.address().map_err(kernel("tell where a shard listens"))?;
@@ -131,7 +137,7 @@ mod tests {
     fn neighbours_are_the_other_shards_of_the_same_socket() {
         let listens = [5, 6, 5].map(Listen::Inherited);
         assert_eq!([0, 1, 2].map(|number| Listen::neighbours(&listens, number)), [vec![2], vec![], vec![0]]);
-        let own = [Listen::Bind(SocketAddr::from(([127, 0, 0, 1], 0))); 2];
+        let own = [Listen::Beside(SocketAddr::from(([127, 0, 0, 1], 0))); 2];
         assert_eq!(Listen::neighbours(&own, 0), [] as [usize; 0]);
     }
 }

@@ -12,19 +12,24 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::limits;
 
-/// A listener for devices that shares its port with the other shards' listeners.
+/// A process's first listener for devices, beside which it then opens the others.
 ///
-/// Accepted sockets inherit from it: `TCP_NODELAY`, since a batch is complete when it is sent and has nothing to wait
-/// for, and `TCP_NOTSENT_LOWAT` (`notsent_lowat_bytes`), so that a slow client's socket counts as full when that much
-/// is unsent, rather than when megabytes of send buffer are. Options set on the listener cost nothing per connection.
-///
-/// With port 0 the kernel chooses one: only one listener may ask for that, the others take its address.
-pub fn listener(address: SocketAddr, notsent_lowat_bytes: u32) -> io::Result<TcpListener> {
-    let socket = bindable(address)?;
+/// Listeners with `SO_REUSEPORT` share a port without a word, also with those of another process of the same user: two
+/// gateways by mistake would each get half of the devices. This one gets the option only when it listens: until then the
+/// kernel refuses it while anybody listens there, and from then on everybody else who begins like this. So of two
+/// processes that start at the same moment one is refused.
+pub fn first_listener(address: SocketAddr, notsent_lowat_bytes: u32) -> io::Result<TcpListener> {
+    let socket = bindable(address, notsent_lowat_bytes)?;
+    socket.bind(&address.into())?;
+    socket.listen(limits::LISTEN_BACKLOG)?;
     socket.set_reuse_port(true)?;
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_notsent_lowat(notsent_lowat_bytes)?;
-    defer_accept(&socket)?;
+    Ok(socket.into())
+}
+
+/// A listener for devices that shares its port with the other shards' listeners.
+pub fn listener(address: SocketAddr, notsent_lowat_bytes: u32) -> io::Result<TcpListener> {
+    let socket = bindable(address, notsent_lowat_bytes)?;
+    socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
     socket.listen(limits::LISTEN_BACKLOG)?;
     Ok(socket.into())
@@ -53,19 +58,6 @@ pub fn waiting(listener: &impl AsRawFd) -> u32 {
     if failed == 0 { unsafe { info.assume_init() }.tcpi_unacked } else { 0 }
 }
 
-/// Whether no socket listens on the address: asked once, before the first [`listener`].
-///
-/// Listeners with `SO_REUSEPORT` share a port without a word, also with those of another process of the same user: two
-/// gateways by mistake would each get half of the devices. A bind without that option is refused while anybody listens.
-/// An error is the address's own: not this machine's, or a port that needs a privilege.
-pub fn port_is_free(address: SocketAddr) -> io::Result<bool> {
-    match bindable(address)?.bind(&address.into()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 /// Ends listening while an accept may be under way: it fails, and whoever waits to be accepted is reset. An accept that
 /// is cancelled instead can leak a connection that it had taken already.
 pub fn stop_listening(listener: &TcpListener) {
@@ -74,7 +66,11 @@ pub fn stop_listening(listener: &TcpListener) {
 }
 
 /// A TCP socket for the address's family, not bound yet.
-fn bindable(address: SocketAddr) -> io::Result<Socket> {
+///
+/// Accepted sockets inherit from it: `TCP_NODELAY`, since a batch is complete when it is sent and has nothing to wait
+/// for, and `TCP_NOTSENT_LOWAT` (`notsent_lowat_bytes`), so that a slow client's socket counts as full when that much
+/// is unsent, rather than when megabytes of send buffer are. Options set on the listener cost nothing per connection.
+fn bindable(address: SocketAddr, notsent_lowat_bytes: u32) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Connections of a process before this one, in TIME_WAIT or closing, do not hold the port (socket(7)).
     socket.set_reuse_address(true)?;
@@ -82,6 +78,9 @@ fn bindable(address: SocketAddr) -> io::Result<Socket> {
         // `[::]` takes IPv4 as well, whatever net.ipv6.bindv6only says.
         socket.set_only_v6(false)?;
     }
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(notsent_lowat_bytes)?;
+    defer_accept(&socket)?;
     Ok(socket)
 }
 
@@ -136,35 +135,61 @@ mod tests {
     }
 
     #[test]
-    fn shards_share_a_port_and_the_probe_sees_that_it_is_taken() {
-        let first = listener(LOOPBACK.into(), LOWAT_BYTES).expect("loopback can be bound");
+    fn shards_share_a_port_and_a_second_process_does_not() {
+        let first = first_listener(LOOPBACK.into(), LOWAT_BYTES).expect("loopback can be bound");
+        let address = first.local_addr().expect("it is bound");
+        let refused = || first_listener(address, LOWAT_BYTES).expect_err("taken").kind();
+        assert_eq!(refused(), ErrorKind::AddrInUse, "before the others");
+        let second = listener(address, LOWAT_BYTES).expect("SO_REUSEPORT");
+        let third = listener(address, LOWAT_BYTES).expect("SO_REUSEPORT");
+        assert_eq!(refused(), ErrorKind::AddrInUse);
+        drop((first, second));
+        assert_eq!(
+            first_listener(address, LOWAT_BYTES).expect_err("one still listens").kind(),
+            ErrorKind::AddrInUse
+        );
+        drop(third);
+        first_listener(address, LOWAT_BYTES).expect("nobody listens");
+    }
+
+    #[test]
+    fn connections_are_shared_among_the_first_listener_and_the_others() {
+        let first = first_listener(LOOPBACK.into(), LOWAT_BYTES).expect("loopback can be bound");
         let address = first.local_addr().expect("it is bound");
         let second = listener(address, LOWAT_BYTES).expect("SO_REUSEPORT");
-        assert!(!port_is_free(address).expect("the address is fine"));
-        drop(first);
-        assert!(!port_is_free(address).expect("the address is fine"), "the second still listens");
-        drop(second);
-        assert!(port_is_free(address).expect("the address is fine"));
+        let clients: Vec<TcpStream> = (0..64)
+            .map(|_| {
+                let mut client = TcpStream::connect(address).expect("they listen");
+                client.write_all(b"GET").expect("it is connected");
+                client
+            })
+            .collect();
+        let shares = (waiting(&first), waiting(&second));
+        assert!(shares.0 > 0 && shares.1 > 0 && shares.0 + shares.1 == clients.len() as u32, "{shares:?}");
     }
 
     #[test]
     fn connections_of_a_stopped_gateway_do_not_hold_its_port() {
-        let before = listener(LOOPBACK.into(), LOWAT_BYTES).expect("loopback can be bound");
+        let before = first_listener(LOOPBACK.into(), LOWAT_BYTES).expect("loopback can be bound");
         let address = before.local_addr().expect("it is bound");
-        let mut client = TcpStream::connect(address).expect("it listens");
-        client.write_all(b"GET").expect("it is connected");
-        let (accepted, _) = before.accept().expect("a connection waits");
+        let connect = || {
+            let mut client = TcpStream::connect(address).expect("it listens");
+            client.write_all(b"GET").expect("it is connected");
+            (client, before.accept().expect("a connection waits").0)
+        };
+        let (_client, _accepted) = connect();
+        let (client, accepted) = connect();
         // The side that closes first goes through TIME_WAIT, which is the gateway's when it drains.
         drop(accepted);
         drop(client);
         drop(before);
-        assert!(port_is_free(address).expect("the address is fine"));
-        listener(address, LOWAT_BYTES).expect("the port can be taken over");
+        first_listener(address, LOWAT_BYTES).expect("the port can be taken over");
     }
 
     #[test]
     fn an_address_of_another_machine_is_an_error_and_not_a_taken_port() {
-        let error = port_is_free(([192, 0, 2, 1], 7777).into()).expect_err("TEST-NET-1 is nobody's");
+        let error =
+            first_listener(([192, 0, 2, 1], 7777).into(), LOWAT_BYTES).expect_err("TEST-NET-1 is nobody's");
         assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
     }
 }

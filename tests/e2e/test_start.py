@@ -1,7 +1,10 @@
 """Starting: what the operator must fix is a clear sentence and exit code 78, all of it at once."""
 
+import os
 import socket
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -18,14 +21,48 @@ def addresses(listen=None, api=None):
 
 
 @pytest.mark.parametrize("taken", ["listen", "api"])
-def test_a_taken_port_is_named_and_ends_the_start_with_78(taken):
+@pytest.mark.parametrize("reuse_port", [False, True])
+def test_a_taken_port_is_named_with_who_has_it_and_ends_the_start_with_78(taken, reuse_port):
     with socket.socket() as other:
-        port = free_port()
-        other.bind(("127.0.0.1", port))
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, reuse_port)
+        other.bind(("127.0.0.1", 0))
         other.listen()
         code, output = run_to_end(*addresses(**{taken: port}))
     assert code == MUST_FIX, output
-    assert str(port) in output and "panicked" not in output
+    assert f"{'server' if taken == 'listen' else 'api'}.listen: 127.0.0.1:{port} is in use" in output, output
+    assert f"process {os.getpid()} (" in output and "listens there" in output, output
+    assert "panicked" not in output
+    assert time.monotonic() - begun < 5, "it does not wait for ever"
+
+
+def test_a_port_that_is_given_up_within_a_moment_is_taken(start_gateway, tmp_path):
+    with socket.socket() as before:
+        before.bind(("127.0.0.1", 0))
+        before.listen()
+        port = before.getsockname()[1]
+        threading.Timer(0.7, before.close).start()
+        gateway = start_gateway(api_port=port)
+    assert gateway.ready() == 200
+
+
+def test_a_gateway_starts_right_after_the_one_before_was_killed(start_gateway):
+    ports = {}
+    for cycle in range(12):
+        gateway = start_gateway(**ports)
+        ports = {"port": gateway.port, "api_port": gateway.api_port}
+        devices = [Wire(gateway.port, "/topics/t") for _ in range(30)]
+        publisher = socket.create_connection(("127.0.0.1", gateway.api_port))
+        publisher.sendall(b"POST /v1/push HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
+        assert gateway.push({"topic": "t"}, [cycle]).status == 202
+        gateway.may_die = True
+        gateway.kill()
+        # At once: their sockets are still open.
+        started = start_gateway(**ports)
+        started.kill()
+        started.may_die = True
+        for device in devices:
+            device.close()
+        publisher.close()
 
 
 def test_a_second_gateway_does_not_share_the_port_of_the_first(gateway):

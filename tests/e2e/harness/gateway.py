@@ -1,6 +1,7 @@
 """The gateway as a process: started with flags and environment, asked by HTTP, judged by its exit."""
 
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -41,6 +42,9 @@ def run_to_end(*arguments, settings=None, launcher=(), timeout=10, variables=Non
     return done.returncode, done.stdout
 
 
+_NUMBERS = itertools.count(1)
+
+
 class Answer:
     """An HTTP response, read whole."""
 
@@ -67,6 +71,10 @@ class Gateway:
         """`output` is where it writes instead of its log, `before` runs in the process before the gateway does."""
         self.port, self.api_port = free_port(), api_port or free_port()
         self.log_path = directory / f"gateway-{self.port}.log"
+        if "port" in settings:
+            # A second gateway in the place of a first one keeps its log.
+            self.port = settings.pop("port")
+            self.log_path = directory / f"gateway-{self.port}-{next(_NUMBERS)}.log"
         # Two shards, so that every test crosses them; unpinned, because several gateways share the machine.
         settings = {"server.shards": 2, "server.pin": "false"} | settings
         command = [
