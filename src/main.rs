@@ -66,18 +66,24 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     // Before any thread is pinned: afterwards the answer is the pinned core.
     let cores = affinity::allowed();
     if flags.print_config {
+        // The file is on standard output.
+        loaded.warnings.iter().for_each(|warning| eprintln!("fanfare: {warning}"));
         say(&print::to_toml(&loaded))?;
         return Ok(ExitCode::SUCCESS);
     }
     let config = loaded.config.clone();
     if flags.check {
-        let exposed = config::Api::exposed(config.api.listen)
-            .map_or_else(String::new, |told| format!("warning: {told}\n"));
-        say(&format!(
-            "configuration ok\n{}\n{}\n{exposed}",
-            print::Summary(&config),
-            threads(&config, &cores)
-        ))?;
+        let exposed = config::Api::exposed(config.api.listen);
+        let warnings: String = (loaded.warnings.iter().map(ToString::to_string))
+            .chain(exposed)
+            .map(|warning| format!("warning: {warning}
+"))
+            .collect();
+        let (summary, threads) = (print::Summary(&config), threads(&config, &cores));
+        say(&format!("configuration ok
+{summary}
+{threads}
+{warnings}"))?;
         return Ok(ExitCode::SUCCESS);
     }
 
@@ -92,6 +98,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let descriptors = files::raise_nofile_limit().map_err(internal)?.soft;
     tracing::info!("fanfare {}: {}", env!("CARGO_PKG_VERSION"), print::Summary(&config));
     tracing::info!("{}, each with up to {descriptors} open files", threads(&config, &cores));
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
     for inherited in &sockets.devices {
         tracing::info!(
             "{} is the service manager's, for devices; server.listen is not used",

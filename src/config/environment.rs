@@ -1,36 +1,40 @@
 //! The environment: `FANFARE_SECTION_KEY`.
+//!
+//! Blanks around a value are no part of it: files of variables and mounted secrets end in a newline. An empty value is one
+//! that is not given, unless its key takes the empty text. *Not here*: what a key takes (`keys`).
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
+use super::Config;
 use super::given::Given;
-use super::keys::{KEYS, Key};
+use super::keys::{Draft, KEYS, Key, Kind};
 use super::problem::{Origin, Problem, closest};
 
 /// What every variable of the program begins with.
 const PREFIX: &str = "FANFARE_";
 
-/// Reads the variables that begin with [`PREFIX`]: a known key's position in [`KEYS`], its text and its name. What is
-/// no key is added to `problems`.
+/// Reads the variables of keys: each key's position in [`KEYS`], its text and its name. A value that is no text is added
+/// to `problems`.
 pub(super) fn read(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     problems: &mut Vec<Problem>,
 ) -> Vec<(usize, Given, Origin)> {
-    let mut ours: Vec<(String, OsString)> = variables
+    let mut ours: Vec<(usize, String, OsString)> = variables
         .into_iter()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-        .filter(|(name, _)| name.starts_with(PREFIX) && !is_kubernetes_service(name))
+        .filter_map(|(name, value)| {
+            let name = name.into_string().ok()?;
+            Some((position(&name)?, name, value))
+        })
         .collect();
     // The environment has no order of its own; problems are told in the same one each time.
     ours.sort_unstable();
 
     let mut given = Vec::new();
-    for (name, value) in ours {
-        let Some(key) = KEYS.iter().position(|key| key.variable() == name) else {
-            problems.push(unknown(name));
-            continue;
-        };
+    for (key, name, value) in ours {
         match value.into_string() {
-            Ok(text) => given.push((key, Given::Plain(text), Origin::Environment(name))),
+            Ok(text) => {
+                given.extend(value_of(&KEYS[key], &text).map(|value| (key, value, Origin::Environment(name))))
+            }
             Err(_) => problems.push(Problem {
                 key: Some(KEYS[key].path()),
                 origin: Origin::Environment(name),
@@ -42,34 +46,66 @@ pub(super) fn read(
     given
 }
 
+/// What a variable gives its key: nothing, when it is empty and the key does not take the empty text.
+fn value_of(key: &Key, text: &str) -> Option<Given> {
+    let text = match key.kind {
+        // Blanks may belong to a password, the newline at the end of its file does not.
+        Kind::Secret { .. } => text.trim_end_matches(['\r', '\n']),
+        _ => text.trim(),
+    };
+    let given = Given::Plain(text.to_owned());
+    let is_value = !text.is_empty() || key.set(&given, &mut Draft::from(Config::default())).is_ok();
+    is_value.then_some(given)
+}
+
+/// Warnings of the variables that begin with [`PREFIX`] and are no keys'. Others may put such there for reasons of their
+/// own, so they are no mistakes; Kubernetes does, and is not even told.
+pub(super) fn unknown<'a>(variables: impl Iterator<Item = (&'a OsStr, &'a OsStr)>) -> Vec<Problem> {
+    let mut names: Vec<&str> = variables
+        .filter_map(|(name, value)| Some((name.to_str()?, value)))
+        .filter(|(name, value)| {
+            name.starts_with(PREFIX) && position(name).is_none() && !is_kubernetes_service(name, value)
+        })
+        .map(|(name, _)| name)
+        .collect();
+    names.sort_unstable();
+    names.into_iter().map(warning).collect()
+}
+
+fn position(name: &str) -> Option<usize> {
+    KEYS.iter().position(|key| key.variable() == name)
+}
+
 /// Whether Kubernetes put the variable there. It describes each service of a namespace to every pod in it, so that a
 /// service named `fanfare` or `fanfare-api` makes variables that begin as ours do: `FANFARE_SERVICE_HOST`,
 /// `FANFARE_SERVICE_PORT[_NAME]`, `FANFARE_PORT`, `FANFARE_PORT_7777_TCP[_ADDR|_PORT|_PROTO]`.
-fn is_kubernetes_service(name: &str) -> bool {
+fn is_kubernetes_service(name: &str, value: &OsStr) -> bool {
     let is_port = |text: &str| {
         let mut words = text.split('_');
         words.next().is_some_and(|number| number.parse::<u16>().is_ok())
             && words.next().is_some_and(|protocol| ["TCP", "UDP", "SCTP"].contains(&protocol))
     };
+    // FANFARE_API_PORT=8080 is somebody who means the API's port.
+    let is_url = value.to_str().is_some_and(|value| value.contains("://"));
     name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")
         || name.contains("_SERVICE_PORT_")
-        || name.ends_with("_PORT")
+        || (name.ends_with("_PORT") && is_url)
         || name.match_indices("_PORT_").any(|(at, separator)| is_port(&name[at + separator.len()..]))
 }
 
-fn unknown(name: String) -> Problem {
+fn warning(name: &str) -> Problem {
     let known: Vec<String> = KEYS.iter().map(Key::variable).collect();
     // Without the prefix, which would make any two of them alike.
     let meant = closest(&name[PREFIX.len()..], known.iter().map(|known| &known[PREFIX.len()..]));
     Problem {
         key: None,
         remedy: meant.map_or_else(
-            || "unset it; every key's variable is FANFARE_SECTION_KEY, such as FANFARE_SERVER_LISTEN".into(),
+            || "a key's variable is FANFARE_SECTION_KEY, such as FANFARE_SERVER_LISTEN".into(),
             |meant| format!("did you mean {PREFIX}{meant}?"),
         ),
-        origin: Origin::Environment(name),
-        wrong: "no key has this variable".into(),
+        origin: Origin::Environment(name.into()),
+        wrong: "no key has this variable, so it does nothing".into(),
     }
 }
 
@@ -79,45 +115,55 @@ mod tests {
 
     use super::*;
 
+    /// What is given, and the warnings.
     fn read_all(variables: &[(&str, &str)]) -> (Vec<(usize, Given, Origin)>, Vec<String>) {
         let mut problems = Vec::new();
         let given = read(variables.iter().map(|(name, value)| (name.into(), value.into())), &mut problems);
-        (given, problems.iter().map(ToString::to_string).collect())
+        assert_eq!(problems, []);
+        let warnings = unknown(variables.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value))));
+        (given, warnings.iter().map(ToString::to_string).collect())
     }
 
     #[test]
     fn every_key_has_a_variable() {
         for (n, key) in KEYS.iter().enumerate() {
             let name = key.variable();
-            let (given, problems) = read_all(&[(&name, "x")]);
+            let (given, warnings) = read_all(&[(&name, "x")]);
             assert_eq!(given, [(n, Given::Plain("x".into()), Origin::Environment(name))]);
-            assert!(problems.is_empty());
+            assert_eq!(warnings, [] as [&str; 0]);
         }
     }
 
     #[test]
-    fn an_unknown_variable_is_a_problem_and_other_programs_variables_are_not() {
-        let (given, problems) = read_all(&[
+    fn an_unknown_variable_is_a_warning_and_other_programs_variables_are_not() {
+        let (given, warnings) = read_all(&[
             ("PATH", "/bin"),
             ("FANFARE_SERVER_LISTN", "x"),
             ("FANFARE_MERGE_DELAY", "x"),
             ("FANFARE_QQQ", "x"),
+            ("FANFARE_", ""),
+            ("FANFARE_API_PORT", "8080"),
         ]);
         assert_eq!(given, []);
+        let warning = |name: &str, remedy: &str| {
+            format!("{name}: no key has this variable, so it does nothing; {remedy}")
+        };
+        let any = "a key's variable is FANFARE_SECTION_KEY, such as FANFARE_SERVER_LISTEN";
         assert_eq!(
-            problems,
+            warnings,
             [
-                "FANFARE_MERGE_DELAY: no key has this variable; did you mean FANFARE_MERGE_DELAY_MS?",
-                "FANFARE_QQQ: no key has this variable; unset it; every key's variable is FANFARE_SECTION_KEY, such \
-                 as FANFARE_SERVER_LISTEN",
-                "FANFARE_SERVER_LISTN: no key has this variable; did you mean FANFARE_SERVER_LISTEN?",
+                warning("FANFARE_", any),
+                warning("FANFARE_API_PORT", any),
+                warning("FANFARE_MERGE_DELAY", "did you mean FANFARE_MERGE_DELAY_MS?"),
+                warning("FANFARE_QQQ", any),
+                warning("FANFARE_SERVER_LISTN", "did you mean FANFARE_SERVER_LISTEN?"),
             ]
         );
     }
 
     #[test]
     fn what_kubernetes_says_about_services_is_not_ours() {
-        let (given, problems) = read_all(&[
+        let (given, warnings) = read_all(&[
             ("FANFARE_SERVICE_HOST", "10.0.0.1"),
             ("FANFARE_SERVICE_PORT", "7777"),
             ("FANFARE_SERVICE_PORT_DEVICES", "7777"),
@@ -126,8 +172,9 @@ mod tests {
             ("FANFARE_PORT_7777_TCP_ADDR", "10.0.0.1"),
             ("FANFARE_API_PORT_7799_TCP_PROTO", "tcp"),
         ]);
-        assert_eq!((given, problems), (vec![], vec![]));
-        assert!(KEYS.iter().all(|key| !is_kubernetes_service(&key.variable())));
+        assert_eq!((given, warnings), (vec![], vec![]));
+        let url = OsStr::new("tcp://10.0.0.1:80");
+        assert!(KEYS.iter().all(|key| !is_kubernetes_service(&key.variable(), url)));
     }
 
     #[test]

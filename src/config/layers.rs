@@ -48,6 +48,8 @@ pub struct Loaded {
     pub(super) origins: Vec<Origin>,
     /// What it was made of.
     pub(super) layers: Layers,
+    /// What has no effect and is no mistake: variables that are no keys.
+    pub warnings: Vec<Problem>,
 }
 
 impl fmt::Debug for Layers {
@@ -103,7 +105,7 @@ impl Layers {
             }
         }
         if problems.is_empty() {
-            Ok(Loaded { config, origins, layers: self })
+            Ok(Loaded { config, origins, layers: self, warnings: Vec::new() })
         } else {
             Err(Problems(problems))
         }

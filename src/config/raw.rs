@@ -1,7 +1,7 @@
 //! What stands beside the process when it starts: file, environment and flags, read and checked as a whole.
 //!
-//! What is no key is a problem wherever it stands: a setting that silently does nothing is worse than a gateway that does
-//! not start. *Not here*: which of several values wins (`layers`), what a key takes (`keys`).
+//! What is no key is a problem in the file: a setting that silently does nothing is worse than a gateway that does not
+//! start. In the environment it is a warning, because others put variables there too. *Not here*: which of several values wins (`layers`), what a key takes (`keys`).
 
 use std::ffi::OsString;
 use std::fs;
@@ -18,8 +18,11 @@ pub fn load(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded, Problems> {
     let mut problems = Vec::new();
+    let environment: Vec<_> = environment.into_iter().collect();
+    let warnings =
+        environment::unknown(environment.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str())));
     let layers = read(flags, environment, &Layers::default(), &mut problems);
-    layers.check(problems)
+    layers.check(problems).map(|loaded| Loaded { warnings, ..loaded })
 }
 
 /// Reads everything anew into layers whose others are those of `kept`; adds what cannot be read to `problems`.
@@ -116,17 +119,96 @@ mod tests {
     }
 
     #[test]
+    #[test]
+    fn a_variable_that_is_no_keys_is_a_warning_and_the_rest_is_in_force() {
+        let environment =
+            [("FANFARE_HOME", "/opt/fanfare"), ("FANFARE_SERVER_SHARD", "9"), ("FANFARE_SERVER_SHARDS", "2")];
+        let environment = environment.map(|(name, value)| (name.into(), value.into()));
+        let loaded = load(&Flags::default(), environment).expect("nothing is wrong");
+        assert_eq!(loaded.config.server.shards, NonZeroUsize::new(2));
+        let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "FANFARE_HOME: no key has this variable, so it does nothing; a key's variable is FANFARE_SECTION_KEY, such \
+                 as FANFARE_SERVER_LISTEN",
+                "FANFARE_SERVER_SHARD: no key has this variable, so it does nothing; did you mean FANFARE_SERVER_SHARDS?",
+            ]
+        );
+    }
+
+    #[test]
+    fn blanks_around_a_value_of_the_environment_are_no_part_of_it() {
+        let environment = [
+            ("FANFARE_SERVER_LISTEN", "127.0.0.1:7000\n"),
+            ("FANFARE_SERVER_SHARDS", " 3 "),
+            ("FANFARE_SERVER_PIN", "false\r\n"),
+            ("FANFARE_OUTBOX_POLICY", "\tdrop-oldest"),
+            ("FANFARE_PACING_RATE", "500\n"),
+            ("FANFARE_PACING_TOPIC", " a=1 \n"),
+            ("FANFARE_LOG_LEVEL", "debug\n"),
+            ("FANFARE_CLIENTS_AUTO_JOIN", "a, b\n"),
+            ("FANFARE_REDIS_URL", " redis://cache:6379\n"),
+            ("FANFARE_REDIS_PREFIX", "shop:\n"),
+            ("FANFARE_ETCD_ENDPOINTS", "http://a:1\n"),
+            ("FANFARE_ETCD_USER", "dev\n"),
+            ("FANFARE_ETCD_PASSWORD", " hunter 2 \r\n"),
+        ];
+        let config = loaded(&Flags::default(), &environment).expect("all good");
+        assert_eq!((config.server.listen.port(), config.server.shards), (7000, NonZeroUsize::new(3)));
+        assert!(!config.server.pin && config.log.level == "debug");
+        assert_eq!(config.clients.auto_join.len(), 2);
+        assert_eq!(config.redis.map(|redis| redis.prefix).as_deref(), Some("shop:"));
+        assert_eq!((config.etcd.endpoints.len(), config.etcd.user.as_str()), (1, "dev"));
+        assert_eq!(config.etcd.password.as_deref(), Some(" hunter 2 "), "a password may have blanks");
+    }
+
+    #[test]
+    fn an_empty_variable_is_not_set_unless_empty_is_a_value() {
+        let (_file, flags) = file("[server]\nshards = 3\n[redis]\nurl = \"redis://cache\"\n");
+        let environment = [
+            ("FANFARE_SERVER_SHARDS", ""),
+            ("FANFARE_SERVER_PIN", " \n"),
+            ("FANFARE_LOG_LEVEL", ""),
+            ("FANFARE_API_LISTEN", ""),
+            ("FANFARE_REDIS_URL", "\n"),
+        ];
+        let config = loaded(&flags, &environment).expect("all good");
+        let expected = Config::default();
+        assert_eq!(config.server.shards, NonZeroUsize::new(3), "the file's");
+        assert_eq!((config.server.pin, config.log.level), (expected.server.pin, expected.log.level));
+        assert_eq!((config.api.listen, config.redis), (expected.api.listen, None));
+    }
+
+    #[test]
+    fn a_file_that_was_emptied_is_a_problem_and_one_that_always_was_is_none() {
+        let (mut file, flags) = file("[merge]\ndelay_ms = 7\n");
+        let before = load(&flags, []).expect("all good").layers;
+        let problems = |kept: &Layers| {
+            let mut problems = Vec::new();
+            read(&flags, [], kept, &mut problems);
+            problems.len()
+        };
+        assert_eq!(problems(&before), 0);
+        for text in ["", " \n\n"] {
+            file.as_file().set_len(0).expect("it is ours");
+            file.write_all(text.as_bytes()).expect("space on it");
+            assert_eq!((problems(&before), problems(&Layers::default())), (1, 0), "{text:?}");
+        }
+        file.write_all(b"# the defaults\n").expect("space on it");
+        assert_eq!(problems(&before), 0);
+    }
+
     fn all_problems_of_all_sources_are_told_at_once() {
         let (file, mut flags) = file(
             "[server]\nspin_us = -1\nlisen = \"x\"\n\n[outbox]\npolicy = \"shrug\"\nbytes_max = 262144\n",
         );
         flags.api = Some("localhost".into());
-        let text = told(&flags, &[("FANFARE_MERGE_DELAY_MS", "soon"), ("FANFARE_CLIENTS_LIVENES_S", "9")]);
+        let text = told(&flags, &[("FANFARE_MERGE_DELAY_MS", "soon")]);
         let path = file.path().display();
         let expected = [
-            "the configuration has 7 problems:".to_owned(),
+            "the configuration has 6 problems:".to_owned(),
             format!("  server.lisen ({path}:3): there is no such key; did you mean server.listen?"),
-            "  FANFARE_CLIENTS_LIVENES_S: no key has this variable; did you mean FANFARE_CLIENTS_LIVENESS_S?".into(),
             format!("  server.spin_us ({path}:2): -1 is less than 0; give a whole number from 0 to 1000"),
             "  api.listen (--api): \"localhost\" is not an IP address with a port; give one such as 0.0.0.0:7777 or \
              [::]:7777"

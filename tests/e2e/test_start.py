@@ -27,6 +27,8 @@ def test_a_taken_port_is_named_with_who_has_it_and_ends_the_start_with_78(taken,
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, reuse_port)
         other.bind(("127.0.0.1", 0))
         other.listen()
+        port = other.getsockname()[1]
+        begun = time.monotonic()
         code, output = run_to_end(*addresses(**{taken: port}))
     assert code == MUST_FIX, output
     assert f"{'server' if taken == 'listen' else 'api'}.listen: 127.0.0.1:{port} is in use" in output, output
@@ -96,13 +98,40 @@ def test_all_problems_of_a_configuration_are_told_at_once(tmp_path, by):
         assert key in output or name in output, f"{key} is not told:\n{output}"
 
 
-def test_an_unknown_key_is_a_problem_wherever_it_stands(tmp_path):
+def test_an_unknown_key_is_a_problem_in_the_file(tmp_path):
     config = tmp_path / "bad.toml"
     config.write_text("[server]\nlissten = 1\n")
     code, output = run_to_end("--config", str(config), *addresses())
     assert code == MUST_FIX and "lissten" in output, output
-    code, output = run_to_end(*addresses(), settings={"server.shard": 2})
-    assert code == MUST_FIX and "FANFARE_SERVER_SHARD" in output, output
+
+
+def test_unknown_variables_are_warned_of_and_the_gateway_runs(start_gateway):
+    kubernetes = {
+        "FANFARE_SERVICE_HOST": "10.0.0.1", "FANFARE_SERVICE_PORT": "80", "FANFARE_PORT": "tcp://10.0.0.1:80",
+        "FANFARE_PORT_80_TCP": "tcp://10.0.0.1:80", "FANFARE_PORT_80_TCP_PROTO": "tcp",
+        "FANFARE_API_PORT": "tcp://10.0.0.2:7799",
+    }
+    others = {"FANFARE_HOME": "/opt/fanfare", "FANFARE_SERVER_SHARD": "2", "FANFARE_API_LISTEN_PORT": "1"}
+    gateway = start_gateway(variables=kubernetes | others)
+    warned = [line for line in gateway.log.splitlines() if "no key has this variable" in line]
+    assert len(warned) == len(others), gateway.log
+    assert "did you mean FANFARE_SERVER_SHARDS?" in gateway.log
+    code, output = run_to_end("--check", variables=kubernetes | others)
+    assert code == 0 and output.count("warning: FANFARE_") == len(others), output
+
+
+def test_values_of_the_environment_may_end_in_a_newline_or_be_empty():
+    values = {
+        "FANFARE_SERVER_SHARDS": "3\n", "FANFARE_SERVER_PIN": " false ", "FANFARE_LOG_LEVEL": "debug\r\n",
+        "FANFARE_SERVER_LISTEN": "127.0.0.1:7001\n", "FANFARE_PACING_RATE": "500 ", "FANFARE_OUTBOX_POLICY": "close\n",
+        "FANFARE_MERGE_DELAY_MS": "", "FANFARE_API_LISTEN": "\n", "FANFARE_REDIS_URL": "redis://127.0.0.1:1\n",
+    }
+    code, printed = run_to_end("--print-config", variables=values)
+    assert code == 0, printed
+    lines = settings_of(printed)
+    for line in ("shards = 3", "pin = false", 'level = "debug"', 'listen = "127.0.0.1:7001"', "rate = 500",
+                 "delay_ms = 10", 'listen = "127.0.0.1:7799"', 'url = "redis://127.0.0.1:1"'):
+        assert line in lines, f"{line} is missing:\n{printed}"
 
 
 def test_a_file_that_is_not_there_is_named():
