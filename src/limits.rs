@@ -324,8 +324,14 @@ pub const HOLDERS_MAX: usize = 65_536;
 pub const ETCD_ENDPOINTS_MAX: usize = 16;
 /// Prefix of etcd's keys, bytes.
 pub const ETCD_PREFIX_BYTES_MAX: usize = 128;
-/// Keys below etcd's prefix. There are fewer keys than this; with more the prefix is somebody else's too.
-pub const ETCD_KEYS_MAX: usize = 256;
+/// Keys below etcd's prefix: every key of ours a hundred times. With more, the prefix is somebody else's too.
+pub const ETCD_KEYS_MAX: usize = 8192;
+/// Bytes of their names, of our keys' values, and of what holds them. One value may have 1.5 MiB by etcd's default.
+pub const ETCD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Keys that etcd is asked for at once: all of ours.
+pub const ETCD_PAGE_KEYS: usize = 256;
+/// Pause before the next read, where etcd has more below the prefix than is read.
+pub const ETCD_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// Time for etcd to answer.
 pub const ETCD_DEADLINE: Duration = Duration::from_secs(5);
 /// Silence of etcd after which it is asked whether it is there; its servers refuse to be asked more often than each 5 s.

@@ -76,14 +76,10 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         let exposed = config::Api::exposed(config.api.listen);
         let warnings: String = (loaded.warnings.iter().map(ToString::to_string))
             .chain(exposed)
-            .map(|warning| format!("warning: {warning}
-"))
+            .map(|warning| format!("warning: {warning}\n"))
             .collect();
         let (summary, threads) = (print::Summary(&config), threads(&config, &cores));
-        say(&format!("configuration ok
-{summary}
-{threads}
-{warnings}"))?;
+        say(&format!("configuration ok\n{summary}\n{threads}\n{warnings}"))?;
         return Ok(ExitCode::SUCCESS);
     }
 

@@ -33,7 +33,8 @@ pub(super) fn read(
     for (key, name, value) in ours {
         match value.into_string() {
             Ok(text) => {
-                given.extend(value_of(&KEYS[key], &text).map(|value| (key, value, Origin::Environment(name))))
+                let value = value_of(&KEYS[key], &text);
+                given.extend(value.map(|value| (key, value, Origin::Environment(name))));
             }
             Err(_) => problems.push(Problem {
                 key: Some(KEYS[key].path()),

@@ -35,6 +35,15 @@ pub(super) fn read(
     let mut from_file = Vec::new();
     if let Some(path) = &flags.config {
         match fs::read_to_string(path) {
+            // What a save leaves that found no space, or that is not over.
+            Ok(text) if text.trim().is_empty() && !kept.values(Layer::File).is_empty() => {
+                problems.push(Problem {
+                    key: None,
+                    origin: Origin::File { path: path.clone(), line: None },
+                    wrong: "the file is empty now, and had values".into(),
+                    remedy: "save it again; to go back to the defaults, leave a comment in it".into(),
+                });
+            }
             Ok(text) => from_file = file::read(path, &text, problems),
             Err(error) => problems.push(Problem {
                 key: None,
@@ -111,15 +120,6 @@ mod tests {
     }
 
     #[test]
-    fn a_list_in_the_environment_is_separated_by_commas() {
-        let environment = [("FANFARE_CLIENTS_AUTO_JOIN", "{product_id}:{alias_key}, news")];
-        let templates = loaded(&Flags::default(), &environment).expect("all good").clients.auto_join;
-        let texts: Vec<String> = templates.iter().map(ToString::to_string).collect();
-        assert_eq!(texts, ["{product_id}:{alias_key}", "news"]);
-    }
-
-    #[test]
-    #[test]
     fn a_variable_that_is_no_keys_is_a_warning_and_the_rest_is_in_force() {
         let environment =
             [("FANFARE_HOME", "/opt/fanfare"), ("FANFARE_SERVER_SHARD", "9"), ("FANFARE_SERVER_SHARDS", "2")];
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_file_that_was_emptied_is_a_problem_and_one_that_always_was_is_none() {
-        let (mut file, flags) = file("[merge]\ndelay_ms = 7\n");
+        let (file, flags) = file("[merge]\ndelay_ms = 7\n");
         let before = load(&flags, []).expect("all good").layers;
         let problems = |kept: &Layers| {
             let mut problems = Vec::new();
@@ -191,14 +191,22 @@ mod tests {
         };
         assert_eq!(problems(&before), 0);
         for text in ["", " \n\n"] {
-            file.as_file().set_len(0).expect("it is ours");
-            file.write_all(text.as_bytes()).expect("space on it");
+            fs::write(file.path(), text).expect("space on it");
             assert_eq!((problems(&before), problems(&Layers::default())), (1, 0), "{text:?}");
         }
-        file.write_all(b"# the defaults\n").expect("space on it");
+        fs::write(file.path(), "# the defaults\n").expect("space on it");
         assert_eq!(problems(&before), 0);
     }
 
+    #[test]
+    fn a_list_in_the_environment_is_separated_by_commas() {
+        let environment = [("FANFARE_CLIENTS_AUTO_JOIN", "{product_id}:{alias_key}, news")];
+        let templates = loaded(&Flags::default(), &environment).expect("all good").clients.auto_join;
+        let texts: Vec<String> = templates.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["{product_id}:{alias_key}", "news"]);
+    }
+
+    #[test]
     fn all_problems_of_all_sources_are_told_at_once() {
         let (file, mut flags) = file(
             "[server]\nspin_us = -1\nlisen = \"x\"\n\n[outbox]\npolicy = \"shrug\"\nbytes_max = 262144\n",

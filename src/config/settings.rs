@@ -227,7 +227,8 @@ mod tests {
         fn etcd(&mut self, entries: &[(&str, &str)]) -> Result<Vec<String>, Problems> {
             let bytes = |text: &str| text.as_bytes().to_vec();
             let entries = entries.iter().map(|(name, value)| (bytes(name), bytes(value))).collect();
-            self.offer(Change::Etcd(&Snapshot { revision: 1, prefix: "/f/".into(), entries }))
+            let prefix = "/f/".into();
+            self.offer(Change::Etcd(&Snapshot { revision: 1, prefix, incomplete: None, entries }))
         }
 
         fn shown(&self, key: &str) -> Value {
@@ -276,6 +277,22 @@ mod tests {
         process.patch(r#"{"merge.delay_ms": 9}"#).expect("good");
         assert_eq!(process.problems().as_array().map(Vec::len), Some(1));
         assert_eq!(process.etcd(&[("pacing.rate", "800")]).expect("mended"), ["pacing.rate"]);
+        assert_eq!(process.problems(), serde_json::json!([]));
+    }
+
+    #[test]
+    fn keys_that_could_not_be_read_whole_change_nothing_and_are_told() {
+        let mut process = Process::start(&[]);
+        process.etcd(&[("pacing.rate", "500")]).expect("good");
+        let before = process.running.clone();
+        let incomplete = Some("there are more than 9 keys".into());
+        let partial = Snapshot { incomplete, prefix: "/f/".into(), ..Snapshot::default() };
+        let refused = process.offer(Change::Etcd(&partial)).expect_err("it is no configuration");
+        assert_eq!((refused.0.len(), &process.running), (1, &before));
+        assert_eq!(process.problems()[0]["source"], "etcd");
+        process.patch(r#"{"merge.delay_ms": 9}"#).expect("the other sources go on");
+        assert_eq!(process.shown("pacing.rate")["value"], 500);
+        assert_eq!(process.etcd(&[("pacing.rate", "600")]).expect("whole again"), ["pacing.rate"]);
         assert_eq!(process.problems(), serde_json::json!([]));
     }
 

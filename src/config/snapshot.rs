@@ -9,8 +9,10 @@ use toml::de::DeValue;
 
 use super::layers::Values;
 use super::problem::{Origin, Problem};
-use super::{file, patch};
-use crate::limits::ETCD_KEYS_MAX;
+use super::{file, keys, patch};
+
+/// Names that are no keys are told one by one up to this many, and then by their number.
+const UNKNOWN_TOLD_MAX: usize = 16;
 
 /// Keys and values of one revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct Snapshot {
     pub revision: i64,
     /// What every name begins with.
     pub prefix: String,
+    /// Why not everything could be read. There are no entries then, and nothing follows from that.
+    pub incomplete: Option<String>,
     /// Bytes behind the prefix, and their value.
     pub entries: BTreeMap<Vec<u8>, Vec<u8>>,
 }
@@ -26,17 +30,28 @@ pub struct Snapshot {
 impl Snapshot {
     /// The values; adds what is none to `problems`.
     pub(super) fn values(&self, problems: &mut Vec<Problem>) -> Values {
-        if self.entries.len() > ETCD_KEYS_MAX {
-            problems.push(Problem {
-                key: None,
-                origin: Origin::Etcd(self.prefix.clone()),
-                wrong: format!("there are more than {ETCD_KEYS_MAX} keys"),
-                remedy: "give etcd.prefix a value below which nothing else stands".into(),
-            });
+        let of_prefix = |wrong: String, remedy: &str| Problem {
+            key: None,
+            origin: Origin::Etcd(self.prefix.clone()),
+            wrong,
+            remedy: remedy.into(),
+        };
+        if let Some(why) = &self.incomplete {
+            problems.push(of_prefix(
+                format!("the keys cannot be read whole, so none of them is used: {why}"),
+                "delete what is not fanfare's there, or give etcd.prefix a value below which nothing else stands",
+            ));
             return Vec::new();
         }
-        let mut values = Vec::with_capacity(self.entries.len());
+        let mut values = Vec::with_capacity(self.entries.len().min(keys::KEYS.len()));
+        let mut unknown = 0;
         for (name, text) in &self.entries {
+            if !is_key(name) {
+                unknown += 1;
+                if unknown > UNKNOWN_TOLD_MAX {
+                    continue;
+                }
+            }
             let name = String::from_utf8_lossy(name);
             let origin = Origin::Etcd(format!("{}{name}", self.prefix));
             let key = match patch::changeable(&name, &origin) {
@@ -57,8 +72,22 @@ impl Snapshot {
                 }),
             }
         }
+        if unknown > UNKNOWN_TOLD_MAX {
+            problems.push(of_prefix(
+                format!("{} more names are no keys", unknown - UNKNOWN_TOLD_MAX),
+                "delete them, or give etcd.prefix a value below which nothing else stands",
+            ));
+        }
         values
     }
+}
+
+/// Whether a name behind the prefix is a key, be it live or not.
+pub fn is_key(name: &[u8]) -> bool {
+    str::from_utf8(name)
+        .ok()
+        .and_then(|name| name.split_once('.'))
+        .is_some_and(|(section, name)| keys::position(section, name).is_some())
 }
 
 #[cfg(test)]
@@ -72,7 +101,7 @@ mod tests {
     fn snapshot(entries: &[(&str, &str)]) -> Snapshot {
         let bytes = |text: &str| text.as_bytes().to_vec();
         let entries = entries.iter().map(|(name, value)| (bytes(name), bytes(value))).collect();
-        Snapshot { revision: 1, prefix: "/fanfare/".into(), entries }
+        Snapshot { revision: 1, prefix: "/fanfare/".into(), incomplete: None, entries }
     }
 
     #[test]
@@ -120,18 +149,38 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_that_is_not_ours_alone_is_one_problem() {
-        let mut many = snapshot(&[]);
-        many.entries = (0..=ETCD_KEYS_MAX).map(|n| (n.to_string().into_bytes(), Vec::new())).collect();
+    fn keys_that_could_not_be_read_whole_are_one_problem_and_no_values() {
         let mut problems = Vec::new();
-        assert_eq!((many.values(&mut problems), problems.len()), (Vec::new(), 1));
+        let incomplete = Some("there are more than 4 keys".into());
+        let partial = Snapshot { incomplete, ..snapshot(&[("pacing.rate", "500")]) };
+        assert_eq!(partial.values(&mut problems), []);
+        assert_eq!(problems.len(), 1);
+        let told = problems[0].to_string();
+        assert!(
+            told.starts_with("etcd /fanfare/: the keys cannot be read whole, so none of them is used: there"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn many_names_that_are_no_keys_are_told_by_their_number() {
+        let mut many = snapshot(&[("pacing.rate", "500")]);
+        many.entries.extend((0..1000).map(|n| (format!("shop/{n:04}").into_bytes(), Vec::new())));
+        let mut problems = Vec::new();
+        assert_eq!(many.values(&mut problems).len(), 1);
+        assert_eq!(problems.len(), UNKNOWN_TOLD_MAX + 1);
+        assert!(
+            problems[UNKNOWN_TOLD_MAX]
+                .to_string()
+                .starts_with("etcd /fanfare/: 984 more names are no keys; delete")
+        );
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(name in any::<Vec<u8>>(), value in any::<Vec<u8>>()) {
             let entries = [(name, value.clone()), (b"pacing.rate".to_vec(), value)].into();
-            Snapshot { revision: 1, prefix: "/".into(), entries }.values(&mut Vec::new());
+            Snapshot { entries, ..snapshot(&[]) }.values(&mut Vec::new());
         }
     }
 }

@@ -1,15 +1,15 @@
 //! What is known of etcd's keys, and how it is kept up with. Pure.
 //!
 //! ```text
-//!  unknown ── read whole at revision r ─► known at r ── events of r+1, … ─► known at r+n
+//!  unknown ── a whole read at revision r ─► known at r ── events of r+1, … ─► known at r+n
 //!     ▲                                                     │
-//!     └── compacted, another cluster, an earlier revision, ─┘  too many keys
+//!     └── the watch is over, compacted, another cluster, an earlier revision, too much ──┘
 //! ```
-//! A connection that breaks forgets nothing: the next one watches from the revision behind the last one known. *Not
-//! here*: the connection (`watch`).
+//! History is trusted within one watch only: an etcd that was restored from an older copy may have the same name and have
+//! passed the revision that was known. *Not here*: the connection (`watch`), a read (`reading`).
 
+use super::reading::{below, kept, too_much, weight};
 use crate::config::snapshot::Snapshot;
-use crate::limits::ETCD_KEYS_MAX;
 
 /// A change of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,12 +59,14 @@ pub struct Mirror {
     /// The cluster that `known` is from.
     cluster: u64,
     known: Option<Snapshot>,
+    /// What it takes.
+    bytes: usize,
 }
 
 impl Mirror {
     /// Nothing known.
     pub fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned(), cluster: 0, known: None }
+        Self { prefix: prefix.to_owned(), cluster: 0, known: None, bytes: 0 }
     }
 
     /// What is known.
@@ -73,10 +75,15 @@ impl Mirror {
     }
 
     /// Everything was read at one revision.
-    pub fn read(&mut self, cluster: u64, revision: i64, entries: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) {
-        let entries = entries.filter_map(|(name, value)| Some((self.below(&name)?, value))).collect();
+    pub fn read(&mut self, cluster: u64, snapshot: Snapshot) {
         self.cluster = cluster;
-        self.known = Some(Snapshot { revision, prefix: self.prefix.clone(), entries });
+        self.bytes = snapshot.entries.iter().map(|(name, value)| weight(name, value)).sum();
+        self.known = Some(snapshot);
+    }
+
+    /// The watch is over: what changes from here on is not seen.
+    pub fn forget(&mut self) {
+        self.known = None;
     }
 
     /// A watch that began behind the revision known has said this.
@@ -106,23 +113,25 @@ impl Mirror {
     }
 
     fn change(&mut self, events: Vec<Event>) -> Next {
-        let events: Vec<_> =
-            events.into_iter().filter_map(|event| Some((self.below(&event.name)?, event))).collect();
-        let Some(known) = &mut self.known else { return Next::Watch };
-        for (name, event) in events {
-            match event.value {
-                Some(value) => known.entries.insert(name, value),
+        let Some(known) = &mut self.known else { return Next::Read("nothing is known yet") };
+        for Event { name, value, revision } in events {
+            let Some(name) = below(&self.prefix, &name) else { continue };
+            let before = match value {
+                Some(value) => {
+                    let value = kept(&name, value);
+                    self.bytes += weight(&name, &value);
+                    known.entries.insert(name.clone(), value)
+                }
                 None => known.entries.remove(&name),
             };
-            known.revision = known.revision.max(event.revision);
+            self.bytes -= before.map_or(0, |before| weight(&name, &before));
+            known.revision = known.revision.max(revision);
         }
-        // A read ends at the bound, and tells that there are more.
-        if known.entries.len() > ETCD_KEYS_MAX { Next::Read("there are too many keys") } else { Next::Tell }
-    }
-
-    /// The part of a name behind the prefix.
-    fn below(&self, name: &[u8]) -> Option<Vec<u8>> {
-        name.strip_prefix(self.prefix.as_bytes()).map(<[u8]>::to_vec)
+        // A read tells how much there is, and what to do.
+        match too_much(known.entries.len(), self.bytes) {
+            Some(_) => Next::Read("there is more than is kept"),
+            None => Next::Tell,
+        }
     }
 }
 
@@ -130,7 +139,13 @@ impl Mirror {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::reading::tests::Store;
     use super::*;
+    use crate::limits::{ETCD_BYTES_MAX, ETCD_KEYS_MAX};
+
+    const RATE: &str = "/f/pacing.rate";
+    const DELAY: &str = "/f/merge.delay_ms";
+    const LEVEL: &str = "/f/log.level";
 
     fn put(name: &str, value: &str, revision: i64) -> Event {
         Event { name: name.into(), value: Some(value.into()), revision }
@@ -142,8 +157,10 @@ mod tests {
 
     fn at(revision: i64, entries: &[(&str, &str)]) -> Mirror {
         let mut mirror = Mirror::new("/f/");
-        let bytes = |text: &str| text.as_bytes().to_vec();
-        mirror.read(7, revision, entries.iter().map(|(name, value)| (bytes(name), bytes(value))));
+        let mut store = Store::new(entries.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+        store.revision = revision;
+        let (cluster, snapshot) = store.read().0.expect("it is whole");
+        mirror.read(cluster, snapshot);
         mirror
     }
 
@@ -155,10 +172,10 @@ mod tests {
 
     #[test]
     fn events_move_the_keys_and_the_revision_on() {
-        let mut mirror = at(10, &[("/f/a", "1"), ("/f/b", "2")]);
-        let changed = Said::Changed(vec![put("/f/a", "3", 12), delete("/f/b", 14), put("/f/c", "4", 14)]);
+        let mut mirror = at(10, &[(RATE, "1"), (DELAY, "2")]);
+        let changed = Said::Changed(vec![put(RATE, "3", 12), delete(DELAY, 14), put(LEVEL, "4", 14)]);
         assert_eq!(mirror.take(7, changed), Next::Tell);
-        assert_eq!(entries(&mirror), [("a".into(), "3".into()), ("c".into(), "4".into())]);
+        assert_eq!(entries(&mirror), [("log.level".into(), "4".into()), ("pacing.rate".into(), "3".into())]);
         assert_eq!(mirror.take(7, Said::Progress { revision: 20 }), Next::Watch);
         assert_eq!(mirror.known().map(|known| known.revision), Some(20));
     }
@@ -169,9 +186,9 @@ mod tests {
             (7, Said::Compacted),
             (7, Said::Created { revision: 9 }),
             (8, Said::Created { revision: 99 }),
-            (8, Said::Changed(vec![put("/f/a", "3", 12)])),
+            (8, Said::Changed(vec![put(RATE, "3", 12)])),
         ] {
-            let mut mirror = at(10, &[("/f/a", "1")]);
+            let mut mirror = at(10, &[(RATE, "1")]);
             assert!(matches!(mirror.take(cluster, said.clone()), Next::Read(_)), "{said:?}");
             assert_eq!(mirror.known(), None);
         }
@@ -179,43 +196,80 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_elsewhere_is_not_ours() {
-        let mut mirror = at(1, &[("/f/a", "1"), ("/g/b", "2")]);
-        assert_eq!(entries(&mirror), [("a".into(), "1".into())]);
-        mirror.take(7, Said::Changed(vec![put("/g/b", "3", 2)]));
-        assert_eq!(entries(&mirror), [("a".into(), "1".into())]);
+    fn events_without_a_whole_read_before_them_make_nothing_known() {
+        let mut mirror = Mirror::new("/f/");
+        for said in [Said::Created { revision: 10 }, Said::Changed(vec![delete(DELAY, 11)])] {
+            assert!(matches!(mirror.take(7, said), Next::Read(_)));
+            assert_eq!(mirror.known(), None);
+        }
+        let mut mirror = at(10, &[(RATE, "1")]);
+        mirror.forget();
+        assert!(matches!(mirror.take(7, Said::Changed(vec![delete(DELAY, 11)])), Next::Read(_)));
+        assert_eq!(mirror.known(), None);
     }
 
     #[test]
-    fn more_keys_than_there_may_be_are_not_kept() {
+    fn what_stands_elsewhere_is_not_ours() {
+        let mut mirror = at(1, &[(RATE, "1"), ("/g/b", "2")]);
+        assert_eq!(entries(&mirror), [("pacing.rate".into(), "1".into())]);
+        mirror.take(7, Said::Changed(vec![put("/g/b", "3", 2)]));
+        assert_eq!(entries(&mirror), [("pacing.rate".into(), "1".into())]);
+    }
+
+    #[test]
+    fn of_a_name_that_is_no_key_only_the_name_is_kept() {
         let mut mirror = at(1, &[]);
+        let value = "x".repeat(1000);
+        for revision in 2..10_000 {
+            assert_eq!(mirror.take(7, Said::Changed(vec![put("/f/shop", &value, revision)])), Next::Tell);
+        }
+        assert_eq!(entries(&mirror), [("shop".into(), String::new())]);
+        assert_eq!(mirror.bytes, weight(b"shop", b""));
+        mirror.take(7, Said::Changed(vec![delete("/f/shop", 10_000), delete("/f/shop", 10_001)]));
+        assert_eq!(mirror.bytes, 0);
+    }
+
+    #[test]
+    fn more_than_there_may_be_is_not_kept() {
         let many = (0_i64..).take(ETCD_KEYS_MAX + 1).map(|n| put(&format!("/f/{n}"), "1", 2 + n)).collect();
-        assert!(matches!(mirror.take(7, Said::Changed(many)), Next::Read(_)));
+        let large = vec![put("/f/pacing.topic", &"x".repeat(ETCD_BYTES_MAX), 2)];
+        for events in [many, large] {
+            let mut mirror = at(1, &[(RATE, "500")]);
+            assert!(matches!(mirror.take(7, Said::Changed(events)), Next::Read(_)));
+            assert_eq!(mirror.known(), None);
+        }
     }
 
     proptest! {
+        // Each read of thousands of keys takes its time.
+        #![proptest_config(ProptestConfig::with_cases(8))]
+
+        /// Strangers come and go around the bound while a key of ours changes: whatever is known is what the store has.
         #[test]
-        fn a_watch_that_is_cut_anywhere_ends_where_an_uncut_one_does(
-            changes in prop::collection::vec(("[ab]", prop::option::of("[01]")), 0..12),
-            cut in 0_usize..12,
+        fn what_is_known_is_what_the_store_has(
+            changes in prop::collection::vec(("[a-z]", prop::option::of("[01]"), 0_usize..3), 0..40),
         ) {
-            let events: Vec<Event> = changes
-                .into_iter()
-                .zip(2..)
-                .map(|((name, value), revision)| Event {
-                    name: format!("/f/{name}").into(),
-                    value: value.map(String::into_bytes),
-                    revision,
-                })
-                .collect();
-            let mut whole = at(1, &[]);
-            whole.take(7, Said::Changed(events.clone()));
-            let mut resumed = at(1, &[]);
-            resumed.take(7, Said::Changed(events[..cut.min(events.len())].to_vec()));
-            let from = resumed.known().expect("known").revision + 1;
-            let rest = events.into_iter().filter(|event| event.revision >= from).collect();
-            resumed.take(7, Said::Changed(rest));
-            prop_assert_eq!(whole.known(), resumed.known());
+            let strangers = (0..ETCD_KEYS_MAX - 5).map(|n| (format!("/f/{n}"), String::new()));
+            let mut store = Store::new(strangers.chain([(RATE.into(), "500".into())]));
+            let mut mirror = Mirror::new("/f/");
+            for (n, (name, value, more)) in changes.into_iter().enumerate() {
+                if mirror.known().is_none() && let (Ok((cluster, snapshot)), _) = store.read() {
+                    mirror.read(cluster, snapshot);
+                }
+                let name = if more == 0 { RATE.to_owned() } else { format!("/f/{name}") };
+                store.revision += 1;
+                let event = Event { name: name.clone().into(), value: value.map(String::into_bytes), revision: store.revision };
+                match &event.value {
+                    Some(value) => store.keys.insert(name.into_bytes(), value.clone()),
+                    None => store.keys.remove(name.as_bytes()),
+                };
+                let next = mirror.take(7, Said::Changed(vec![event]));
+                prop_assert_eq!(next == Next::Tell, mirror.known().is_some(), "change {}", n);
+                if let Some(known) = mirror.known() {
+                    prop_assert_eq!(known.entries.len(), store.keys.len());
+                    prop_assert_eq!(known.entries.get(&b"pacing.rate"[..]), store.keys.get(RATE.as_bytes()));
+                }
+            }
         }
     }
 }

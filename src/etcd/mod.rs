@@ -1,12 +1,13 @@
 //! etcd as a source of live configuration: what stands below a prefix, kept up with on a thread of its own.
 //!
 //! ```text
-//!  etcd ── get, watch ──► etcd thread: mirror ──► mailbox (the newest snapshot) ──► main thread: checks, orders
+//!  etcd ── get, watch ──► etcd thread: reading, mirror ──► mailbox (the newest snapshot) ──► main thread: checks, orders
 //! ```
 //! The thread decides nothing: a snapshot that is refused changes nothing, and etcd's absence only means that none comes.
 //! *Not here*: what the keys mean (`config::snapshot`), the thread itself (`server`).
 
 pub mod mirror;
+pub mod reading;
 #[cfg(feature = "etcd")]
 pub mod watch;
 

@@ -1,18 +1,25 @@
-//! The conversation with etcd: connect, read what is not known, watch the rest.
+//! The conversation with etcd: connect, read everything, watch what changes.
+//!
+//! A read that is not whole is told as that, once, and repeated until it is whole; nothing is watched meanwhile, and what
+//! was known before stays in force.
 //!
 //! The client brings tokio; its runtime stays on the calling thread, but for the one thread that it may start to resolve a
-//! host name. *Not here*: what is known (`mirror`).
+//! host name. *Not here*: a read (`reading`), what is known (`mirror`).
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use etcd_client::{Client, ConnectOptions, EventType, GetOptions, TlsOptions, WatchOptions, WatchResponse};
+use etcd_client::{
+    Client, ConnectOptions, EventType, GetOptions, GetResponse, TlsOptions, WatchOptions, WatchResponse,
+};
 use tokio::time::{sleep, timeout};
 
 use super::Mailbox;
 use super::mirror::{Event, Mirror, Next, Said};
+use super::reading::{Page, Reading, Step};
 use crate::config::Etcd;
-use crate::limits::{ETCD_DEADLINE, ETCD_KEYS_MAX, ETCD_PING_AFTER, LOG_QUIET};
+use crate::config::snapshot::Snapshot;
+use crate::limits::{ETCD_AGAIN_AFTER, ETCD_DEADLINE, ETCD_PING_AFTER, LOG_QUIET};
 use crate::metrics::Blocks;
 use crate::redis::backoff::{Backoff, Pace};
 
@@ -39,14 +46,26 @@ enum End {
     Refused(String),
     /// What is known cannot be continued.
     Read(&'static str),
+    /// There is more than is read.
+    Incomplete(String),
+    /// One answer is larger than the client takes.
+    TooLarge,
 }
+
+/// What the main thread was told last, so that it is not told the same again.
+#[derive(Debug, Default)]
+struct Told(Option<Snapshot>);
 
 impl From<etcd_client::Error> for End {
     fn from(error: etcd_client::Error) -> Self {
-        // gRPC's numbers: invalid argument, permission denied, failed precondition, unauthenticated.
-        let is_refusal = matches!(&error, etcd_client::Error::GRpcStatus(status)
-            if matches!(i32::from(status.code()), 3 | 7 | 9 | 16));
-        if is_refusal { Self::Refused(error.to_string()) } else { Self::Gone(error.to_string()) }
+        let etcd_client::Error::GRpcStatus(status) = &error else { return Self::Gone(error.to_string()) };
+        // gRPC's numbers: invalid argument, permission denied, out of range, failed precondition, unauthenticated.
+        match i32::from(status.code()) {
+            3 | 7 | 9 | 16 => Self::Refused(error.to_string()),
+            11 if status.message().contains("compacted") => Self::Read("what was being read is compacted"),
+            11 if status.message().contains("too large") => Self::TooLarge,
+            _ => Self::Gone(error.to_string()),
+        }
     }
 }
 
@@ -65,15 +84,32 @@ pub fn run(seat: &Seat) -> Result<(), String> {
 async fn keep_up(seat: &Seat) -> Result<(), String> {
     let mut mirror = Mirror::new(&seat.etcd.prefix);
     let mut backoff = Backoff::new(seat.seed);
+    let mut last = Told::default();
     let mut told: Option<Instant> = None;
     loop {
         let mut stood = None;
         // The client's futures are large; the thread's stack need not hold them.
-        let end = Box::pin(converse(seat, &mut mirror, &mut stood)).await.unwrap_or_else(|end| end);
+        let end =
+            Box::pin(converse(seat, &mut mirror, &mut last, &mut stood)).await.unwrap_or_else(|end| end);
+        mirror.forget();
         seat.blocks.etcd.connected.set(0);
         let pace = match end {
+            End::Incomplete(why) => {
+                seat.blocks.etcd.incomplete.set(1);
+                let prefix = seat.etcd.prefix.clone();
+                last.tell(seat, Snapshot { prefix, incomplete: Some(why), ..Snapshot::default() });
+                sleep(ETCD_AGAIN_AFTER).await;
+                continue;
+            }
             End::Read(why) => {
                 tracing::warn!("etcd: {why}: everything is read again");
+                Pace::Absent
+            }
+            // Of a watch: changes that are more than one answer holds. What they came to is read.
+            End::TooLarge => {
+                tracing::warn!(
+                    "etcd: more has changed at once than one answer holds: everything is read again"
+                );
                 Pace::Absent
             }
             End::Gone(why) | End::Refused(why)
@@ -106,13 +142,18 @@ async fn keep_up(seat: &Seat) -> Result<(), String> {
 }
 
 /// One connection, from its begin to its end. `stood` is when the watch began to stand.
-async fn converse(seat: &Seat, mirror: &mut Mirror, stood: &mut Option<Instant>) -> Result<End, End> {
+async fn converse(
+    seat: &Seat,
+    mirror: &mut Mirror,
+    last: &mut Told,
+    stood: &mut Option<Instant>,
+) -> Result<End, End> {
     let mut client =
         in_time(Box::pin(Client::connect(&seat.etcd.endpoints, Some(options(&seat.etcd))))).await?;
-    let known = match mirror.known() {
-        Some(known) => known.revision,
-        None => Box::pin(read(seat, mirror, &mut client)).await?,
-    };
+    let (cluster, snapshot) = Box::pin(read(seat, &mut client)).await?;
+    let known = snapshot.revision;
+    mirror.read(cluster, snapshot.clone());
+    last.tell(seat, snapshot);
     let options = WatchOptions::new().with_prefix().with_start_revision(known + 1).with_progress_notify();
     let mut stream = in_time(Box::pin(client.watch(seat.etcd.prefix.as_str(), Some(options)))).await?;
     loop {
@@ -129,7 +170,7 @@ async fn converse(seat: &Seat, mirror: &mut Mirror, stood: &mut Option<Instant>)
         }
         match mirror.take(cluster, said) {
             Next::Watch => {}
-            Next::Tell => tell(seat, mirror),
+            Next::Tell => last.tell(seat, mirror.known().cloned().unwrap_or_default()),
             Next::Read(why) => return Ok(End::Read(why)),
         }
         let revision = mirror.known().map_or(0, |known| known.revision);
@@ -137,24 +178,57 @@ async fn converse(seat: &Seat, mirror: &mut Mirror, stood: &mut Option<Instant>)
     }
 }
 
-/// Reads everything; the revision of it.
-async fn read(seat: &Seat, mirror: &mut Mirror, client: &mut Client) -> Result<i64, End> {
-    // One more than there may be tells that there are too many.
-    let options = GetOptions::new().with_prefix().with_limit((ETCD_KEYS_MAX + 1).cast_signed() as i64);
-    let mut answer = in_time(Box::pin(client.get(seat.etcd.prefix.as_str(), Some(options)))).await?;
-    let header = answer.take_header().ok_or_else(|| End::Gone("an answer without a header".into()))?;
-    let entries = answer.take_kvs().into_iter().map(etcd_client::KeyValue::into_key_value);
-    mirror.read(header.cluster_id(), header.revision(), entries);
+/// Reads everything below the prefix, at one revision: the cluster, and what stands there.
+async fn read(seat: &Seat, client: &mut Client) -> Result<(u64, Snapshot), End> {
+    let mut reading = Reading::new(&seat.etcd.prefix);
+    loop {
+        let question = reading.question();
+        let options = GetOptions::new()
+            .with_range(question.to)
+            .with_limit(question.keys.cast_signed() as i64)
+            .with_revision(question.revision.unwrap_or(0));
+        let step = match in_time(Box::pin(client.get(question.from, Some(options)))).await {
+            Ok(answer) => reading.take(page(answer)?),
+            Err(End::TooLarge) => reading.too_large(),
+            Err(end) => return Err(end),
+        };
+        match step {
+            Step::Ask => {}
+            Step::Whole => break,
+            Step::Incomplete(why) => return Err(End::Incomplete(why)),
+            Step::Anew(why) => return Err(End::Read(why)),
+        }
+    }
+    let (cluster, snapshot) = reading.finish();
     seat.blocks.etcd.reads.add(1);
-    seat.blocks.etcd.revision.set(header.revision().cast_unsigned());
-    tell(seat, mirror);
-    Ok(header.revision())
+    seat.blocks.etcd.incomplete.set(0);
+    seat.blocks.etcd.revision.set(snapshot.revision.cast_unsigned());
+    Ok((cluster, snapshot))
 }
 
-fn tell(seat: &Seat, mirror: &Mirror) {
-    if let Some(known) = mirror.known() {
-        seat.mailbox.put(known.clone());
-        (seat.wake)();
+fn page(mut answer: GetResponse) -> Result<Page, End> {
+    let header = answer.take_header().ok_or_else(|| End::Gone("an answer without a header".into()))?;
+    Ok(Page {
+        cluster: header.cluster_id(),
+        revision: header.revision(),
+        more: answer.more(),
+        count: answer.count(),
+        entries: answer.take_kvs().into_iter().map(etcd_client::KeyValue::into_key_value).collect(),
+    })
+}
+
+impl Told {
+    /// Tells the main thread, unless it was told the same last. A revision alone is no news.
+    fn tell(&mut self, seat: &Seat, snapshot: Snapshot) {
+        let is_same = self
+            .0
+            .as_ref()
+            .is_some_and(|last| last.entries == snapshot.entries && last.incomplete == snapshot.incomplete);
+        if !is_same {
+            self.0 = Some(snapshot.clone());
+            seat.mailbox.put(snapshot);
+            (seat.wake)();
+        }
     }
 }
 

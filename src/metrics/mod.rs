@@ -540,8 +540,10 @@ pub struct EtcdBlock {
     pub revision: Value,
     /// Attempts that failed, and connections that broke.
     pub connect_errors: Value,
-    /// Times that everything was read: at first, and when what had changed was compacted.
+    /// Times that everything was read: at first, and after each watch that ended.
     pub reads: Value,
+    /// 1 while what is below the prefix cannot be read whole.
+    pub incomplete: Value,
 }
 
 /// Every block of the process; shared by reference count, written by their owners.

@@ -539,6 +539,11 @@ static FAMILIES: &[Family] = &[
         |s, _, _| s.blocks.etcd.connect_errors.get(),
     ),
     counter("etcd_reads", "Times that all of etcd's keys were read", |s, _, _| s.blocks.etcd.reads.get()),
+    gauge(
+        "etcd_incomplete",
+        "1 while etcd's keys cannot be read whole: those that were known before stay in force",
+        |s, _, _| s.blocks.etcd.incomplete.get(),
+    ),
     // The log.
     counter("log_lines_dropped", "Log lines that were not written", |_, _, k| {
         [log::COUNTS.full(), log::COUNTS.failed()][k]

@@ -2,12 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness.etcd_server import EtcdServer
+from harness.etcd_server import EtcdServer, encoded
 from harness.poll import eventually
 from harness.wire import Wire
 
@@ -129,6 +130,20 @@ def test_a_saved_file_with_mistakes_changes_nothing_and_tells_them_all(with_file
     file.save("[merge]\ndelay_ms = 8\n")
     await_value(gateway, "merge.delay_ms", 8)
     assert config(gateway)["problems"] == []
+
+
+def test_a_file_that_was_cut_to_nothing_changes_nothing(with_file):
+    """As a save leaves it that found no space."""
+    gateway, file = with_file("[merge]\ndelay_ms = 7\n")
+    for text in ("", "\n"):
+        file.save(text)
+        eventually(lambda: config(gateway)["problems"], "it is told")
+        assert value(gateway, "merge.delay_ms") == 7
+        assert "is empty now, and had values" in config(gateway)["problems"][0]["message"]
+        file.save("[merge]\ndelay_ms = 7\n")
+        eventually(lambda: not config(gateway)["problems"], "it is whole again")
+    file.save("# the defaults\n")
+    await_value(gateway, "merge.delay_ms", 10)
 
 
 def test_a_signal_reads_the_file_and_what_waits_for_a_start_is_shown(with_file):
@@ -312,7 +327,7 @@ def test_etcd_that_is_killed_leaves_its_values_and_goes_on_where_it_was(on_etcd,
     etcd.start()
     await_value(gateway, "pacing.rate", 700)
     assert value(gateway, "clients.topics_max") == 2
-    assert gateway.metric("etcd_reads_total") == 1, "nothing had to be read again"
+    assert gateway.metric("etcd_reads_total") == 2, "what is true now is read, whatever its history says"
 
 
 def test_what_was_compacted_while_nobody_looked_is_read_again(on_etcd, etcd):
@@ -334,7 +349,6 @@ def test_what_was_compacted_while_nobody_looked_is_read_again(on_etcd, etcd):
     await_value(gateway, "pacing.rate", 1099)
     assert place(gateway, "merge.delay_ms") == (10, "default"), "a deletion that was compacted is a deletion"
     assert gateway.metric("etcd_reads_total") == 2
-    assert "compacted: everything is read again" in gateway.log
     await_watch(gateway)
     etcd.put("/fanfare/pacing.rate", "1200")
     await_value(gateway, "pacing.rate", 1200)
@@ -368,6 +382,104 @@ def test_another_etcd_at_the_same_address_is_read_from_the_beginning(on_etcd, et
         assert place(gateway, "pacing.rate") == (0, "default")
     finally:
         other.stop()
+
+
+def fill(etcd, count, prefix="/fanfare/a"):
+    """Keys of somebody else, in few requests."""
+    for first in range(0, count, 100):
+        puts = [
+            {"requestPut": {"key": encoded(f"{prefix}{n:06}"), "value": encoded("x")}}
+            for n in range(first, min(first + 100, count))
+        ]
+        etcd.call("kv/txn", success=puts)
+
+
+def empty(etcd, prefix="/fanfare/a"):
+    etcd.call("kv/deleterange", key=encoded(prefix), range_end=encoded(prefix[:-1] + chr(ord(prefix[-1]) + 1)))
+
+
+@pytest.mark.parametrize("strangers", [300, 9000])
+def test_keys_of_others_below_the_prefix_never_take_a_value_away(on_etcd, etcd, strangers):
+    """Before a key of ours in their order, more than one page and more than are read at all."""
+    etcd.start()
+    etcd.put("/fanfare/pacing.rate", "500")
+    gateway = on_etcd()
+    await_value(gateway, "pacing.rate", 500)
+    await_watch(gateway)
+    fill(etcd, strangers)
+    eventually(lambda: config(gateway)["problems"], "they are told")
+    if strangers > 8192:
+        eventually(lambda: gateway.metric("etcd_incomplete") == 1, "the metric tells")
+        assert "the keys cannot be read whole, so none of them is used: there are more than 8192 keys" in gateway.log
+    seen = set()
+
+    def is_well():
+        seen.add(value(gateway, "pacing.rate"))
+        return not config(gateway)["problems"] and gateway.metric("etcd_incomplete") == 0
+
+    empty(etcd)
+    eventually(is_well, "the others are gone", deadline_s=20)
+    await_watch(gateway)
+    assert place(gateway, "pacing.rate") == (500, "etcd")
+    assert seen == {500}, "no moment without the cap"
+    etcd.put("/fanfare/pacing.rate", "600")
+    await_value(gateway, "pacing.rate", 600)
+
+
+def test_a_gateway_that_starts_beside_too_many_keys_waits_for_a_whole_read(on_etcd, etcd):
+    etcd.start()
+    fill(etcd, 9000)
+    etcd.put("/fanfare/pacing.rate", "500")
+    gateway = on_etcd(**{"pacing.rate": 100})
+    eventually(lambda: gateway.metric("etcd_incomplete") == 1, "the metric tells")
+    assert place(gateway, "pacing.rate") == (100, "environment")
+    assert gateway.metric("etcd_reads_total") == 0
+    gateway = on_etcd()
+    eventually(lambda: config(gateway)["problems"], "it is told")
+    # Some are deleted, and enough stay: still nothing is believed.
+    etcd.call("kv/deleterange", key=encoded("/fanfare/a000000"), range_end=encoded("/fanfare/a000100"))
+    assert place(gateway, "pacing.rate") == (0, "default")
+    empty(etcd)
+    eventually(lambda: place(gateway, "pacing.rate") == (500, "etcd"), "the read is whole", deadline_s=20)
+
+
+def test_values_that_one_answer_does_not_hold_are_read_all_the_same(on_etcd, etcd):
+    etcd.start()
+    for n in range(6):
+        etcd.call("kv/put", key=encoded(f"/fanfare/a{n}"), value=encoded("x" * 1_000_000))
+    etcd.put("/fanfare/pacing.rate", "500")
+    gateway = on_etcd()
+    eventually(lambda: len(config(gateway)["problems"]) == 6, "each is told, so all were read", deadline_s=20)
+    assert gateway.metric("etcd_incomplete") == 0
+    empty(etcd)
+    await_value(gateway, "pacing.rate", 500)
+
+
+def test_an_etcd_that_was_set_back_and_went_on_is_read_whole(on_etcd, etcd, tmp_path):
+    """Restored from an older copy it has the same name, and may have passed the revision that was known."""
+    etcd.start()
+    etcd.put("/fanfare/pacing.rate", "500")
+    etcd.kill()
+    shutil.copytree(etcd.directory, tmp_path / "copy")
+    etcd.start()
+    etcd.put("/fanfare/merge.delay_ms", "7")
+    gateway = on_etcd()
+    await_value(gateway, "merge.delay_ms", 7)
+    await_watch(gateway)
+    etcd.kill()
+    shutil.rmtree(etcd.directory)
+    shutil.copytree(tmp_path / "copy", etcd.directory)
+    etcd.start(apart=True)
+    for rate in range(600, 620):
+        etcd.put("/fanfare/pacing.rate", str(rate))
+    etcd.put("/fanfare/clients.topics_max", "3")
+    etcd.put("/fanfare/other", "1")
+    etcd.delete("/fanfare/other")
+    etcd.kill()
+    etcd.start()
+    await_value(gateway, "clients.topics_max", 3)
+    assert place(gateway, "pacing.rate") == (619, "etcd")
+    assert place(gateway, "merge.delay_ms") == (10, "default"), "the copy is older than that"
 
 
 def test_a_bad_value_in_etcd_is_refused_whole_with_its_reason(on_etcd, etcd):
