@@ -25,6 +25,7 @@ mod pushes;
 mod receiver;
 mod report;
 mod results;
+mod room;
 mod server;
 mod slab;
 mod slow;
@@ -43,7 +44,8 @@ fn main() -> ExitCode {
     let cli = args::Cli::of_this_process();
     results::environment::begin();
     sys::process::note_interrupts();
-    let result = cores::check(&cli.command).and_then(|()| run(&cli.command));
+    let checked = cores::check(&cli.command).and_then(|()| room::check(&cli.command));
+    let result = checked.and_then(|()| run(&cli.command));
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_FAULTS),

@@ -291,7 +291,7 @@ impl Sampler {
 fn add(all: &mut Vec<Series>, plot: &str, name: &str, units: (&str, &str), points: Vec<(f64, f64)>) {
     if points.len() > 1 && points.iter().any(|point| point.1 != 0.0) {
         let (x_unit, y_unit) = (units.0.into(), units.1.into());
-        all.push(Series { name: name.into(), plot: plot.into(), x_unit, y_unit, points });
+        all.push(Series { name: name.into(), plot: plot.into(), x_unit, y_unit, points, bound: None });
     }
 }
 

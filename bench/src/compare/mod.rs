@@ -15,7 +15,7 @@ use self::contestants::{Contestant, contestants};
 use self::row::{Idle, Low, Row, Top};
 use crate::args::{FanoutArgs, FormatKind, LadderArgs};
 use crate::fanout;
-use crate::ladder;
+use crate::ladder::{self, Rung};
 use crate::progress::Progress;
 use crate::report;
 use crate::sys::process;
@@ -49,7 +49,13 @@ pub(crate) fn run(args: &CompareArgs) -> Result<bool, String> {
         let reasons = rows.iter().filter_map(|row| row.stopped.clone());
         return Err(reasons.collect::<Vec<_>>().first().cloned().unwrap_or_else(|| "interrupted".into()));
     }
-    report::finish(&args.machine, table::record(&rows, args.rate, args.connections, args.bytes))?;
+    let load = table::Load {
+        rate: args.rate,
+        connections: args.connections,
+        bytes: args.bytes,
+        p99_max_ms: args.p99_max_ms,
+    };
+    report::finish(&args.machine, table::record(&rows, &load))?;
     Ok(rows.iter().all(|row| row.stopped.is_none() && row.faults() == 0))
 }
 
@@ -123,7 +129,9 @@ fn say(args: &CompareArgs, what: &str) {
 /// The highest rate that the server holds, and why the climb broke off, if it did.
 fn climb(args: &CompareArgs, run: &FanoutArgs) -> Result<(Top, Option<String>), String> {
     let found = ladder::climb(&climb_of(args, run), progress(run))?;
-    let rungs = found.rungs.iter().map(|rung| (rung.rate, rung.report.latency.p99_ms));
+    // A rung to which nothing came has no latency.
+    let p99 = |rung: &Rung| if rung.report.deliveries > 0 { rung.report.latency.p99_ms } else { f64::NAN };
+    let rungs = found.rungs.iter().map(|rung| (rung.rate, p99(rung)));
     let best = found.best();
     let broken_off = found.broken_off.as_ref().map(|end| end.why.clone());
     let limit = broken_off.clone().or_else(|| found.why.clone());
@@ -133,9 +141,21 @@ fn climb(args: &CompareArgs, run: &FanoutArgs) -> Result<(Top, Option<String>), 
         p99_ms: best.map_or(0.0, |rung| rung.report.latency.p99_ms),
         limit: limit.unwrap_or_else(|| "the highest rate that was tried".into()),
         receivers_busy: best.is_some_and(|rung| rung.bottleneck.is_some()),
-        rungs: rungs.collect(),
+        rungs: by_rate(rungs),
     };
     Ok((top, broken_off))
+}
+
+/// A point a rate, in their order: the climb goes up and then halves the gap, and tries a rate again; the last try counts.
+fn by_rate(rungs: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
+    let mut points: Vec<(f64, f64)> = Vec::new();
+    for (rate, p99) in rungs {
+        match points.binary_search_by(|point| point.0.total_cmp(&rate)) {
+            Ok(at) => points[at].1 = p99,
+            Err(at) => points.insert(at, (rate, p99)),
+        }
+    }
+    points
 }
 
 fn climb_of(args: &CompareArgs, run: &FanoutArgs) -> LadderArgs {
@@ -151,5 +171,18 @@ fn climb_of(args: &CompareArgs, run: &FanoutArgs) -> LadderArgs {
         p99_max_ms: args.p99_max_ms,
         tries: 2,
         machine: args.machine.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_climb_that_goes_back_and_tries_again_is_a_point_a_rate_in_order() {
+        let climbed =
+            [(5.0, 1.0), (10.0, 2.0), (20.0, 9_000.0), (20.0, 8_000.0), (15.0, 2_000.0), (12.5, 3.0)];
+        let points = by_rate(climbed.into_iter());
+        assert_eq!(points, [(5.0, 1.0), (10.0, 2.0), (12.5, 3.0), (15.0, 2_000.0), (20.0, 8_000.0)]);
     }
 }

@@ -117,8 +117,19 @@ fn baseline<'a>(rows: &'a [Row], row: &Row) -> Option<&'a Row> {
     rows.iter().find(|other| other.is_baseline && other.framing == row.framing)
 }
 
-/// The whole run. `rate` is the low one; `connections` what each server had.
-pub(crate) fn record(rows: &[Row], rate: f64, connections: u32, bytes: usize) -> Record {
+/// What each server had to bear.
+pub(crate) struct Load {
+    /// Messages a second of the low rate.
+    pub(crate) rate: f64,
+    pub(crate) connections: u32,
+    pub(crate) bytes: usize,
+    /// What the 99th percentile of a rung may come to.
+    pub(crate) p99_max_ms: f64,
+}
+
+/// The whole run.
+pub(crate) fn record(rows: &[Row], load: &Load) -> Record {
+    let Load { rate, connections, bytes, p99_max_ms } = load;
     let mut record = Record::new("compare", None);
     let mut columns = vec![String::new()];
     columns.extend(rows.iter().map(|row| label(rows, row)));
@@ -151,6 +162,7 @@ pub(crate) fn record(rows: &[Row], rate: f64, connections: u32, bytes: usize) ->
         }
         if let Some(top) = row.top.as_ref().filter(|top| !top.rungs.is_empty()) {
             record.series("p99 over the rate", &group, ("messages/s", "ms"), top.rungs.clone());
+            record.bound(*p99_max_ms, "--p99-max-ms");
         }
     }
     let ends = rows.iter().filter_map(|row| Some(vec![label(rows, row), row.top.as_ref()?.limit.clone()]));
@@ -215,6 +227,8 @@ mod tests {
     use super::super::row::{Idle, Low, Top};
     use super::*;
 
+    const LOAD: Load = Load { rate: 5.0, connections: 10_000, bytes: 100, p99_max_ms: 1_000.0 };
+
     fn row(server: &str, memory: f64, accepts: f64, p99: f64, rate: f64) -> Row {
         let idle = Idle { accepts_per_s: Some(accepts), memory_bytes: Some(memory), ..Idle::default() };
         let low = Low { p99_ms: p99, p50_ms: p99 / 2.0, to_last_ms: p99, ..Low::default() };
@@ -240,7 +254,7 @@ mod tests {
     fn a_ratio_says_by_how_much_fanfare_is_ahead_whichever_way_is_better() {
         let rows =
             [row("fanfare", 120.0, 40_000.0, 20.0, 2_000.0), row("peer", 6_000.0, 10_000.0, 50.0, 20.0)];
-        let record = record(&rows, 5.0, 10_000, 100);
+        let record = record(&rows, &LOAD);
         assert_eq!(cells(&record, "fanfare", "accepts"), "40,000");
         assert_eq!(cells(&record, "peer", "idle memory"), "6,000 (50×)");
         assert_eq!(cells(&record, "peer", "accepts"), "10,000 (4.00×)");
@@ -248,13 +262,15 @@ mod tests {
         assert_eq!(cells(&record, "peer", "highest rate"), "20 (100×)");
         assert_eq!(record.warnings, [""; 0]);
         assert_eq!(record.series.len(), 2);
+        let bounds: Vec<_> = record.series.iter().map(|series| series.bound.clone()).collect();
+        assert_eq!(bounds, vec![Some((1_000.0, "--p99-max-ms".to_owned())); 2]);
     }
 
     #[test]
     fn a_column_in_which_fanfare_is_behind_is_said_in_words() {
         let rows =
             [row("fanfare", 120.0, 9_000.0, 20.0, 2_000.0), row("peer", 6_000.0, 10_000.0, 50.0, 20.0)];
-        let record = record(&rows, 5.0, 10_000, 100);
+        let record = record(&rows, &LOAD);
         assert_eq!(cells(&record, "peer", "accepts"), "10,000 (0.90×)");
         assert_eq!(record.warnings, ["fanfare is not ahead of peer in accepts: 0.90×"]);
     }
@@ -264,7 +280,7 @@ mod tests {
         let mut dead = row("peer", 6_000.0, 10_000.0, 50.0, 20.0);
         (dead.top, dead.stopped) = (None, Some("the gateway ended during the run: signal 9".into()));
         let rows = [row("fanfare", 120.0, 40_000.0, 20.0, 2_000.0), dead];
-        let record = record(&rows, 5.0, 10_000, 100);
+        let record = record(&rows, &LOAD);
         assert_eq!(cells(&record, "peer", "highest rate"), NO_NUMBER);
         assert_eq!(cells(&record, "peer", "idle memory"), "6,000 (50×)");
         assert_eq!(cells(&record, "peer", "outcome"), "the gateway ended during the run: signal 9");
@@ -278,13 +294,13 @@ mod tests {
         let mut other = row("peer", 120.0, 20_000.0, 20.0, 1_000.0);
         other.framing = "go-push".into();
         let rows = [row("fanfare", 120.0, 40_000.0, 20.0, 2_000.0), batches, other];
-        assert_eq!(cells(&record(&rows, 5.0, 10, 100), "peer", "highest rate"), "1,000 (4.00×)");
+        assert_eq!(cells(&record(&rows, &LOAD), "peer", "highest rate"), "1,000 (4.00×)");
     }
 
     #[test]
     fn what_has_no_ratio_gets_none() {
         let rows = [row("fanfare", 0.0, 40_000.0, 20.0, 2_000.0), row("peer", 6_000.0, 10_000.0, 50.0, 0.0)];
-        let record = record(&rows, 5.0, 10_000, 100);
+        let record = record(&rows, &LOAD);
         assert_eq!(cells(&record, "peer", "idle memory"), "6,000");
         assert_eq!(cells(&record, "peer", "highest rate"), "0");
     }

@@ -14,7 +14,7 @@ use crate::args::FanoutArgs;
 use crate::progress::Progress;
 use crate::report;
 
-pub(crate) use self::plan::{check, plan};
+pub(crate) use self::plan::{check, connections, plan};
 pub(crate) use account::{Report, Slow};
 pub(crate) use phases::wait;
 pub(crate) use session::Session;

@@ -50,13 +50,18 @@ pub(crate) fn check(args: &FanoutArgs) -> Result<(), String> {
             args.load.topics, args.load.connections
         ));
     }
-    let connections = args.load.connections as usize + churning(args) + slow(args).total();
-    if connections > CONNECTIONS_MAX {
+    let connections = connections(args);
+    if connections > CONNECTIONS_MAX as u64 {
         return Err(format!(
             "a run has at most {CONNECTIONS_MAX} connections, and those of all kinds together are {connections}"
         ));
     }
     Ok(())
+}
+
+/// Connections of all kinds that are open at once.
+pub(crate) fn connections(args: &FanoutArgs) -> u64 {
+    (args.load.connections as usize + churning(args) + slow(args).total()) as u64
 }
 
 /// Each rejoins about every two seconds: long enough to receive, and a set that others are measured beside.

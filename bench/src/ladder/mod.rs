@@ -11,7 +11,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::climb::Climb;
-use self::rung::{Bounds, Rung};
+use self::rung::Bounds;
+pub(crate) use self::rung::Rung;
 use crate::args::LadderArgs;
 use crate::fanout::Session;
 use crate::progress::Progress;

@@ -44,7 +44,7 @@ pub(super) fn record(args: &LadderArgs, ladder: &Ladder) -> Result<Record, Strin
     }
     sentences(&mut record, args, ladder);
     record.table("rungs", &COLUMNS, ladder.rungs.iter().map(row).collect());
-    curves(&mut record, ladder, args.receivers());
+    curves(&mut record, ladder, args.receivers(), args.p99_max_ms);
     record.details = serde_json::to_value(ladder).map_err(|e| e.to_string())?;
     Ok(record)
 }
@@ -99,13 +99,14 @@ fn row(rung: &Rung) -> Vec<String> {
     ]
 }
 
-fn curves(record: &mut Record, ladder: &Ladder, receivers: f64) {
+fn curves(record: &mut Record, ladder: &Ladder, receivers: f64, p99_max_ms: f64) {
     let mut rungs: Vec<&Rung> = ladder.rungs.iter().collect();
     rungs.sort_by(|a, b| a.rate.total_cmp(&b.rate));
     let points = |y: &dyn Fn(&Rung) -> f64| rungs.iter().map(|rung| (rung.rate, y(rung))).collect::<Vec<_>>();
     let (latency, deliveries) = ("latency over rate", "deliveries over rate");
     record.series(latency, "p50", ("messages/s", "ms"), points(&|rung| rung.report.latency.p50_ms));
     record.series(latency, "p99", ("messages/s", "ms"), points(&|rung| rung.report.latency.p99_ms));
+    record.bound(p99_max_ms, "--p99-max-ms");
     record.series(
         deliveries,
         "delivered",

@@ -198,7 +198,7 @@ fn distributions(out: &mut String, records: &[(String, Record)]) {
         let x = Axis { title: "percentile".into(), unit: String::new(), scale: Scale::Nines(nines) };
         let y =
             Axis { title: "milliseconds".into(), unit: "ms".into(), scale: scale(&lines, |point| point.1) };
-        out.push_str(&Plot { title: name.into(), x, y, x_to: 0.0, lines }.svg());
+        out.push_str(&Plot { title: name.into(), x, y, x_to: 0.0, lines, bounds: Vec::new() }.svg());
     }
     out.push_str("</div>\n");
     if let [(_, record)] = records {
@@ -259,7 +259,7 @@ fn series(out: &mut String, records: &[(String, Record)]) {
             let before = lines.iter().filter(|line| line.colour == at).count();
             let name = if several { format!("{label}: {}", series.name) } else { series.name.clone() };
             let colour = if several { at } else { lines.len() };
-            lines.push(Line { name, colour, dashed: several && before > 0, points: series.points.clone() });
+            lines.push(Line { name, colour, dashed: several && before > 0, points: by_x(&series.points) });
         }
     }
     if plots.is_empty() {
@@ -270,18 +270,41 @@ fn series(out: &mut String, records: &[(String, Record)]) {
     let end = timed.flat_map(|line| &line.points).map(|point| point.0).fold(0.0, f64::max);
     out.push_str("<h2>Curves</h2>\n<div class=\"plots\">\n");
     for (plot, x_unit, y_unit, lines) in plots {
-        let x_scale = if x_unit == "B" { scale(&lines, |point| point.0) } else { Scale::Linear };
-        let x = Axis { title: axis_title(x_unit, true), unit: x_unit.into(), scale: x_scale };
-        let y = Axis {
-            title: axis_title(y_unit, false),
-            unit: y_unit.into(),
-            scale: scale(&lines, |point| point.1),
+        let x_scale = match x_unit {
+            // A climb multiplies its rate.
+            "messages/s" => Scale::Log,
+            "B" => scale(&lines, |point| point.0),
+            _ => Scale::Linear,
         };
-        out.push_str(
-            &Plot { title: plot.into(), x, y, x_to: if x_unit == "s" { end } else { 0.0 }, lines }.svg(),
-        );
+        let bounds = bounds(records, plot);
+        // What is far below its bound, or grows with a rate on a log axis, is seen on a log axis only.
+        let is_log = !bounds.is_empty() || (x_unit == "messages/s" && y_unit == "/s");
+        let y_scale = if is_log { Scale::Log } else { scale(&lines, |point| point.1) };
+        let x = Axis { title: axis_title(x_unit, true), unit: x_unit.into(), scale: x_scale };
+        let y = Axis { title: axis_title(y_unit, false), unit: y_unit.into(), scale: y_scale };
+        let x_to = if x_unit == "s" { end } else { 0.0 };
+        out.push_str(&Plot { title: plot.into(), x, y, x_to, lines, bounds }.svg());
     }
     out.push_str("</div>\n");
+}
+
+/// In the order of x: an older results file has those of a climb in the order of their tries.
+fn by_x(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let mut points = points.to_vec();
+    points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    points
+}
+
+/// What the values of a plot may come to, each once.
+fn bounds(records: &[(String, Record)], plot: &str) -> Vec<(f64, String)> {
+    let all = records.iter().flat_map(|(_, record)| &record.series).filter(|series| series.plot == plot);
+    let mut bounds: Vec<(f64, String)> = Vec::new();
+    for bound in all.filter_map(|series| series.bound.as_ref()) {
+        if !bounds.contains(bound) {
+            bounds.push(bound.clone());
+        }
+    }
+    bounds
 }
 
 fn axis_title(unit: &str, is_x: bool) -> String {
@@ -396,6 +419,24 @@ mod tests {
                 "the page asks the network for nothing"
             );
         }
+    }
+
+    #[test]
+    fn a_curve_over_rates_is_in_their_order_and_has_its_bound_once() {
+        let mut record = Record::new("compare", None);
+        for name in ["fanfare", "peer"] {
+            record.series("p99", name, ("messages/s", "ms"), vec![(20.0, 900.0), (5.0, 1.0), (10.0, 2.0)]);
+            record.bound(1_000.0, "--p99-max-ms");
+        }
+        let mut out = String::new();
+        series(&mut out, &[("one".into(), record)]);
+        assert_eq!(out.matches("--p99-max-ms").count(), 1, "{out}");
+        let line = out.lines().find(|line| line.starts_with("<polyline")).expect("a line");
+        let points = line.split("points=\"").nth(1).expect("points").trim_end_matches("\"/>");
+        let xs: Vec<f64> =
+            points.split(' ').map(|point| point.split(',').next().unwrap().parse().unwrap()).collect();
+        // Twice the rate is as far to the right each time.
+        assert!(xs.is_sorted() && (xs[2] - xs[1] - (xs[1] - xs[0])).abs() < 0.2, "{xs:?}");
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub(super) struct Plot {
     /// The x axis goes to here at least, so that plots of one time can be read one below the other.
     pub(super) x_to: f64,
     pub(super) lines: Vec<Line>,
+    /// Values of y that are drawn across, with their names.
+    pub(super) bounds: Vec<(f64, String)>,
 }
 
 /// An axis with its range and ticks.
@@ -72,10 +74,10 @@ struct Ruler {
 impl Ruler {
     fn new(axis: &Axis, values: impl Iterator<Item = f64>, room: usize) -> Self {
         let (mut low, mut high) = values
-            .filter(|value| value.is_finite())
+            .filter(|value| value.is_finite() && (axis.scale != Scale::Log || *value > 0.0))
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
         if low > high {
-            (low, high) = (0.0, 1.0);
+            (low, high) = if axis.scale == Scale::Log { (0.1, 1.0) } else { (0.0, 1.0) };
         }
         match axis.scale {
             Scale::Nines(nines) => Self::nines(nines),
@@ -130,6 +132,11 @@ impl Ruler {
         });
         let unit = (axis.unit == "B").then(|| byte_unit(high).1);
         Self { scale: Scale::Linear, low, high, unit, ticks: ticks.collect() }
+    }
+
+    /// Whether the axis has a place for it: no number, and of a log axis zero, has none.
+    fn has(&self, value: f64) -> bool {
+        value.is_finite() && (self.scale != Scale::Log || value > 0.0)
     }
 
     /// 0 at the low end, 1 at the high one.
@@ -192,41 +199,68 @@ impl Plot {
     pub(super) fn svg(&self) -> String {
         let all = || self.lines.iter().flat_map(|line| &line.points);
         let to = (self.x_to > 0.0).then_some(self.x_to);
+        let bounds = self.bounds.iter().map(|bound| bound.0);
         let x = Ruler::new(&self.x, all().map(|point| point.0).chain(to), 8);
-        let y = Ruler::new(&self.y, all().map(|point| point.1), 6);
-        let at = |point: &(f64, f64)| {
-            let x = LEFT + x.share(point.0) * (WIDTH - LEFT - RIGHT);
-            (x, TOP + (1.0 - y.share(point.1)) * (HEIGHT - TOP - BOTTOM))
-        };
+        let y = Ruler::new(&self.y, all().map(|point| point.1).chain(bounds), 6);
         let mut out = String::new();
         let title = super::html::escape(&self.title);
         let _ = writeln!(out, "<figure><figcaption>{title}</figcaption>{}", self.legend());
         let _ = writeln!(out, "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">");
         self.frame(&mut out, &x, &y);
+        self.draw_bounds(&mut out, &y);
         for line in &self.lines {
-            let path: Vec<String> = thin(&line.points, POINTS_MAX)
+            self.draw(&mut out, line, &x, &y);
+        }
+        out.push_str("</svg></figure>\n");
+        out
+    }
+
+    /// A line in as many pieces as missing points leave, and its points.
+    fn draw(&self, out: &mut String, line: &Line, x: &Ruler, y: &Ruler) {
+        let has = |point: &(f64, f64)| x.has(point.0) && y.has(point.1);
+        let at = |point: &(f64, f64)| {
+            let x = LEFT + x.share(point.0) * (WIDTH - LEFT - RIGHT);
+            (x, TOP + (1.0 - y.share(point.1)) * (HEIGHT - TOP - BOTTOM))
+        };
+        let dashed = if line.dashed { " dashed" } else { "" };
+        let colour = line.colour % COLOURS;
+        for piece in line.points.split(|point| !has(point)).filter(|piece| piece.len() > 1) {
+            let path: Vec<String> = thin(piece, POINTS_MAX)
                 .map(|point| {
                     let (x, y) = at(point);
                     format!("{x:.1},{y:.1}")
                 })
                 .collect();
-            let dashed = if line.dashed { " dashed" } else { "" };
-            let colour = line.colour % COLOURS;
             let _ =
                 writeln!(out, "<polyline class=\"line c{colour}{dashed}\" points=\"{}\"/>", path.join(" "));
-            // The line of few points is made of its points; of many, they appear under the pointer.
-            let dot = if line.points.len() <= 24 { "dot" } else { "hint" };
-            for point in thin(&line.points, HINTS_MAX) {
-                let (x, y) = at(point);
-                let hint = super::html::escape(&self.hint(line, point));
-                let _ = writeln!(
-                    out,
-                    "<circle class=\"{dot} c{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"><title>{hint}</title></circle>"
-                );
-            }
         }
-        out.push_str("</svg></figure>\n");
-        out
+        // The line of few points is made of its points; of many, they appear under the pointer.
+        let dot = if line.points.len() <= 24 { "dot" } else { "hint" };
+        for point in thin(&line.points, HINTS_MAX).filter(|point| has(point)) {
+            let (x, y) = at(point);
+            let hint = super::html::escape(&self.hint(line, point));
+            let _ = writeln!(
+                out,
+                "<circle class=\"{dot} c{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"><title>{hint}</title></circle>"
+            );
+        }
+    }
+
+    /// What values may come to, across the whole plot, with its name above the left end.
+    fn draw_bounds(&self, out: &mut String, y: &Ruler) {
+        for (bound, name) in self.bounds.iter().filter(|(bound, _)| y.has(*bound)) {
+            let at = TOP + (1.0 - y.share(*bound)) * (HEIGHT - TOP - BOTTOM);
+            let (name, value) = (super::html::escape(name), human(*bound, &self.y.unit));
+            // Below the line where it is at the upper edge.
+            let text = if at < TOP + 14.0 { at + 14.0 } else { at - 5.0 };
+            let _ = writeln!(
+                out,
+                "<path class=\"bound\" d=\"M{LEFT} {at:.1}H{}\"/><text class=\"bound\" x=\"{}\" y=\"{text:.1}\">{name}: \
+                 {value}</text>",
+                WIDTH - RIGHT,
+                LEFT + 6.0
+            );
+        }
     }
 
     fn hint(&self, line: &Line, point: &(f64, f64)) -> String {
@@ -320,6 +354,42 @@ mod tests {
         assert_eq!(ticks("ms", Scale::Log, &[0.3, 900.0]), ["0.1", "1", "10", "100", "1,000"]);
         let nines = ["50 %", "90 %", "99 %", "99.9 %", "max"];
         assert_eq!(ticks("", Scale::Nines(4.1), &[0.0, 0.5, 1.0]), nines);
+    }
+
+    fn plot(points: Vec<(f64, f64)>, bounds: Vec<(f64, String)>) -> String {
+        let axis = |unit: &str| Axis { title: String::new(), unit: unit.into(), scale: Scale::Log };
+        let line = Line { name: "fanfare".into(), colour: 0, dashed: false, points };
+        let (x, y) = (axis("messages/s"), axis("ms"));
+        Plot { title: "p99".into(), x, y, x_to: 0.0, lines: vec![line], bounds }.svg()
+    }
+
+    #[test]
+    fn no_line_goes_through_a_point_that_is_missing() {
+        let points = vec![
+            (5.0, 1.0),
+            (10.0, 2.0),
+            (20.0, f64::NAN),
+            (40.0, 3.0),
+            (80.0, 4.0),
+            (160.0, 0.0),
+            (320.0, 9.0),
+        ];
+        let svg = plot(points, Vec::new());
+        let lines: Vec<&str> = svg.lines().filter(|line| line.starts_with("<polyline")).collect();
+        assert_eq!(lines.len(), 2, "{svg}");
+        assert!(lines.iter().all(|line| line.matches(',').count() == 2), "{svg}");
+        assert_eq!(svg.matches("<circle").count(), 5, "a point alone is a dot, one that is missing is none");
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+    }
+
+    #[test]
+    fn a_bound_is_a_line_with_its_name_and_within_the_axis() {
+        let svg = plot(vec![(5.0, 1.0), (10.0, 2.0)], vec![(1_000.0, "--p99-max-ms".into())]);
+        let line = svg.lines().find(|line| line.contains("class=\"bound\"")).expect("it is drawn");
+        assert!(line.contains("--p99-max-ms: 1,000"), "{line}");
+        assert!(svg.contains(">1,000</text>"), "the axis goes so far: {svg}");
+        let nowhere = plot(vec![(5.0, 1.0)], vec![(0.0, "none".into()), (f64::NAN, "none".into())]);
+        assert!(!nowhere.contains("class=\"bound\""));
     }
 
     #[test]

@@ -89,7 +89,12 @@ pub(crate) struct Series {
     /// "s", "connections", "messages/s".
     pub(crate) x_unit: String,
     pub(crate) y_unit: String,
+    /// By x; where y was not known, the curve has a gap.
+    #[serde(deserialize_with = "points")]
     pub(crate) points: Vec<(f64, f64)>,
+    /// What y may come to, with its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bound: Option<(f64, String)>,
 }
 
 /// Rows of text, for a subcommand whose result is a table.
@@ -98,6 +103,12 @@ pub(crate) struct Table {
     pub(crate) title: String,
     pub(crate) columns: Vec<String>,
     pub(crate) rows: Vec<Vec<String>>,
+}
+
+/// Numbers that JSON has none for are null there.
+fn points<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(f64, f64)>, D::Error> {
+    let points = Vec::<(Option<f64>, Option<f64>)>::deserialize(from)?;
+    Ok(points.into_iter().map(|(x, y)| (x.unwrap_or(f64::NAN), y.unwrap_or(f64::NAN))).collect())
 }
 
 fn number_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
@@ -155,6 +166,13 @@ impl Record {
     pub(crate) fn series(&mut self, plot: &str, name: &str, units: (&str, &str), points: Vec<(f64, f64)>) {
         let (plot, name) = (plot.into(), name.into());
         let (x_unit, y_unit) = (units.0.into(), units.1.into());
-        self.series.push(Series { name, plot, x_unit, y_unit, points });
+        self.series.push(Series { name, plot, x_unit, y_unit, points, bound: None });
+    }
+
+    /// Draws into the plot of the series added last what its values may come to.
+    pub(crate) fn bound(&mut self, bound: f64, name: &str) {
+        if let Some(series) = self.series.last_mut() {
+            series.bound = Some((bound, name.into()));
+        }
     }
 }
