@@ -73,13 +73,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     let config = loaded.config.clone();
     if flags.check {
-        let exposed = config::Api::exposed(config.api.listen);
-        let warnings: String = (loaded.warnings.iter().map(ToString::to_string))
-            .chain(exposed)
-            .map(|warning| format!("warning: {warning}\n"))
-            .collect();
         let (summary, threads) = (print::Summary(&config), threads(&config, &cores));
-        say(&format!("configuration ok\n{summary}\n{threads}\n{warnings}"))?;
+        say(&format!("configuration ok\n{summary}\n{threads}\n"))?;
+        let warnings = loaded.warnings.iter().map(ToString::to_string);
+        for warning in warnings.chain(config::Api::exposed(config.api.listen)) {
+            say(&format!("warning: {warning}\n"))?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
 

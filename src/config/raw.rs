@@ -67,6 +67,7 @@ mod tests {
     use tempfile::NamedTempFile;
 
     use super::super::Config;
+    use super::super::secret::Secret;
     use super::*;
 
     fn file(text: &str) -> (NamedTempFile, Flags) {
@@ -160,7 +161,11 @@ mod tests {
         assert_eq!(config.clients.auto_join.len(), 2);
         assert_eq!(config.redis.map(|redis| redis.prefix).as_deref(), Some("shop:"));
         assert_eq!((config.etcd.endpoints.len(), config.etcd.user.as_str()), (1, "dev"));
-        assert_eq!(config.etcd.password.as_deref(), Some(" hunter 2 "), "a password may have blanks");
+        assert_eq!(
+            config.etcd.password.as_ref().map(Secret::expose),
+            Some(" hunter 2 "),
+            "a password may have blanks"
+        );
     }
 
     #[test]
