@@ -24,7 +24,7 @@ use crate::wire::upgrade::{self, Parsed, Progress, Refusal, Upgrade};
 const LATE_PER_TURN: usize = 256;
 
 /// Reads of what a refused client still sends, before its socket is closed.
-const LAST_READS: usize = 4;
+const LAST_READS: usize = 16;
 
 /// Who is let in.
 ///
@@ -82,7 +82,7 @@ const PLACE_BYTES: usize = 2 * size_of::<Place>();
 
 /// Handshakes under way on one shard.
 pub(super) struct Lobby {
-    pub(super) clients: Clients,
+    clients: Clients,
     door: Door,
     /// Bounded by `clients.handshakes_max`.
     places: Slab<Place>,

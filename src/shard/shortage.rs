@@ -89,8 +89,8 @@ impl<P: Plane> Shard<P> {
                 failures,
                 connections,
                 limit,
-                "accept failed: new devices wait, and are told 503 if it lasts; a shard may have `limit` files open: raise \
-                 LimitNOFILE= in the unit or `ulimit -n`, and see what `fanfare doctor` says of this machine"
+                "accept failed: new devices wait, and are told 503 if it lasts; {}",
+                remedy(error)
             );
         }
         self.is_blocked() && self.turn_waiting_away()
@@ -115,5 +115,18 @@ impl<P: Plane> Shard<P> {
             self.block().handshakes_failed[failure as usize].add(1);
         }
         true
+    }
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => {
+            "a shard may have `limit` files open: raise LimitNOFILE= in the unit or `ulimit -n`; `fanfare doctor` says what \
+             this machine allows"
+        }
+        Some(libc::ENFILE) => {
+            "the machine may have no more files open: raise fs.file-max; see `fanfare doctor`"
+        }
+        _ => "the kernel has no memory for another socket: see net.ipv4.tcp_mem and `fanfare doctor`",
     }
 }

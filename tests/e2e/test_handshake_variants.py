@@ -195,7 +195,7 @@ def test_a_large_head_is_upgraded_byte_by_byte_and_cut_at_every_line_end(gateway
 def test_a_head_above_the_bound_is_told_431(start_gateway, settings, bound):
     gateway = start_gateway(**settings)
     assert told(gateway.port, large(bound))[0] == 101
-    for size in [bound + 1, bound + 4_000]:
+    for size in [bound + 1, bound + 4_000, bound + 100_000]:
         assert told(gateway.port, large(size))[0] == 431
     assert told(gateway.port, large(bound + 1), piece=999)[0] == 431
 

@@ -252,15 +252,15 @@ def test_an_unknown_path_is_answered_404(gateway, path):
     assert status == 404
 
 
-def test_a_head_above_8_kib_is_answered_431(gateway):
+def test_a_head_above_32_kib_is_answered_431(gateway):
     with Connection(gateway.port) as client:
-        client.send(upgrade_request("/connect", headers=[f"X-{n}: {'x' * 900}" for n in range(10)]))
+        client.send(upgrade_request("/connect", headers=[f"X-{n}: {'x' * 900}" for n in range(37)]))
         response = client.response()
     assert response is not None and response[0] == 431, response
 
 
-def test_a_head_just_below_8_kib_is_taken(gateway):
-    status, _ = answer_to(gateway, upgrade_request("/connect", headers=[f"X-{n}: {'x' * 900}" for n in range(8)]))
+def test_a_head_just_below_32_kib_is_taken(gateway):
+    status, _ = answer_to(gateway, upgrade_request("/connect", headers=[f"X-{n}: {'x' * 900}" for n in range(35)]))
     assert status == 101
 
 
