@@ -60,7 +60,7 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut config = Config::default();
     config.clients.message_bytes_max = MESSAGE_BYTES_MAX;
-    let rules = Rules::new(&config.clients, config.outbox);
+    let rules = Rules::new(&config.clients, config.outbox, 1);
 
     let mut input = vec![0; 64 * 1024];
     let mut head = Vec::new();

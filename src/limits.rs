@@ -56,6 +56,8 @@ pub const REDIS_OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes that one slow connection may owe its client.
 pub const OUTBOX_BYTES_DEFAULT: usize = 2 * 1024 * 1024;
+/// Bytes that all slow connections of the process may hold together: with each at its bound, 128 of them.
+pub const OUTBOX_TOTAL_BYTES_DEFAULT: usize = 256 * 1024 * 1024;
 /// How long the oldest byte may wait.
 pub const OUTBOX_AGE_DEFAULT: Duration = Duration::from_secs(30);
 
@@ -67,6 +69,11 @@ pub const FINISH_GRACE: Duration = Duration::from_secs(5);
 
 /// A client's message, bytes, fragments joined. Devices send PING and JOIN; nothing they say is long.
 pub const CLIENT_MESSAGE_BYTES_DEFAULT: usize = 64 * 1024;
+/// Time from its first byte to its last: the longest message by default at 2 KB/s.
+pub const CLIENT_MESSAGE_DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
+/// Bytes allocated for unfinished messages of all clients of the process: a thousand of the longest, and small ones of many
+/// more.
+pub const PARTIAL_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
 
 /// Head of an HTTP upgrade: what nginx passes on by default (4 lines of 8 KiB). Browsers bring every cookie of the domain.
 pub const UPGRADE_HEAD_BYTES_DEFAULT: usize = 32 * 1024;
@@ -96,12 +103,46 @@ pub const TOPICS_PER_CONNECTION_MAX: usize = 200;
 /// Silence after which a connection counts as dead (go-push's 60 s).
 pub const LIVENESS_DEFAULT: Duration = Duration::from_secs(60);
 
-/// Receive scratch of a shard, in memory while somebody comes or speaks. Devices say little; of a long message one read
-/// takes at most this, and the rest waits for the next turn of the loop.
+/// Receive scratch of a shard, in memory while somebody comes or speaks: the most that one read takes.
 pub const SCRATCH_BYTES: usize = 16 * 1024;
+/// What the first read of a connection takes. Devices say less; of a flood of empty frames it has 85. Whoever has more is
+/// read on behind those who have not, and in reads as long as the ones before were cheap.
+pub const FIRST_READ_BYTES: usize = 512;
+
+/// What input may cost in one turn, all connections together, in units of about a tenth of a microsecond: four milliseconds,
+/// or the PINGs of [`EVENTS_PER_TURN`] devices. What is over stays in the kernel until the next turn.
+pub const INPUT_TURN_COST: u32 = 40_000;
+/// Of that, what those who were held back get in any case, however many others speak.
+pub const INPUT_HELD_COST: u32 = INPUT_TURN_COST / 4;
+/// What one connection that was held back may cost in one turn; the read that passes it is the last.
+pub const INPUT_CONNECTION_COST: u32 = 1_500;
+/// A connection that cost more than this waits with its next input until the others had their turn. To join five topics
+/// costs less.
+pub const INPUT_LIGHT_COST: u32 = 150;
+/// Costs: of a read, of a frame, of a message that its format looks at, of so many bytes, of a change of membership (with its
+/// record and the state of a topic that comes and goes), of an answer's send, and of a handshake.
+pub const COST_READ: u32 = 10;
+/// See [`COST_READ`].
+pub const COST_FRAME: u32 = 1;
+/// See [`COST_READ`].
+pub const COST_MESSAGE: u32 = 4;
+/// See [`COST_READ`].
+pub const BYTES_PER_COST: usize = 32;
+/// See [`COST_READ`].
+pub const COST_CHANGE: u32 = 15;
+/// See [`COST_READ`].
+pub const COST_ANSWER: u32 = 50;
+/// See [`COST_READ`].
+pub const COST_HANDSHAKE: u32 = 100;
+/// Pings of one read that are answered each; of more that follow each other only the latest is. Some libraries wait for
+/// each of a few.
+pub const PONGS_PER_READ: usize = 16;
 
 /// Unit of a shard's coarse clock. Everything that a sweep decides is late by at most a sweep.
 pub const TICK: Duration = Duration::from_millis(250);
+/// Time between two turns of a shard from which on it counts as a pause of its own: the process was stopped, or its
+/// machine. Four times what lies between two turns of a shard that runs.
+pub const OWN_PAUSE: Duration = Duration::from_secs(1);
 /// Ticks in which a sweep looks at every connection once.
 pub const SWEEP_TICKS: u32 = 4;
 
@@ -116,12 +157,12 @@ pub const INGEST_TURN: usize = 512;
 /// How long a drain waits for Redis to return what this gateway published.
 pub const DRAIN_REDIS: Duration = Duration::from_secs(2);
 
-/// Sends of one slice. Eight milliseconds of kernel work: the longest that input and other jobs wait.
+/// Sends of one slice: eight milliseconds of kernel work. With a turn's input it is the longest that other jobs wait.
 pub const SLICE_SENDS: usize = 1024;
 /// Downlinks that a shard takes in one turn of its loop.
 pub const DOWNLINKS_PER_TURN: usize = 64;
-/// Readiness events that a shard handles in one turn of its loop: about ten milliseconds when all are of connections that
-/// left. Newcomers and downlinks wait no longer for a crowd that leaves.
+/// Readiness events that a shard handles in one turn of its loop, fewer when input reaches [`INPUT_TURN_COST`] before: about
+/// ten milliseconds when all are of connections that left. Newcomers and downlinks wait no longer for a crowd that leaves.
 pub const EVENTS_PER_TURN: usize = 512;
 
 /// Connections that a shard accepts in one go, at most two of them a turn: about two milliseconds each, heads and answers
@@ -404,5 +445,13 @@ const _: () = assert!(RESP_COPY_BELOW < REDIS_IO_BYTES);
 const _: () = assert!(EVENTS_TURN <= EVENTS_RING_SLOTS);
 const _: () = assert!(DOOR_CROWD < DOOR_FULL && DOOR_PAUSE.as_millis() < TICK.as_millis());
 const _: () = assert!(EVENTS_BATCH_BYTES_DEFAULT < EVENTS_QUEUE_BYTES_DEFAULT);
+const _: () = assert!(OUTBOX_BYTES_DEFAULT < OUTBOX_TOTAL_BYTES_DEFAULT);
+const _: () = assert!(CLIENT_MESSAGE_BYTES_DEFAULT < PARTIAL_BYTES_DEFAULT);
+const _: () = assert!(FIRST_READ_BYTES < SCRATCH_BYTES);
+const _: () = assert!(INPUT_LIGHT_COST < INPUT_CONNECTION_COST && INPUT_CONNECTION_COST < INPUT_HELD_COST);
+const _: () = assert!(
+    EVENTS_PER_TURN as u32 * (COST_READ + COST_FRAME + COST_MESSAGE + COST_ANSWER) <= INPUT_TURN_COST
+);
+const _: () = assert!(OWN_PAUSE.as_millis() > TICK.as_millis());
 const _: () = assert!(EVENTS_POLL.as_millis() < TICK.as_millis());
 const _: () = assert!(2 * LOG_LINE_BYTES_MAX < LOG_QUEUE_BYTES_MAX);

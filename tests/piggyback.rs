@@ -283,13 +283,17 @@ fn wherever_the_kernel_stops_the_rest_follows_in_order() {
         world.settle();
         assert!(world.socket(0).awaits_room, "{room} bytes of room");
         assert_eq!((world.block().outboxes.get(), world.block().sends_short.get()), (1, 1));
-        assert_eq!(world.block().outbox_bytes.get(), (whole.len() - room) as u64, "{room} bytes of room");
+        assert_eq!(
+            world.block().outbox_owed_bytes.get(),
+            (whole.len() - room) as u64,
+            "{room} bytes of room"
+        );
         let socket = world.socket(0);
         socket.room = None;
         let token = socket.token.expect("it is connected");
         world.shard.handle(Event::Writable(token));
         assert_eq!(world.socket(0).heard(), whole, "{room} bytes of room");
-        assert_eq!((world.block().outboxes.get(), world.block().outbox_bytes.get()), (0, 0));
+        assert_eq!((world.block().outboxes.get(), world.block().outbox_owed_bytes.get()), (0, 0));
         assert_eq!(world.block().deliveries.get(), 2 * DEVICES as u64);
     }
 }

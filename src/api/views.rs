@@ -152,7 +152,7 @@ pub fn shards(blocks: &Blocks) -> Shards {
         ring_stalls: blocks.ring_stalls[index].get(),
         backlog_bytes: shard.backlog_bytes.get(),
         outboxes: shard.outboxes.get(),
-        outbox_bytes: shard.outbox_bytes.get(),
+        outbox_bytes: shard.outbox_bytes(),
     };
     Shards {
         process_resident_bytes: process::resident_bytes(),

@@ -116,7 +116,7 @@ const fn at_start(section: &'static str, name: &'static str, kind: Kind) -> Key 
 
 /// The rows, in the order of `fanfare.toml`.
 #[rustfmt::skip]
-pub(super) static KEYS: [Key; 48] = [
+pub(super) static KEYS: [Key; 51] = [
     at_start("server", "listen", Kind::Text {
         set: |d, text| address(text).map(|it| d.config.server.listen = it),
         get: |d| d.config.server.listen.to_string(),
@@ -187,6 +187,16 @@ pub(super) static KEYS: [Key; 48] = [
         set: |d, n| d.config.clients.message_bytes_max = n as usize,
         get: |d| d.config.clients.message_bytes_max as u64,
     }),
+    at_once("clients", "message_deadline_s", Kind::Whole {
+        min: 1, max: 3_600,
+        set: |d, n| d.config.clients.message_deadline = Duration::from_secs(n),
+        get: |d| d.config.clients.message_deadline.as_secs(),
+    }),
+    at_once("clients", "partial_bytes_max", Kind::Whole {
+        min: 1024 * 1024, max: 1 << 40,
+        set: |d, n| d.config.clients.partial_bytes_max = n as usize,
+        get: |d| d.config.clients.partial_bytes_max as u64,
+    }),
     at_once("clients", "upgrade_deadline_s", Kind::Whole {
         min: 1, max: 300,
         set: |d, n| d.config.clients.upgrade_deadline = Duration::from_secs(n),
@@ -248,6 +258,11 @@ pub(super) static KEYS: [Key; 48] = [
         min: limits::ROUND_BYTES_MAX as u64 + 1, max: 64 * 1024 * 1024,
         set: |d, n| d.config.outbox.bytes_max = n as usize,
         get: |d| d.config.outbox.bytes_max as u64,
+    }),
+    at_once("outbox", "total_bytes_max", Kind::Whole {
+        min: 4 * 1024 * 1024, max: 1 << 40,
+        set: |d, n| d.config.outbox.total_bytes_max = n as usize,
+        get: |d| d.config.outbox.total_bytes_max as u64,
     }),
     at_once("outbox", "age_max_s", Kind::Whole {
         min: 1, max: 3_600,

@@ -168,6 +168,10 @@ pub struct Merge {
 pub struct Clients {
     /// Largest message, fragments joined.
     pub message_bytes_max: usize,
+    /// Time from a message's first byte to its last.
+    pub message_deadline: Duration,
+    /// Bytes allocated for the unfinished messages of all connections of the process.
+    pub partial_bytes_max: usize,
     /// Time from accept to the complete upgrade head.
     pub upgrade_deadline: Duration,
     /// Connections per shard that wait for the rest of their request's head.
@@ -233,8 +237,10 @@ pub enum LivenessCounts {
 /// What a slow connection may owe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outbox {
-    /// Bytes.
+    /// Bytes of one connection.
     pub bytes_max: usize,
+    /// Bytes of all connections of the process.
+    pub total_bytes_max: usize,
     /// Age of the oldest byte.
     pub age_max: Duration,
     /// What happens at either bound.
@@ -391,6 +397,8 @@ impl Default for Config {
             },
             clients: Clients {
                 message_bytes_max: limits::CLIENT_MESSAGE_BYTES_DEFAULT,
+                message_deadline: limits::CLIENT_MESSAGE_DEADLINE_DEFAULT,
+                partial_bytes_max: limits::PARTIAL_BYTES_DEFAULT,
                 upgrade_deadline: limits::UPGRADE_DEADLINE_DEFAULT,
                 handshakes_max: limits::HANDSHAKES_DEFAULT,
                 handshake_bytes_max: limits::HANDSHAKE_BYTES_DEFAULT,
@@ -406,6 +414,7 @@ impl Default for Config {
             },
             outbox: Outbox {
                 bytes_max: limits::OUTBOX_BYTES_DEFAULT,
+                total_bytes_max: limits::OUTBOX_TOTAL_BYTES_DEFAULT,
                 age_max: limits::OUTBOX_AGE_DEFAULT,
                 policy: OutboxPolicy::Close,
             },

@@ -10,6 +10,7 @@
 //!          └─ a CloseReason of ours ──► Closing ── grace is over ────────► (reset)
 //! ```
 
+pub mod clock;
 pub mod outbox;
 pub mod reason;
 pub mod subscriptions;
@@ -18,9 +19,11 @@ use std::ops::ControlFlow;
 
 use crate::config::{Clients, LivenessCounts, Outbox as OutboxBounds, OutboxPolicy};
 use crate::formats::{Command, Format, FormatId};
+use crate::limits::PONGS_PER_READ;
 use crate::wire::close::NO_STATUS;
 use crate::wire::decoder::{self, Event, Partial};
 use crate::wire::frame::{self, Opcode};
+use clock::Clock;
 use outbox::Outbox;
 use reason::CloseReason;
 use subscriptions::Subscriptions;
@@ -63,7 +66,7 @@ pub struct Connection {
     /// The protocol it speaks.
     pub format: FormatId,
     phase: Phase,
-    pinged: bool,
+    marks: Marks,
     reason: Option<CloseReason>,
     /// What it joined.
     pub subscriptions: Subscriptions,
@@ -72,6 +75,25 @@ pub struct Connection {
 }
 
 const _: () = assert!(size_of::<Connection>() <= 48, "an idle connection's bytes are the memory contract");
+
+/// Two facts about a connection in one byte.
+#[derive(Clone, Copy, Debug, Default)]
+struct Marks(u8);
+
+impl Marks {
+    /// The server has pinged it, and has heard nothing since.
+    const PINGED: u8 = 1;
+    /// Its input waits for a later turn; kept by the shard.
+    const HELD_BACK: u8 = 2;
+
+    fn has(self, mark: u8) -> bool {
+        self.0 & mark != 0
+    }
+
+    fn set(&mut self, mark: u8, to: bool) {
+        self.0 = if to { self.0 | mark } else { self.0 & !mark };
+    }
+}
 
 /// The rules that every connection of a shard follows.
 #[derive(Clone, Debug)]
@@ -90,6 +112,12 @@ pub struct Rules {
     pub outbox: OutboxBounds,
     /// The outbox's age bound in ticks.
     pub outbox_age: u32,
+    /// Bytes of all outboxes of the shard.
+    pub outbox_total: usize,
+    /// Ticks from the first byte of a client's message to its last.
+    pub message_deadline: u32,
+    /// Bytes of all unfinished messages of the shard.
+    pub partial_total: usize,
     /// How long a close may take, in ticks.
     pub close_grace: u32,
     /// How long a client may take to end its side once everything is sent, in ticks.
@@ -102,8 +130,8 @@ impl Rules {
         usize::from(self.outbox.policy == OutboxPolicy::LatestOnly)
     }
 
-    /// The rules of a configuration.
-    pub fn new(clients: &Clients, outbox: OutboxBounds) -> Self {
+    /// The rules of a configuration for one of so many shards, which share the bounds of the process evenly.
+    pub fn new(clients: &Clients, outbox: OutboxBounds, shards: usize) -> Self {
         let ticks = |d: std::time::Duration| {
             (d.as_millis() / crate::limits::TICK.as_millis()).clamp(1, u128::from(u32::MAX)) as u32
         };
@@ -115,6 +143,9 @@ impl Rules {
             server_ping: clients.server_ping,
             outbox,
             outbox_age: ticks(outbox.age_max),
+            outbox_total: outbox.total_bytes_max / shards,
+            message_deadline: ticks(clients.message_deadline),
+            partial_total: clients.partial_bytes_max / shards,
             close_grace: ticks(crate::limits::CLOSE_GRACE),
             finish_grace: ticks(crate::limits::FINISH_GRACE),
         }
@@ -137,6 +168,10 @@ pub struct Input {
     pub frames: u32,
     /// Data frames that the format ignores.
     pub ignored: u32,
+    /// Messages that the format looked at.
+    pub messages: u32,
+    /// Payload bytes of them.
+    pub message_bytes: usize,
     /// Whether a data frame was a command other than the format's PING: a business message.
     pub is_business: bool,
     /// The code of the client's Close frame, if one came: 1005 for a Close without a code (RFC 6455 section 7.1.5).
@@ -154,7 +189,7 @@ pub enum Checkup {
     Ping,
     /// So many messages in its outbox were too old, and the policy is to drop them.
     Dropped(u32),
-    /// Silent for all of it, or its outbox is too old: begin to close.
+    /// Silent for all of it, or its outbox or an unfinished message is too old: begin to close.
     Close(CloseReason),
     /// The close took too long: reset.
     Reset,
@@ -169,7 +204,7 @@ impl Connection {
             position_in_all: NOWHERE,
             format,
             phase: Phase::Open,
-            pinged: false,
+            marks: Marks::default(),
             reason: None,
             subscriptions: Subscriptions::default(),
             partial: None,
@@ -180,6 +215,16 @@ impl Connection {
     /// Where it stands.
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// Whether its input waits for a later turn.
+    pub fn is_held_back(&self) -> bool {
+        self.marks.has(Marks::HELD_BACK)
+    }
+
+    /// Notes whether its input waits for a later turn.
+    pub fn hold_back(&mut self, is_held_back: bool) {
+        self.marks.set(Marks::HELD_BACK, is_held_back);
     }
 
     /// Why it ends, once that is known.
@@ -214,6 +259,11 @@ impl Connection {
         self.outbox.get_or_insert_with(|| Box::new(Outbox::new(now)))
     }
 
+    /// Bytes allocated for what is unfinished of its input.
+    pub fn partial_bytes(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| partial.bytes())
+    }
+
     /// Takes the outbox away: it is empty, or the connection is.
     pub fn take_outbox(&mut self) -> Option<Box<Outbox>> {
         self.outbox.take()
@@ -244,6 +294,9 @@ impl Connection {
             alive: false,
             is_business: false,
             ignored: 0,
+            messages: 0,
+            message_bytes: 0,
+            pongs: Pongs::default(),
             client_code: None,
             ending: None,
         };
@@ -252,6 +305,8 @@ impl Connection {
         });
         let (alive, ending) = (reader.alive, reader.ending);
         result.ignored = reader.ignored;
+        result.messages = reader.messages;
+        result.message_bytes = reader.message_bytes;
         result.is_business = reader.is_business;
         result.client_code = reader.client_code;
         match decoded {
@@ -273,21 +328,24 @@ impl Connection {
             }
             Err(violation) => result.ended = self.close(violation.reason, violation.text, now, replies),
         }
+        if let Some(partial) = &mut self.partial {
+            partial.note_since(now);
+        }
         result
     }
 
     fn hear(&mut self, now: Tick) {
         if self.phase == Phase::Open {
             self.last_seen = now;
-            self.pinged = false;
+            self.marks.set(Marks::PINGED, false);
         }
     }
 
     /// Begins to close for a reason of ours: appends the Close frame, forgets what input was unfinished. `false` if it
-    /// was closing already. A client that broke the protocol is not asked to answer: no frame of it can be trusted.
+    /// was closing already. A client that broke the protocol, or does not end what it began, is not asked to answer.
     pub fn close(&mut self, reason: CloseReason, text: &str, now: Tick, replies: &mut Vec<u8>) -> bool {
         if self.phase != Phase::Open {
-            if matches!(reason, CloseReason::ProtocolError | CloseReason::BadText | CloseReason::TooBig) {
+            if reason.ends_input() {
                 self.partial = None;
                 self.phase = Phase::Finishing;
                 return true;
@@ -299,10 +357,7 @@ impl Connection {
         }
         self.reason = Some(reason);
         self.last_seen = now;
-        self.phase = match reason {
-            CloseReason::ProtocolError | CloseReason::BadText | CloseReason::TooBig => Phase::Finishing,
-            _ => Phase::Closing,
-        };
+        self.phase = if reason.ends_input() { Phase::Finishing } else { Phase::Closing };
         if self.phase == Phase::Finishing {
             self.partial = None;
         }
@@ -318,29 +373,35 @@ impl Connection {
     }
 
     /// Looks at liveness, at the outbox's age, and at a close that takes too long.
-    pub fn check(&mut self, now: Tick, rules: &Rules) -> Checkup {
-        let silence = now.since(self.last_seen);
+    pub fn check(&mut self, clock: &Clock, rules: &Rules) -> Checkup {
         if self.phase != Phase::Open {
             let finished = self.phase == Phase::Finishing && self.outbox.is_none();
             let grace = if finished { rules.finish_grace } else { rules.close_grace };
-            return if silence >= grace { Checkup::Reset } else { Checkup::Well };
+            let is_over = clock.waited(self.last_seen, grace) >= grace;
+            return if is_over { Checkup::Reset } else { Checkup::Well };
         }
         if let Some(outbox) = &mut self.outbox
-            && outbox.age(now) >= rules.outbox_age
+            && clock.waited(outbox.since(), rules.outbox_age) >= rules.outbox_age
         {
             if rules.outbox.policy == OutboxPolicy::Close {
                 return Checkup::Close(CloseReason::Slow);
             }
-            let dropped = outbox.drop_older(now, rules.outbox_age);
+            let dropped = outbox.drop_older(clock.now(), rules.outbox_age);
             if dropped > 0 {
                 return Checkup::Dropped(dropped);
             }
         }
+        if let Some(since) = self.partial.as_ref().and_then(|partial| partial.since())
+            && clock.waited(since, rules.message_deadline) >= rules.message_deadline
+        {
+            return Checkup::Close(CloseReason::Unfinished);
+        }
+        let silence = clock.waited(self.last_seen, rules.liveness);
         if silence >= rules.liveness {
             return Checkup::Close(CloseReason::Silent);
         }
-        if rules.server_ping && !self.pinged && silence >= rules.liveness / 2 {
-            self.pinged = true;
+        if rules.server_ping && !self.marks.has(Marks::PINGED) && silence >= rules.liveness / 2 {
+            self.marks.set(Marks::PINGED, true);
             return Checkup::Ping;
         }
         Checkup::Well
@@ -362,8 +423,35 @@ struct Reader<'r> {
     alive: bool,
     is_business: bool,
     ignored: u32,
+    messages: u32,
+    message_bytes: usize,
+    pongs: Pongs,
     client_code: Option<u16>,
     ending: Option<Ending>,
+}
+
+/// Pongs among the replies to one read.
+#[derive(Default)]
+struct Pongs {
+    count: usize,
+    /// Where the last one begins and ends.
+    last: std::ops::Range<usize>,
+}
+
+impl Pongs {
+    /// Appends a pong, or puts it in the place of the one right before it once there are many.
+    ///
+    /// RFC 6455 5.5.3: "If an endpoint receives a Ping frame and has not yet sent Pong frame(s) in response to previous
+    /// Ping frame(s), the endpoint MAY elect to send a Pong frame for only the most recently processed Ping frame."
+    fn answer(&mut self, replies: &mut Vec<u8>, payload: &[u8]) {
+        if self.count > PONGS_PER_READ && self.last.end == replies.len() {
+            replies.truncate(self.last.start);
+        }
+        let start = replies.len();
+        frame::push_frame(replies, Opcode::Pong, payload);
+        self.last = start..replies.len();
+        self.count += 1;
+    }
 }
 
 impl Reader<'_> {
@@ -383,12 +471,20 @@ impl Reader<'_> {
             }
             _ if !self.open => ControlFlow::Continue(()),
             Event::Ping(payload) => {
-                frame::push_frame(self.replies, Opcode::Pong, payload);
+                self.pongs.answer(self.replies, payload);
                 ControlFlow::Continue(())
             }
             Event::Pong(_) => ControlFlow::Continue(()),
-            Event::Binary(bytes) => self.command(self.format.binary(bytes)),
-            Event::Text(text) => self.command(self.format.command(text)),
+            Event::Binary(bytes) => {
+                self.messages += 1;
+                self.message_bytes += bytes.len();
+                self.command(self.format.binary(bytes))
+            }
+            Event::Text(text) => {
+                self.messages += 1;
+                self.message_bytes += text.len();
+                self.command(self.format.command(text))
+            }
         }
     }
 

@@ -1,8 +1,9 @@
 //! What a slow connection still owes its client: batches by reference, control frames by value.
 //!
 //! Exists only while something is owed. An item is one or more complete frames; once a byte of an item was sent, the
-//! rest of that frame has to follow before anything else. *Not here*: when to send (`shard`), what to do with a
-//! connection that is too slow (its owner decides on [`Delivery`]).
+//! rest of that frame has to follow before anything else. Its bound counts bytes as allocated: what items are, and what
+//! they take in the list. *Not here*: when to send (`shard`), what to do with a connection that is too slow (its owner
+//! decides on [`Delivery`]), the buffers that outboxes share (`shard::round`).
 
 use std::collections::VecDeque;
 
@@ -12,7 +13,7 @@ use super::Tick;
 use super::subscriptions::TopicId;
 use crate::config::{Outbox as Bounds, OutboxPolicy};
 use crate::push::PushSlot;
-use crate::wire::frame;
+use crate::wire::frame::{self, Opcode};
 
 /// What became of a batch for a slow connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +40,73 @@ pub struct Cargo {
     pub push: Option<PushSlot>,
 }
 
+/// Bytes of an item.
+#[derive(Debug)]
+pub enum Piece {
+    /// Part of a buffer that others hold too. It is not much less than the buffer.
+    Shared(Bytes),
+    /// Nobody else's.
+    Own(Vec<u8>),
+}
+
+impl Piece {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Own(bytes) => bytes,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    /// Some of it: by reference, or a copy where that is short, so that the buffer can go.
+    fn part(&self, range: std::ops::Range<usize>) -> Self {
+        match self {
+            Self::Shared(bytes) if range.len() > COPIED_BYTES_MAX => Self::Shared(bytes.slice(range)),
+            _ => Self::Own(self.as_slice()[range].to_vec()),
+        }
+    }
+
+    /// Allocated bytes, shared ones left out.
+    fn own_bytes(&self) -> usize {
+        match self {
+            Self::Shared(_) => 0,
+            Self::Own(bytes) => bytes.capacity(),
+        }
+    }
+
+    /// Bytes that it counts as towards the connection's bound.
+    fn held_bytes(&self) -> usize {
+        self.len().max(self.own_bytes())
+    }
+}
+
+/// What an outbox comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dues {
+    /// 1 where there is an outbox.
+    pub outboxes: usize,
+    /// Bytes still to be sent.
+    pub owed: usize,
+    /// Bytes allocated for it alone: the structure, the list, the items that are nobody else's.
+    pub own: usize,
+}
+
+impl Dues {
+    /// Adds another's.
+    pub fn add(&mut self, other: Self) {
+        self.outboxes += other.outboxes;
+        self.owed += other.owed;
+        self.own += other.own;
+    }
+}
+
 /// Frames that were not sent yet.
 #[derive(Debug)]
 struct Item {
-    bytes: Bytes,
+    piece: Piece,
     since: Tick,
     /// What it carries; `None`: a control frame, or the rest of a frame, which no policy drops.
     cargo: Option<Cargo>,
@@ -59,6 +123,17 @@ impl Item {
     }
 }
 
+/// What an item takes in the list, whose room is up to twice what it needs.
+pub const ITEM_BYTES: usize = 2 * size_of::<Item>();
+/// Control frames are joined up to so many bytes: a list's entry for each would be most of what they take.
+const JOINED_BYTES_MAX: usize = 4096;
+/// Up to so many bytes of a shared buffer are copied rather than keep it.
+const COPIED_BYTES_MAX: usize = 4096;
+/// A list with less room than this is not worth shrinking.
+const SHRINK_FLOOR: usize = 16;
+
+const _: () = assert!(size_of::<Item>() <= 72);
+
 /// The queue of one slow connection.
 #[derive(Debug)]
 pub struct Outbox {
@@ -67,6 +142,12 @@ pub struct Outbox {
     sent: usize,
     /// Bytes that are owed.
     bytes: usize,
+    /// Bytes of all items that are nobody else's, as allocated.
+    own: usize,
+    /// Bytes of all items, as they count towards the bound.
+    held: usize,
+    /// Where the last item's last frame begins, if that is a pong.
+    pong: Option<usize>,
     /// When the oldest item came, or progress was last made on an empty one.
     began: Tick,
     /// Whether the socket is watched for room; owned by the shard.
@@ -82,6 +163,9 @@ impl Outbox {
             items: VecDeque::new(),
             sent: 0,
             bytes: 0,
+            own: 0,
+            held: 0,
+            pong: None,
             began: now,
             awaits_room: false,
             settled: Vec::new(),
@@ -93,14 +177,25 @@ impl Outbox {
         self.bytes
     }
 
+    /// What it comes to.
+    pub fn dues(&self) -> Dues {
+        let list = self.items.capacity() * size_of::<Item>();
+        Dues { outboxes: 1, owed: self.bytes, own: size_of::<Self>() + list + self.own }
+    }
+
+    /// Bytes that count towards the bound: items whole, although part of the first may have been sent, and the list.
+    pub fn held_bytes(&self) -> usize {
+        size_of::<Self>() + self.held + self.items.len() * ITEM_BYTES
+    }
+
     /// Whether nothing is owed.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// How long the oldest item has waited.
-    pub fn age(&self, now: Tick) -> u32 {
-        now.since(self.items.front().map_or(self.began, |item| item.since))
+    /// Since when the oldest item has waited.
+    pub fn since(&self) -> Tick {
+        self.items.front().map_or(self.began, |item| item.since)
     }
 
     /// Pushes that left it since the last call, and whether by being sent. Whoever called one of the other functions
@@ -109,71 +204,120 @@ impl Outbox {
         std::mem::take(&mut self.settled)
     }
 
-    fn append(&mut self, bytes: Bytes, cargo: Option<Cargo>, now: Tick) {
-        self.bytes += bytes.len();
-        self.items.push_back(Item { bytes, since: now, cargo, is_rest: false, completes: None });
+    fn append(&mut self, piece: Piece, cargo: Option<Cargo>, now: Tick) {
+        self.append_item(Item { piece, since: now, cargo, is_rest: false, completes: None });
+    }
+
+    fn append_item(&mut self, item: Item) {
+        self.bytes += item.piece.len();
+        self.own += item.piece.own_bytes();
+        self.held += item.piece.held_bytes();
+        self.pong = None;
+        self.items.push_back(item);
+    }
+
+    /// An item is no longer in the list.
+    fn let_go(&mut self, item: &Item) {
+        self.own -= item.piece.own_bytes();
+        self.held -= item.piece.held_bytes();
     }
 
     /// Appends the rest of a batch whose first `sent` bytes the kernel has taken.
-    pub fn push_rest(&mut self, frames: Bytes, sent: usize, cargo: Cargo, now: Tick) {
+    pub fn push_rest(&mut self, frames: Piece, sent: usize, cargo: Cargo, now: Tick) {
         debug_assert!(self.items.is_empty(), "a short send means that nothing was owed before it");
         self.append(frames, Some(cargo), now);
         self.advance(sent);
     }
 
-    /// Appends frames that no policy drops. Their bytes count against the bound: see [`Outbox::is_over`].
-    pub fn push_control(&mut self, frames: Bytes, now: Tick) {
-        self.append(frames, None, now);
+    /// Appends whole frames that no policy drops. Their bytes count against the bound: see [`Outbox::is_over`]. A pong takes
+    /// the place of one right before it that has not begun: RFC 6455 section 5.5.3 wants the latest ping answered.
+    pub fn push_control(&mut self, frames: &[u8], now: Tick) {
+        let mut rest = frames;
+        while let Some(length) = frame::frame_len(rest).filter(|length| *length <= rest.len()) {
+            let (frame, after) = rest.split_at(length);
+            self.push_control_frame(frame, now);
+            rest = after;
+        }
+        debug_assert!(rest.is_empty(), "control frames are whole");
+    }
+
+    fn push_control_frame(&mut self, frame: &[u8], now: Tick) {
+        let is_pong = Opcode::from_first_byte(frame[0]) == Some(Opcode::Pong);
+        let begun = if self.items.len() == 1 { self.sent } else { 0 };
+        let replaced = self.pong.filter(|at| is_pong && *at >= begun);
+        let joined = self.items.back_mut().filter(|item| {
+            item.cargo.is_none() && !item.is_rest && item.piece.len() + frame.len() <= JOINED_BYTES_MAX
+        });
+        let Some(Item { piece: Piece::Own(bytes), .. }) = joined else {
+            self.append(Piece::Own(frame.to_vec()), None, now);
+            self.pong = is_pong.then_some(0);
+            return;
+        };
+        let (len, capacity) = (bytes.len(), bytes.capacity());
+        bytes.truncate(replaced.unwrap_or(len));
+        let at = bytes.len();
+        bytes.extend_from_slice(frame);
+        self.bytes = self.bytes + bytes.len() - len;
+        let grown = bytes.capacity() - capacity;
+        self.own += grown;
+        self.held += grown;
+        self.pong = is_pong.then_some(at);
     }
 
     /// Appends control frames, and a batch behind them if there is one, of which together the kernel has taken the first
     /// `sent` bytes.
     pub fn push_control_rest(
         &mut self,
-        frames: Bytes,
-        batch: Option<(Bytes, Cargo)>,
+        frames: &[u8],
+        batch: Option<(Vec<u8>, Cargo)>,
         sent: usize,
         now: Tick,
     ) {
         debug_assert!(self.items.is_empty(), "a short send means that nothing was owed before it");
-        self.append(frames, None, now);
+        self.append(Piece::Own(frames.to_vec()), None, now);
         if let Some((batch, cargo)) = batch {
-            self.append(batch, Some(cargo), now);
+            self.append(Piece::Own(batch), Some(cargo), now);
         }
         self.advance(sent);
     }
 
     /// Appends bytes that belong together: nothing may come between them, and giving up keeps all of them.
-    pub fn push_whole(&mut self, bytes: Bytes, now: Tick) {
-        self.bytes += bytes.len();
-        self.items.push_back(Item { bytes, since: now, cargo: None, is_rest: true, completes: None });
+    pub fn push_whole(&mut self, bytes: Vec<u8>, now: Tick) {
+        let piece = Piece::Own(bytes);
+        self.append_item(Item { piece, since: now, cargo: None, is_rest: true, completes: None });
     }
 
     /// Whether more is owed than the bound allows, control frames included.
     pub fn is_over(&self, bounds: &Bounds) -> bool {
-        self.bytes > bounds.bytes_max
+        self.held_bytes() > bounds.bytes_max
     }
 
     /// Appends a batch, as the policy says.
-    pub fn push_batch(&mut self, frames: &Bytes, cargo: Cargo, now: Tick, bounds: &Bounds) -> Delivery {
+    pub fn push_batch(&mut self, frames: Piece, cargo: Cargo, now: Tick, bounds: &Bounds) -> Delivery {
         let mut dropped = 0;
         if bounds.policy == OutboxPolicy::LatestOnly {
             dropped +=
                 self.drop_where(|item| item.cargo.is_some_and(|old| old.topic == cargo.topic), usize::MAX);
         }
-        let excess = (self.bytes + frames.len()).saturating_sub(bounds.bytes_max);
+        let more = frames.held_bytes() + ITEM_BYTES;
+        let excess = (self.held_bytes() + more).saturating_sub(bounds.bytes_max);
         if excess > 0 {
             if bounds.policy == OutboxPolicy::Close {
                 return Delivery::TooSlow;
             }
             dropped += self.drop_where(|item| item.cargo.is_some(), excess);
-            if self.bytes + frames.len() > bounds.bytes_max {
+            if self.held_bytes() + more > bounds.bytes_max {
                 self.settled.extend(cargo.push.map(|push| (push, false)));
                 return Delivery::Queued { dropped: dropped + cargo.messages };
             }
         }
-        self.append(frames.clone(), Some(cargo), now);
+        self.append(frames, Some(cargo), now);
         Delivery::Queued { dropped }
+    }
+
+    /// Drops every batch of which no byte was sent; returns how many messages they held.
+    pub fn drop_batches(&mut self) -> u32 {
+        self.drop_where(|item| item.cargo.is_some(), usize::MAX)
     }
 
     /// Drops batches of which no byte was sent and that waited for `age` ticks; returns how many messages they held.
@@ -185,68 +329,97 @@ impl Outbox {
     fn drop_where(&mut self, matches: impl Fn(&Item) -> bool, enough: usize) -> u32 {
         let begun = usize::from(self.sent > 0);
         let (mut index, mut freed, mut messages) = (0, 0, 0);
-        let settled = &mut self.settled;
-        self.items.retain(|item| {
+        let Self { items, settled, bytes, own, held, .. } = self;
+        let count = items.len();
+        items.retain(|item| {
             let spared = index < begun || freed >= enough || !matches(item);
             index += 1;
             if !spared {
-                freed += item.bytes.len();
+                freed += item.piece.held_bytes() + ITEM_BYTES;
+                *bytes -= item.piece.len();
+                *own -= item.piece.own_bytes();
+                *held -= item.piece.held_bytes();
                 messages += item.cargo.map_or(0, |cargo| cargo.messages);
                 settled.extend(item.push().map(|push| (push, false)));
             }
             spared
         });
-        self.bytes -= freed;
+        if items.len() < count {
+            // Which item is the last may be another.
+            self.pong = None;
+            self.shrink();
+        }
         messages
+    }
+
+    /// Gives back room of the list that it has not needed for a while.
+    fn shrink(&mut self) {
+        let capacity = self.items.capacity();
+        if capacity > SHRINK_FLOOR && self.items.len() < capacity / 4 {
+            self.items.shrink_to(self.items.len() * 2);
+        }
     }
 
     /// What to send next.
     pub fn front(&self) -> Option<&[u8]> {
-        self.items.front().map(|item| &item.bytes[self.sent..])
+        self.items.front().map(|item| &item.piece.as_slice()[self.sent..])
     }
 
     /// The kernel took so many bytes of [`Outbox::front`].
     pub fn advance(&mut self, taken: usize) {
         self.bytes -= taken;
         self.sent += taken;
-        while self.items.front().is_some_and(|item| self.sent >= item.bytes.len()) {
+        while self.items.front().is_some_and(|item| self.sent >= item.piece.len()) {
             if let Some(done) = self.items.pop_front() {
-                self.sent -= done.bytes.len();
+                self.sent -= done.piece.len();
                 self.began = done.since;
+                self.let_go(&done);
                 self.settled.extend(done.push().map(|push| (push, true)));
             }
         }
+        if self.items.is_empty() {
+            self.pong = None;
+        }
+        self.shrink();
     }
 
     /// Gives up everything but the rest of the frame that has begun; returns how many messages of untouched or
-    /// unfinished batches that were. The batch's shared buffer is let go: the rest is copied. A push whose last frame
-    /// has begun is not settled yet: its device has all of it once the rest is sent.
+    /// unfinished batches that were. A short rest is copied, so that its buffer can go; a long one stays in the buffer, which
+    /// others may hold too: copies for all that close at once would take more. A push whose last frame has begun is not
+    /// settled yet: its device has all of it once the rest is sent.
     pub fn abandon(&mut self) -> u32 {
         let rest = self.items.front().map_or(0, |item| {
-            if item.is_rest { item.bytes.len() - self.sent } else { rest_of_frame(&item.bytes, self.sent) }
+            let bytes = item.piece.as_slice();
+            if item.is_rest { bytes.len() - self.sent } else { rest_of_frame(bytes, self.sent) }
         });
         let messages = self.items.iter().filter_map(|item| item.cargo).map(|cargo| cargo.messages).sum();
         let kept = self.items.front().filter(|_| rest > 0).map(|item| Item {
-            bytes: Bytes::copy_from_slice(&item.bytes[self.sent..self.sent + rest]),
+            piece: item.piece.part(self.sent..self.sent + rest),
             since: item.since,
             cargo: None,
             is_rest: true,
-            completes: item.push().filter(|_| self.sent + rest == item.bytes.len()),
+            completes: item.push().filter(|_| self.sent + rest == item.piece.len()),
         });
         let unsettled = usize::from(kept.as_ref().is_some_and(|item| item.completes.is_some()));
         let pushes = self.items.iter().skip(unsettled).filter_map(Item::push);
         self.settled.extend(pushes.map(|push| (push, false)));
-        self.items = kept.into_iter().collect();
-        self.sent = 0;
-        self.bytes = rest;
+        self.forget_items();
+        if let Some(kept) = kept {
+            self.append_item(kept);
+        }
         messages
+    }
+
+    fn forget_items(&mut self) {
+        self.items = VecDeque::new();
+        (self.sent, self.bytes, self.own, self.held, self.pong) = (0, 0, 0, 0, None);
     }
 
     /// Gives up everything, because nothing can be sent any more; returns how many messages that were.
     pub fn give_up(&mut self) -> u32 {
         let messages = self.abandon();
-        self.settled.extend(self.items.drain(..).filter_map(|item| item.push()).map(|push| (push, false)));
-        self.bytes = 0;
+        self.settled.extend(self.items.iter().filter_map(Item::push).map(|push| (push, false)));
+        self.forget_items();
         messages
     }
 }
@@ -265,161 +438,4 @@ fn rest_of_frame(frames: &[u8], position: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    const TOPIC: TopicId = TopicId(1);
-    const OTHER: TopicId = TopicId(2);
-
-    fn cargo(topic: TopicId, messages: u32) -> Cargo {
-        Cargo { topic, messages, push: None }
-    }
-
-    fn bounds(bytes_max: usize, policy: OutboxPolicy) -> Bounds {
-        Bounds { bytes_max, age_max: Duration::from_secs(30), policy }
-    }
-
-    fn frames(count: usize, payload: usize) -> Bytes {
-        let mut out = Vec::new();
-        for _ in 0..count {
-            frame::push_frame(&mut out, frame::Opcode::Text, &vec![b'x'; payload]);
-        }
-        out.into()
-    }
-
-    #[test]
-    fn the_bound_closes_by_default() {
-        let mut outbox = Outbox::new(Tick(0));
-        let bounds = bounds(30, OutboxPolicy::Close);
-        assert_eq!(
-            outbox.push_batch(&frames(1, 10), cargo(TOPIC, 1), Tick(0), &bounds),
-            Delivery::Queued { dropped: 0 }
-        );
-        assert_eq!(
-            outbox.push_batch(&frames(1, 10), cargo(TOPIC, 1), Tick(0), &bounds),
-            Delivery::Queued { dropped: 0 }
-        );
-        assert_eq!(outbox.push_batch(&frames(1, 10), cargo(TOPIC, 1), Tick(0), &bounds), Delivery::TooSlow);
-        assert_eq!(outbox.bytes(), 24);
-    }
-
-    #[test]
-    fn an_answer_and_the_batch_behind_it_are_owed_from_where_the_kernel_stopped() {
-        let whole = frames(1, 1).len() + frames(2, 10).len();
-        for sent in 0..whole {
-            let mut outbox = Outbox::new(Tick(0));
-            outbox.push_control_rest(frames(1, 1), Some((frames(2, 10), cargo(TOPIC, 2))), sent, Tick(0));
-            assert_eq!(outbox.bytes(), whole - sent);
-            let has_begun = sent > frames(1, 1).len();
-            assert_eq!(outbox.drop_older(Tick(9), 9), if has_begun { 0 } else { 2 }, "{sent} bytes sent");
-        }
-    }
-
-    #[test]
-    fn dropping_the_oldest_spares_a_frame_that_has_begun_and_control_frames() {
-        let mut outbox = Outbox::new(Tick(0));
-        let bounds = bounds(40, OutboxPolicy::DropOldest);
-        outbox.push_rest(frames(1, 10), 5, cargo(TOPIC, 1), Tick(0));
-        outbox.push_control(frames(1, 1), Tick(0));
-        for _ in 0..2 {
-            assert_eq!(
-                outbox.push_batch(&frames(1, 10), cargo(OTHER, 1), Tick(0), &bounds),
-                Delivery::Queued { dropped: 0 }
-            );
-        }
-        assert_eq!(outbox.bytes(), 7 + 3 + 12 + 12);
-        assert_eq!(
-            outbox.push_batch(&frames(1, 10), cargo(TOPIC, 1), Tick(0), &bounds),
-            Delivery::Queued { dropped: 1 }
-        );
-        assert_eq!(outbox.bytes(), 7 + 3 + 12 + 12);
-        assert_eq!(
-            outbox.push_batch(&frames(1, 100), cargo(TOPIC, 7), Tick(0), &bounds),
-            Delivery::Queued { dropped: 2 + 7 },
-            "what cannot fit at all is dropped itself"
-        );
-    }
-
-    #[test]
-    fn latest_only_keeps_one_batch_of_each_topic() {
-        let mut outbox = Outbox::new(Tick(0));
-        let bounds = bounds(1000, OutboxPolicy::LatestOnly);
-        outbox.push_rest(frames(1, 10), 5, cargo(TOPIC, 1), Tick(0));
-        for topic in [TOPIC, OTHER, TOPIC, OTHER, TOPIC] {
-            let _ = outbox.push_batch(&frames(1, 10), cargo(topic, 1), Tick(0), &bounds);
-        }
-        assert_eq!(outbox.bytes(), 7 + 12 + 12);
-    }
-
-    #[test]
-    fn abandoning_keeps_the_rest_of_the_frame_that_has_begun() {
-        for (sent, rest) in [(0, 0), (1, 11), (11, 1), (12, 0), (13, 11), (24, 0)] {
-            let mut outbox = Outbox::new(Tick(0));
-            outbox.push_rest(frames(3, 10), sent, cargo(TOPIC, 3), Tick(0));
-            outbox.push_control(frames(1, 1), Tick(0));
-            assert_eq!(outbox.abandon(), 3);
-            assert_eq!(outbox.bytes(), rest, "after {sent} bytes");
-            assert_eq!(outbox.front().map_or(0, <[u8]>::len), rest);
-        }
-    }
-
-    #[test]
-    fn a_push_leaves_once_sent_or_not() {
-        let mut outbox = Outbox::new(Tick(0));
-        let bounds = bounds(40, OutboxPolicy::DropOldest);
-        let push = |slot| Cargo { push: Some(PushSlot(slot)), ..cargo(TOPIC, 1) };
-        outbox.push_rest(frames(1, 10), 5, push(0), Tick(0));
-        for slot in 1..=2 {
-            let _ = outbox.push_batch(&frames(1, 10), push(slot), Tick(0), &bounds);
-        }
-        let _ = outbox.push_batch(&frames(1, 10), push(3), Tick(0), &bounds);
-        assert_eq!(outbox.take_settled(), [(PushSlot(1), false)]);
-        let _ = outbox.push_batch(&frames(1, 100), push(4), Tick(0), &bounds);
-        assert_eq!(outbox.take_settled(), [2, 3, 4].map(|slot| (PushSlot(slot), false)));
-        outbox.advance(6);
-        assert_eq!(outbox.take_settled(), []);
-        outbox.advance(1);
-        assert_eq!(outbox.take_settled(), [(PushSlot(0), true)]);
-        let _ = outbox.push_batch(&frames(1, 10), push(5), Tick(0), &bounds);
-        outbox.abandon();
-        assert_eq!(outbox.take_settled(), [(PushSlot(5), false)]);
-    }
-
-    #[test]
-    fn a_push_whose_last_frame_has_begun_is_settled_by_its_rest() {
-        let push = |slot| Cargo { push: Some(PushSlot(slot)), ..cargo(TOPIC, 2) };
-        for (sent, is_last) in [(11, false), (12, false), (13, true)] {
-            let begun = || {
-                let mut outbox = Outbox::new(Tick(0));
-                outbox.push_rest(frames(2, 10), sent, push(0), Tick(0));
-                outbox.abandon();
-                outbox
-            };
-            let mut outbox = begun();
-            assert_eq!(outbox.take_settled(), if is_last { vec![] } else { vec![(PushSlot(0), false)] });
-            outbox.advance(outbox.bytes());
-            assert_eq!(outbox.take_settled(), if is_last { vec![(PushSlot(0), true)] } else { vec![] });
-            let mut outbox = begun();
-            outbox.give_up();
-            assert_eq!(outbox.take_settled(), [(PushSlot(0), false)]);
-            assert!(outbox.is_empty() && outbox.bytes() == 0);
-        }
-    }
-
-    #[test]
-    fn advancing_walks_over_item_boundaries() {
-        let mut outbox = Outbox::new(Tick(0));
-        outbox.push_control(frames(1, 1), Tick(3));
-        outbox.push_control(frames(1, 2), Tick(5));
-        assert_eq!(outbox.age(Tick(10)), 7);
-        outbox.advance(2);
-        assert_eq!(outbox.front().map(<[u8]>::len), Some(1));
-        outbox.advance(1);
-        assert_eq!(outbox.front().map(<[u8]>::len), Some(4));
-        assert_eq!(outbox.age(Tick(10)), 5);
-        outbox.advance(4);
-        assert!(outbox.is_empty());
-        assert_eq!(outbox.bytes(), 0);
-    }
-}
+mod tests;

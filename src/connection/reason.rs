@@ -24,6 +24,12 @@ pub enum CloseReason {
     Idle,
     /// The outbox reached its bound in bytes or age (4008).
     Slow,
+    /// A message or a frame did not end within `clients.message_deadline_s` of its first byte (1008).
+    Unfinished,
+    /// Unfinished messages of all clients together reached their bound, and it had one of the largest (1013).
+    PartialTotal,
+    /// All outboxes together reached their bound, and its was one of the largest (4008).
+    OutboxTotal,
     /// The gateway drains (1001).
     Shutdown,
     /// The client did not finish the closing handshake in time, and was reset.
@@ -32,7 +38,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::ClientClose,
         Self::ClientGone,
         Self::Reset,
@@ -43,6 +49,9 @@ impl CloseReason {
         Self::Silent,
         Self::Idle,
         Self::Slow,
+        Self::Unfinished,
+        Self::PartialTotal,
+        Self::OutboxTotal,
         Self::Shutdown,
         Self::CloseTimeout,
     ];
@@ -53,12 +62,21 @@ impl CloseReason {
             Self::ClientClose | Self::ClientGone | Self::Reset | Self::CloseTimeout => None,
             Self::ProtocolError => Some(1002),
             Self::BadText => Some(1007),
-            Self::BadRequest => Some(1008),
+            Self::BadRequest | Self::Unfinished => Some(1008),
             Self::TooBig => Some(1009),
             Self::Silent | Self::Shutdown => Some(1001),
-            Self::Slow => Some(4008),
+            Self::PartialTotal => Some(1013),
+            Self::Slow | Self::OutboxTotal => Some(4008),
             Self::Idle => Some(4009),
         }
+    }
+
+    /// Whether nothing that the client sends from here on is looked at: no frame of it can be trusted, or waited for.
+    pub const fn ends_input(self) -> bool {
+        matches!(
+            self,
+            Self::ProtocolError | Self::BadText | Self::TooBig | Self::Unfinished | Self::PartialTotal
+        )
     }
 
     /// Label in `closed_total{reason}` and in logs.
@@ -74,6 +92,9 @@ impl CloseReason {
             Self::Silent => "silent",
             Self::Idle => "idle",
             Self::Slow => "slow",
+            Self::Unfinished => "unfinished",
+            Self::PartialTotal => "partial_total",
+            Self::OutboxTotal => "outbox_total",
             Self::Shutdown => "shutdown",
             Self::CloseTimeout => "close_timeout",
         }

@@ -143,7 +143,14 @@ impl Uring {
     ///
     /// One `io_uring_enter` runs about twenty pieces of deferred work and says by a flag that more is left, for which
     /// the eventfd is not signalled again: so this goes on until the flag is clear, or a turn's worth of events waits.
+    ///
+    /// While a turn's worth waits already, nothing more is taken: the kernel joins the news of a socket as long as they
+    /// are not asked for, a queue here would not.
     pub fn turn(&mut self) -> bool {
+        if self.events.len() >= limits::EVENTS_PER_TURN {
+            self.submit_with(0);
+            return true;
+        }
         loop {
             self.submit();
             self.reap();
@@ -187,12 +194,18 @@ impl Uring {
     /// A ring that refuses entries reports nothing of these sockets, ever; there is no way on from there, so that is the end
     /// of the process.
     fn submit(&mut self) {
+        self.submit_with(GETEVENTS);
+    }
+
+    /// The same, with flags of `io_uring_enter(2)`.
+    fn submit_with(&mut self, flags: u32) {
         loop {
             let prepared = self.ring.submission().len();
+            if prepared == 0 && flags == 0 {
+                return;
+            }
             // SAFETY: no argument is passed, and the entries are valid as `push` says.
-            match unsafe {
-                self.ring.submitter().enter::<libc::sigset_t>(prepared as u32, 0, GETEVENTS, None)
-            } {
+            match unsafe { self.ring.submitter().enter::<libc::sigset_t>(prepared as u32, 0, flags, None) } {
                 Ok(consumed) if consumed == prepared => {
                     self.closes_prepared = false;
                     return;

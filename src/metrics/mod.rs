@@ -118,8 +118,14 @@ pub struct ShardBlock {
     pub deliveries_failed: [Value; Failed::ALL.len()],
     /// Messages dropped by an outbox policy other than close, by policy (drop-oldest, latest-only).
     pub outbox_dropped: [Value; 2],
-    /// Bytes in outboxes now.
-    pub outbox_bytes: Value,
+    /// Bytes that outboxes have still to send.
+    pub outbox_owed_bytes: Value,
+    /// Bytes allocated for outboxes, each for one alone.
+    pub outbox_own_bytes: Value,
+    /// Bytes of buffers that outboxes share, each once.
+    pub outbox_shared_bytes: Value,
+    /// Bytes allocated for the unfinished messages and frames of clients.
+    pub partial_bytes: Value,
     /// Connections with an outbox now.
     pub outboxes: Value,
     /// Bytes of batches taken from the ring and not finished.
@@ -130,18 +136,29 @@ pub struct ShardBlock {
     pub frames_in: Value,
     /// Data frames from clients that their format ignores.
     pub frames_ignored: Value,
+    /// Times that a connection's input was held back until a later turn.
+    pub input_held_back: Value,
     /// WebSocket pings that the gateway sent.
     pub pings_sent: Value,
     /// Longest turn of the loop since the last look, microseconds.
     pub turn_max_us: Value,
     /// What turns of the loop took, microseconds.
     pub turn_us: Histogram,
+    /// Times without a turn for longer than [`crate::limits::OWN_PAUSE`].
+    pub pauses: Value,
     /// Turns of the loop, at least one a tick.
     pub turns: Value,
     /// Turns that ended in a wait for news or for a point in time. [`pulse`] reads it.
     pub waits: Value,
     /// Number of the configuration's edition that the shard goes by.
     pub edition: Value,
+}
+
+impl ShardBlock {
+    /// Bytes allocated for outboxes now.
+    pub fn outbox_bytes(&self) -> u64 {
+        self.outbox_own_bytes.get() + self.outbox_shared_bytes.get()
+    }
 }
 
 /// Why a handshake did not become a connection.

@@ -345,7 +345,14 @@ static FAMILIES: &[Family] = &[
         s.sum(|shard| shard.outbox_dropped[k].get())
     })
     .by(POLICY),
-    gauge("outbox_bytes", "Bytes in outboxes", |s, i, _| s.blocks.shards[i].outbox_bytes.get()).per_shard(),
+    gauge("outbox_bytes", "Bytes allocated for outboxes, buffers that they share counted once", |s, i, _| {
+        s.blocks.shards[i].outbox_bytes()
+    })
+    .per_shard(),
+    gauge("outbox_owed_bytes", "Bytes that outboxes have still to send", |s, i, _| {
+        s.blocks.shards[i].outbox_owed_bytes.get()
+    })
+    .per_shard(),
     gauge("outboxes", "Connections with an outbox", |s, i, _| s.blocks.shards[i].outboxes.get()).per_shard(),
     gauge("backlog_bytes", "Bytes of batches taken from the ring and not finished", |s, i, _| {
         s.blocks.shards[i].backlog_bytes.get()
@@ -353,14 +360,28 @@ static FAMILIES: &[Family] = &[
     .per_shard(),
     // Shards: input and the loop.
     counter("receive_bytes", "Bytes from clients", |s, i, _| s.blocks.shards[i].bytes_in.get()).per_shard(),
+    gauge("partial_bytes", "Bytes allocated for unfinished messages of clients", |s, i, _| {
+        s.blocks.shards[i].partial_bytes.get()
+    })
+    .per_shard(),
     counter("frames_received", "Frames from clients", |s, i, _| s.blocks.shards[i].frames_in.get())
         .per_shard(),
     counter("frames_ignored", "Data frames from clients that their format ignores", |s, i, _| {
         s.blocks.shards[i].frames_ignored.get()
     })
     .per_shard(),
+    counter(
+        "input_held_back",
+        "Turns in which a connection's input was held back because it had used up its share",
+        |s, i, _| s.blocks.shards[i].input_held_back.get(),
+    )
+    .per_shard(),
     counter("pings_sent", "WebSocket pings sent", |s, i, _| s.blocks.shards[i].pings_sent.get()).per_shard(),
     counter("turns", "Turns of the shard's loop", |s, i, _| s.blocks.shards[i].turns.get()).per_shard(),
+    counter("pauses", "Times that the shard had no turn for a second or more", |s, i, _| {
+        s.blocks.shards[i].pauses.get()
+    })
+    .per_shard(),
     gauge("turn_max_seconds", "Longest recent turn of the shard's loop", |s, i, _| {
         s.blocks.shards[i].turn_max_us.get()
     })

@@ -214,7 +214,12 @@ impl<P: Plane> Shard<P> {
 
     /// Accepts as many as a turn allows; `false` if accept has failed, so that who waits would be reported at once again.
     pub(super) fn take_in(&mut self) -> bool {
+        // The first frames of newcomers cost what all input costs.
+        let bound = self.input.bound_of_held();
         for _ in 0..ACCEPTS_PER_TURN {
+            if !self.input.is_below(bound) {
+                break;
+            }
             match self.plane.accept() {
                 Ok(Some((fd, peer))) => {
                     self.accept_works();
@@ -335,9 +340,10 @@ impl<P: Plane> Shard<P> {
         {
             self.lobby.door = Door::Closed;
         }
-        let (now, deadline) = (self.now, self.lobby.clients.upgrade_deadline.as_millis() / TICK.as_millis());
+        let deadline = (self.lobby.clients.upgrade_deadline.as_millis() / TICK.as_millis()) as u32;
+        let clock = self.clock;
         // Within the tick in which it came, it had less than a tick.
-        self.lobby.late = self.lobby.find(|guest| u128::from(now.since(guest.since)) > deadline);
+        self.lobby.late = self.lobby.find(|guest| clock.waited(guest.since, deadline) > deadline);
         if self.lobby.door == Door::Open && self.is_short() {
             self.accept_at_tick();
         } else if self.lobby.door == Door::Open && !self.lobby.is_watched {

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use super::Shard;
 use super::line::{RoundNumber, Taken};
 use super::members::{ALL, Place};
+use super::outboxes::{Keeper, count_dues};
 use super::round::{Part, Round};
 use crate::batch::{Batch, Offset};
 use crate::config::Outbox as Bounds;
-use crate::connection::outbox::{Cargo, Delivery};
+use crate::connection::outbox::{Cargo, Delivery, Dues};
 use crate::connection::reason::CloseReason;
 use crate::connection::subscriptions::TopicId;
 use crate::connection::{Connection, Phase, Tick};
@@ -85,8 +86,8 @@ struct Slice<'r> {
     frames: u64,
     bytes: u64,
     dropped: u64,
-    owed_before: u64,
-    owed_after: u64,
+    dues_before: Dues,
+    dues_after: Dues,
 }
 
 impl<'r> Slice<'r> {
@@ -107,8 +108,8 @@ impl<'r> Slice<'r> {
             frames: 0,
             bytes: 0,
             dropped: 0,
-            owed_before: 0,
-            owed_after: 0,
+            dues_before: Dues::default(),
+            dues_after: Dues::default(),
         }
     }
 
@@ -118,7 +119,7 @@ impl<'r> Slice<'r> {
     }
 
     /// Who is free gets a send, who owes gets it into the outbox.
-    fn offer(&mut self, token: Token, connection: &mut Connection, part: &Part<'r>) {
+    fn offer(&mut self, token: Token, connection: &mut Connection, part: &Part<'r>, keeper: Keeper<'_>) {
         let messages = u64::from(part.messages);
         if connection.phase() != Phase::Open {
             self.missed_closed += messages;
@@ -133,16 +134,16 @@ impl<'r> Slice<'r> {
             self.sends.push(Send { token, fd: connection.fd, bytes: part.bytes });
             return;
         };
-        let before = outbox.bytes();
-        let batch = self.round.keep(format, part.bytes);
+        let before = outbox.dues();
+        let batch = self.round.keep(format, part.bytes, keeper);
         let cargo = Cargo { topic: self.topic, messages: part.messages, push: self.round.push };
-        match outbox.push_batch(&batch, cargo, self.now, &self.bounds) {
+        match outbox.push_batch(batch, cargo, self.now, &self.bounds) {
             Delivery::Queued { dropped } => {
                 self.queued += 1;
                 self.dropped += u64::from(dropped);
                 self.deliveries += messages;
-                self.owed_before += before as u64;
-                self.owed_after += outbox.bytes() as u64;
+                self.dues_before.add(before);
+                self.dues_after.add(outbox.dues());
                 self.dropped_pushes.append(&mut outbox.take_settled());
             }
             Delivery::TooSlow => {
@@ -274,6 +275,7 @@ impl<P: Plane> Shard<P> {
     ) -> Slice<'r> {
         let slow = std::mem::take(&mut self.slow);
         let mut slice = Slice::new(round, id, self.now, self.rules.outbox, slow);
+        let keeper = Keeper { blocks: &self.blocks, number: self.number };
         let stop = cursor.saturating_sub(VISITS_PER_SLICE).max(limit);
         if let Some(targets) = &round.targets {
             while *cursor > stop && slice.served() < allowance {
@@ -285,7 +287,7 @@ impl<P: Plane> Shard<P> {
                     .filter(|connection| id == ALL || connection.subscriptions.contains(id));
                 let part = member.as_ref().and_then(|member| round.part(member.format, Offset(0)));
                 match (member, part) {
-                    (Some(member), Some(part)) => slice.offer(token, member, &part),
+                    (Some(member), Some(part)) => slice.offer(token, member, &part, keeper),
                     _ => slice.closed += 1,
                 }
             }
@@ -296,15 +298,14 @@ impl<P: Plane> Shard<P> {
                 let Some((token, connection)) = self.table.at(member.connection) else { continue };
                 let Some(part) = round.part(connection.format, member.delivered) else { continue };
                 member.delivered = round.end;
-                slice.offer(token, connection, &part);
+                slice.offer(token, connection, &part, keeper);
             }
         }
         let block = &self.blocks.shards[self.number];
         block.deliveries.add(slice.deliveries);
         block.deliveries_failed[Failed::Closed as usize].add(slice.missed_closed);
         block.deliveries_failed[Failed::Slow as usize].add(slice.missed_slow);
-        block.outbox_bytes.add(slice.owed_after);
-        block.outbox_bytes.sub(slice.owed_before);
+        count_dues(block, slice.dues_before, slice.dues_after);
         if slice.dropped > 0 {
             block.outbox_dropped[self.rules.drop_counter()].add(slice.dropped);
         }
@@ -339,13 +340,14 @@ impl<P: Plane> Shard<P> {
                 Took::Bytes(taken) if taken >= send.bytes.len() => {}
                 Took::Bytes(taken) => {
                     let format = connection.format;
-                    let rest = round.keep(format, send.bytes);
+                    let rest =
+                        round.keep(format, send.bytes, Keeper { blocks: &self.blocks, number: self.number });
                     let messages = round.messages_in(format, send.bytes);
                     let cargo = Cargo { topic, messages, push: round.push };
-                    connection.owe(self.now).push_rest(rest, taken, cargo, self.now);
-                    let owed = send.bytes.len() - taken;
-                    self.block().outbox_bytes.add(owed as u64);
-                    self.block().outboxes.add(1);
+                    let now = self.now;
+                    self.with_dues(short.token, |connection| {
+                        connection.owe(now).push_rest(rest, taken, cargo, now);
+                    });
                     unsent += 1;
                     self.await_room(short.token);
                 }

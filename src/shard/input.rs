@@ -2,18 +2,16 @@
 //!
 //! *Not here*: what the bytes mean (`connection`).
 
-use bytes::Bytes;
-
 use super::Shard;
+use super::budget::{cost_of, next_read};
 use crate::batch::Topic;
 use crate::connection::reason::CloseReason;
-use crate::connection::{Change, Phase};
+use crate::connection::{Change, Connection, Phase};
 use crate::dataplane::{Event, Plane, Received, Token, Took};
-use crate::limits::SCRATCH_BYTES;
+use crate::limits::{
+    COST_HANDSHAKE, FIRST_READ_BYTES, INPUT_CONNECTION_COST, INPUT_LIGHT_COST, SCRATCH_BYTES,
+};
 use crate::push::share::Failed;
-
-/// Full scratch buffers that one connection may fill in one turn.
-const READS_PER_TURN: usize = 2;
 
 /// How far a socket is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +42,10 @@ impl<P: Plane> Shard<P> {
             }
             Event::Writable(token) => self.send_owed(token),
             Event::Knock => self.answer_door(),
-            Event::Head(token) => self.hear_guest(token),
+            Event::Head(token) => {
+                self.input.spend(COST_HANDSHAKE);
+                self.hear_guest(token);
+            }
             Event::Tick => {
                 self.look_at_guests();
                 self.begin_sweep();
@@ -52,46 +53,84 @@ impl<P: Plane> Shard<P> {
         }
     }
 
-    /// Goes on with connections whose input did not fit the last turn.
+    /// Whether this turn takes more input of connections that were not held back.
+    pub fn takes_input(&self) -> bool {
+        self.input.has_room()
+    }
+
+    /// Goes on with connections that were held back, the longest first, each at most once a turn.
     pub(super) fn read_on(&mut self) {
-        for (token, until) in std::mem::take(&mut self.unread) {
-            self.receive(token, until);
+        let bound = self.input.bound_of_held();
+        for _ in 0..self.input.held() {
+            if !self.input.is_below(bound) {
+                break;
+            }
+            let Some(token) = self.input.next_held() else { break };
+            let Some(connection) = self.table.get(token) else { continue };
+            connection.hold_back(false);
+            // What was reported meanwhile, the end of the stream among it, was not looked at.
+            self.serve(token, Until::Empty, INPUT_CONNECTION_COST);
+        }
+        self.input.renew();
+    }
+
+    /// A socket has news. Those of a connection that is held back wait with it; of the others one read is looked at.
+    fn receive(&mut self, token: Token, until: Until) {
+        if self.table.get(token).is_some_and(|connection| !connection.is_held_back()) {
+            self.serve(token, until, 0);
         }
     }
 
-    fn receive(&mut self, token: Token, until: Until) {
+    /// Reads a socket until that has cost so much, at least once, and holds it back if that was not all or much.
+    fn serve(&mut self, token: Token, until: Until, most: u32) {
         let mut scratch = std::mem::take(&mut self.scratch);
         if scratch.is_empty() {
             scratch = vec![0; SCRATCH_BYTES].into();
         }
-        for turn in 0.. {
-            let Some(connection) = self.table.get(token) else { break };
-            if turn == READS_PER_TURN {
-                self.unread.push((token, until));
-                break;
+        let (cost, has_more) = self.read(token, until, most, &mut scratch);
+        self.scratch = scratch;
+        self.input.spend(cost);
+        if (has_more || cost > INPUT_LIGHT_COST)
+            && let Some(connection) = self.table.get(token)
+        {
+            connection.hold_back(true);
+            self.input.hold(token);
+            self.block().input_held_back.add(1);
+        }
+    }
+
+    /// What the reads of a socket cost, and whether it has more.
+    fn read(&mut self, token: Token, until: Until, most: u32, scratch: &mut [u8]) -> (u32, bool) {
+        let (mut cost, mut size) = (0, FIRST_READ_BYTES);
+        while let Some(connection) = self.table.get(token) {
+            if cost > most {
+                return (cost, true);
             }
-            match self.plane.receive(connection.fd, &mut scratch) {
+            match self.plane.receive(connection.fd, &mut scratch[..size]) {
                 Received::Bytes(count) => {
                     self.block().bytes_in.add(count as u64);
-                    self.handle_input(token, &mut scratch[..count]);
+                    let read = self.handle_input(token, &mut scratch[..count]);
+                    cost += read;
                     // The poll reports an edge. A read that does not fill the buffer has taken all of it, but one edge
                     // can stand for bytes and for the end behind them.
-                    if count < scratch.len() && until == Until::ShortRead {
+                    if count < size && until == Until::ShortRead {
                         break;
                     }
+                    size = next_read(cost, read, count);
                 }
                 Received::Empty => break,
                 Received::End => self.remove(token, CloseReason::ClientGone),
                 Received::Gone => self.remove(token, CloseReason::Reset),
             }
         }
-        self.scratch = scratch;
+        (cost, false)
     }
 
-    /// Decodes bytes of a client and does what they ask for.
-    pub(super) fn handle_input(&mut self, token: Token, input: &mut [u8]) {
-        let Some(connection) = self.table.get(token) else { return };
+    /// Decodes bytes of a client and does what they ask for; returns what that cost.
+    pub(super) fn handle_input(&mut self, token: Token, input: &mut [u8]) -> u32 {
+        let Some(connection) = self.table.get(token) else { return 0 };
         let was_open = connection.phase() == Phase::Open;
+        let partial_before = connection.partial_bytes();
         let length = input.len();
         let mut replies = std::mem::take(&mut self.replies);
         let mut wishes = Vec::new();
@@ -103,12 +142,17 @@ impl<P: Plane> Shard<P> {
             });
         };
         let result = connection.handle_bytes(input, format, self.now, &self.rules, &mut replies, &mut wish);
+        let partial_after = connection.partial_bytes();
+        if partial_before != partial_after {
+            self.count_partial(partial_before, partial_after);
+        }
         self.count_in(token, length);
         self.block().frames_in.add(u64::from(result.frames));
         self.block().frames_ignored.add(u64::from(result.ignored));
         if result.is_business {
             self.table.note_business(token, self.now);
         }
+        let cost = cost_of(length, &result, wishes.len(), !replies.is_empty());
         for wish in wishes {
             match wish {
                 Wish::Join(topic) => self.join(token, topic),
@@ -128,15 +172,19 @@ impl<P: Plane> Shard<P> {
         }
         replies.clear();
         self.replies = replies;
+        cost
     }
 
     /// Begins to close a connection for a reason of ours. What it owed is given up, except in a drain, which delivers.
     pub(super) fn begin_close(&mut self, token: Token, reason: CloseReason, text: &str) {
         let Some(connection) = self.table.get(token) else { return };
         let mut close = Vec::new();
+        let partial = connection.partial_bytes();
         if !connection.close(reason, text, self.now, &mut close) {
             return;
         }
+        let partial_after = connection.partial_bytes();
+        self.count_partial(partial, partial_after);
         self.retire(token, None);
         if reason != CloseReason::Shutdown {
             self.abandon(token, Failed::of_close(reason));
@@ -145,15 +193,35 @@ impl<P: Plane> Shard<P> {
         self.finish_if_done(token);
     }
 
+    /// Counts that a connection's unfinished input came to `before` bytes and comes to `after`.
+    pub(super) fn count_partial(&self, before: usize, after: usize) {
+        self.block().partial_bytes.add(after as u64);
+        self.block().partial_bytes.sub(before as u64);
+    }
+
+    /// When the unfinished input of all connections is over its bound, those that hold most are closed until an eighth is
+    /// free.
+    pub(super) fn relieve_partials(&mut self) {
+        let max = self.rules.partial_total;
+        if self.block().partial_bytes.get() <= max as u64 {
+            return;
+        }
+        let goal = (max - max / 8) as u64;
+        for token in self.heaviest(|connection| connection.partial_bytes()) {
+            if self.block().partial_bytes.get() <= goal {
+                break;
+            }
+            self.begin_close(token, CloseReason::PartialTotal, "too many unfinished messages");
+        }
+    }
+
     /// Gives up what a connection owes, except the rest of the frame that has begun.
     fn abandon(&mut self, token: Token, why: Failed) {
-        let Some(outbox) = self.table.get(token).and_then(|c| c.outbox()) else { return };
-        let before = outbox.bytes();
-        let messages = outbox.abandon();
-        let after = outbox.bytes();
-        let settled = outbox.take_settled();
-        self.block().outbox_bytes.sub((before - after) as u64);
+        let abandon = |connection: &mut Connection| {
+            connection.outbox().map(|outbox| (outbox.abandon(), outbox.take_settled()))
+        };
         // An empty outbox stays until the socket has room: it knows that a poll is armed.
+        let Some(Some((messages, settled))) = self.with_dues(token, abandon) else { return };
         self.block().deliveries_failed[why as usize].add(u64::from(messages));
         self.settle_pushes(settled, why);
     }
@@ -165,11 +233,14 @@ impl<P: Plane> Shard<P> {
         }
         let now = self.now;
         let Some(connection) = self.table.get(token) else { return };
-        if let Some(outbox) = connection.outbox() {
-            outbox.push_control(Bytes::copy_from_slice(frames), now);
-            let over = outbox.is_over(&self.rules.outbox);
-            self.block().outbox_bytes.add(frames.len() as u64);
-            if over {
+        if connection.outbox().is_some() {
+            let bounds = self.rules.outbox;
+            let is_over = self.with_dues(token, |connection| {
+                let outbox = connection.owe(now);
+                outbox.push_control(frames, now);
+                outbox.is_over(&bounds)
+            });
+            if is_over == Some(true) {
                 self.begin_close(token, CloseReason::Slow, "too slow");
             }
             return;
@@ -184,12 +255,10 @@ impl<P: Plane> Shard<P> {
             Took::Bytes(sent) => {
                 self.count_out(token, sent);
                 if is_short {
-                    let owed = bytes.len() - sent;
-                    let batch = laden.map(|laden| (laden.batch, laden.cargo));
-                    let Some(connection) = self.table.get(token) else { return };
-                    connection.owe(now).push_control_rest(Bytes::copy_from_slice(frames), batch, sent, now);
-                    self.block().outbox_bytes.add(owed as u64);
-                    self.block().outboxes.add(1);
+                    let batch = laden.map(|laden| (laden.bytes[frames.len()..].to_vec(), laden.cargo));
+                    self.with_dues(token, |connection| {
+                        connection.owe(now).push_control_rest(frames, batch, sent, now);
+                    });
                     self.await_room(token);
                 }
             }
@@ -201,20 +270,17 @@ impl<P: Plane> Shard<P> {
     }
 
     /// Sends the answer to the handshake, which is no frame: what does not fit waits, whatever else is given up.
-    pub(super) fn greet(&mut self, token: Token, response: Vec<u8>) {
+    pub(super) fn greet(&mut self, token: Token, response: &[u8]) {
         let now = self.now;
         let Some(connection) = self.table.get(token) else { return };
         if response.is_empty() {
             return;
         }
-        match self.plane.send(connection.fd, &response) {
+        match self.plane.send(connection.fd, response) {
             Took::Bytes(sent) if sent == response.len() => self.count_out(token, sent),
             Took::Bytes(sent) => {
-                let rest = Bytes::from(response).slice(sent..);
-                let owed = rest.len();
-                connection.owe(now).push_whole(rest, now);
-                self.block().outbox_bytes.add(owed as u64);
-                self.block().outboxes.add(1);
+                let rest = response[sent..].to_vec();
+                self.with_dues(token, |connection| connection.owe(now).push_whole(rest, now));
                 self.count_out(token, sent);
                 self.await_room(token);
             }
@@ -244,10 +310,14 @@ impl<P: Plane> Shard<P> {
             let wanted = front.len();
             match self.plane.send(fd, front) {
                 Took::Bytes(sent) => {
-                    outbox.advance(sent);
-                    let settled = outbox.take_settled();
+                    let advance = |connection: &mut Connection| {
+                        connection.outbox().map_or_else(Vec::new, |outbox| {
+                            outbox.advance(sent);
+                            outbox.take_settled()
+                        })
+                    };
+                    let settled = self.with_dues(token, advance).unwrap_or_default();
                     self.settle_pushes(settled, Failed::Closed);
-                    self.block().outbox_bytes.sub(sent as u64);
                     self.count_out(token, sent);
                     if sent < wanted {
                         self.await_room(token);
@@ -265,11 +335,11 @@ impl<P: Plane> Shard<P> {
     }
 
     fn drop_outbox_if_empty(&mut self, token: Token) {
-        let Some(connection) = self.table.get(token) else { return };
-        if connection.outbox().is_some_and(|outbox| outbox.is_empty()) {
-            connection.take_outbox();
-            self.block().outboxes.sub(1);
-        }
+        self.with_dues(token, |connection| {
+            if connection.outbox().is_some_and(|outbox| outbox.is_empty()) {
+                connection.take_outbox();
+            }
+        });
     }
 
     /// Sends FIN once both sides have closed and nothing is owed.

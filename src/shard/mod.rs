@@ -7,12 +7,14 @@
 
 mod accept;
 mod ages;
+mod budget;
 mod fanout;
 mod input;
 mod lifecycle;
 mod line;
 mod members;
 mod neighbours;
+mod outboxes;
 mod pace;
 mod piggyback;
 mod pushes;
@@ -29,6 +31,8 @@ use std::time::{Duration, Instant};
 
 use crate::batch::Topic;
 use crate::config::{Clients, Outbox};
+use crate::connection::clock::Clock;
+use crate::connection::outbox::Dues;
 use crate::connection::reason::CloseReason;
 use crate::connection::subscriptions::{Membership, Subscriptions};
 use crate::connection::{Connection, Rules, Tick};
@@ -42,8 +46,8 @@ use crate::metrics::{Blocks, ShardBlock};
 use crate::push::share::Failed;
 use accept::Lobby;
 use ages::Ages;
+use budget::Budget;
 use fanout::Agenda;
-use input::Until;
 use lifecycle::Closes;
 use members::{ALL, Members};
 use neighbours::Neighbours;
@@ -78,6 +82,8 @@ pub struct Shard<P: Plane> {
     topics_max: usize,
     /// The log's lines about JOINs beyond that.
     joins_refused: Throttle,
+    clock: Clock,
+    /// What the clock says, pauses left out.
     now: Tick,
     /// Microseconds of the process's clock.
     now_us: u64,
@@ -95,8 +101,8 @@ pub struct Shard<P: Plane> {
     /// What happens to connections is noted here, if anybody wants to know.
     journal: Option<Journal>,
     closes: Closes,
-    /// Connections whose receive buffer had more than one turn takes.
-    unread: Vec<(Token, Until)>,
+    /// What this turn's input has cost, and who is held back for it.
+    input: Budget,
     /// Where input is received; empty until the first, and after [`Shard::shrink`].
     scratch: Box<[u8]>,
     replies: Vec<u8>,
@@ -108,13 +114,15 @@ pub struct Shard<P: Plane> {
 impl<P: Plane> Shard<P> {
     /// A shard without connections. `number` is its place in `blocks`.
     pub fn new(plane: P, number: usize, blocks: Arc<Blocks>, clients: &Clients, outbox: Outbox) -> Self {
+        let rules = Rules::new(clients, outbox, blocks.shards.len());
         Self {
             plane,
             number,
             blocks,
-            rules: Rules::new(clients, outbox),
+            rules,
             topics_max: clients.topics_max,
             joins_refused: Throttle::default(),
+            clock: Clock::default(),
             now: Tick(0),
             now_us: 0,
             lobby: Lobby::new(clients),
@@ -129,7 +137,7 @@ impl<P: Plane> Shard<P> {
             drain: None,
             journal: None,
             closes: Closes::default(),
-            unread: Vec::new(),
+            input: Budget::default(),
             scratch: Box::default(),
             replies: Vec::new(),
             shorts: Vec::new(),
@@ -161,7 +169,7 @@ impl<P: Plane> Shard<P> {
     /// Whether the next turn has something to do without news from outside.
     pub fn is_busy(&self) -> bool {
         !self.agenda.is_empty()
-            || !self.unread.is_empty()
+            || self.input.held() > 0
             || self.sweep.is_under_way()
             || self.lobby.is_busy()
             || self.must_accept_again()
@@ -169,13 +177,21 @@ impl<P: Plane> Shard<P> {
 
     /// Whether the drain is over: nobody arrives any more, and every connection is gone, or had its time.
     pub fn is_drained(&self) -> bool {
-        let is_over = |drain: &Drain| self.table.is_empty() || drain.is_over(self.now);
-        self.lobby.is_settled() && self.drain.as_ref().is_some_and(is_over)
+        let is_left = || self.lobby.is_settled() && self.table.is_empty();
+        self.drain.as_ref().is_some_and(|drain| is_left() || drain.is_over(self.clock.steady()))
     }
 
-    /// Sets the coarse clock; it never goes back.
-    pub fn set_now(&mut self, now: Tick) {
-        self.now = self.now.max(now);
+    /// Sets the coarse clock, from a steady one; it never goes back. Time in which the shard had no turn is its own, and
+    /// counts as nobody's silence.
+    pub fn set_now(&mut self, steady: Tick) {
+        let has_paused = self.clock.advance(steady);
+        self.now = self.clock.now();
+        if has_paused {
+            self.block().pauses.add(1);
+            if let Some(drain) = &mut self.drain {
+                drain.resume(steady);
+            }
+        }
     }
 
     /// Sets the fine clock, microseconds of the process's clock; it never goes back.
@@ -205,7 +221,8 @@ impl<P: Plane> Shard<P> {
                 census.answer(members as u64);
             }
             Downlink::Configure(edition) => {
-                self.rules = Rules::new(&edition.config.clients, edition.config.outbox);
+                let shards = self.blocks.shards.len();
+                self.rules = Rules::new(&edition.config.clients, edition.config.outbox, shards);
                 self.topics_max = edition.config.clients.topics_max;
                 self.lobby.configure(&edition.config.clients);
                 if let Some(journal) = &mut self.journal {
@@ -217,13 +234,15 @@ impl<P: Plane> Shard<P> {
         }
     }
 
-    /// One turn: input that was left, a share of the fanout, a share of the sweep.
+    /// One turn: input that was held back, a share of the fanout, a share of the sweep.
     pub fn turn(&mut self) {
         self.read_on();
         self.pace();
         self.fan_out();
         self.sweep_on();
         self.turn_late_away();
+        self.relieve_outboxes();
+        self.relieve_partials();
         self.block().backlog_bytes.set(self.backlog_bytes as u64);
         self.block().turns.add(1);
     }
@@ -237,7 +256,7 @@ impl<P: Plane> Shard<P> {
         }
         self.lobby.shrink();
         self.agenda.shrink();
-        self.unread.shrink_to_fit();
+        self.input.shrink();
         // The lists of a crowd grow through blocks of this size, beside it.
         self.scratch = Box::default();
         self.replies.shrink_to_fit();
@@ -265,9 +284,10 @@ impl<P: Plane> Shard<P> {
         self.block().connections[format.index()].add(1);
         self.block().upgraded.add(1);
         self.plane.watch(token, fd);
-        self.greet(token, response);
+        self.greet(token, &response);
         if !tail.is_empty() {
-            self.handle_input(token, &mut tail);
+            let cost = self.handle_input(token, &mut tail);
+            self.input.spend(cost);
         }
         if self.drain.as_ref().is_some_and(|drain| drain.has_passed(token.index)) {
             self.begin_close(token, CloseReason::Shutdown, SHUTTING_DOWN);
@@ -372,12 +392,12 @@ impl<P: Plane> Shard<P> {
             if outbox.awaits_room {
                 self.plane.unwatch_writable(token);
             }
-            self.block().outboxes.sub(1);
-            self.block().outbox_bytes.sub(outbox.bytes() as u64);
+            outboxes::count_dues(self.block(), outbox.dues(), Dues::default());
             let why = Failed::of_close(connection.reason().unwrap_or(reason));
             self.block().deliveries_failed[why as usize].add(u64::from(outbox.give_up()));
             self.settle_pushes(outbox.take_settled(), why);
         }
+        self.count_partial(connection.partial_bytes(), 0);
         self.plane.close(token, connection.fd, how);
         let places = connection.take_places();
         let was_closing = places.0.is_none();
@@ -402,7 +422,7 @@ impl<P: Plane> Shard<P> {
 
     fn begin_drain(&mut self, over: Duration) {
         if self.drain.is_none() {
-            self.drain = Some(Drain::new(self.now, over));
+            self.drain = Some(Drain::new(self.clock.steady(), over));
             self.close_door();
             self.cut_paced();
         }

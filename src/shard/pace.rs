@@ -21,7 +21,7 @@ impl Failed {
     /// Why a push did not reach a connection that ended for this reason while it was owed.
     pub(super) fn of_close(reason: CloseReason) -> Self {
         match reason {
-            CloseReason::Slow => Self::Slow,
+            CloseReason::Slow | CloseReason::OutboxTotal => Self::Slow,
             CloseReason::Shutdown => Self::Shutdown,
             _ => Self::Closed,
         }

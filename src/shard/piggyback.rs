@@ -4,8 +4,6 @@
 //! device that is answered before the round has come to it costs one send instead of two. *Not here*: the walk, which
 //! passes over whoever has everything of its round (`fanout`), when answers are sent (`input`).
 
-use bytes::Bytes;
-
 use super::Shard;
 use super::members::ALL;
 use crate::connection::Phase;
@@ -19,10 +17,9 @@ const BYTES_MAX: usize = 4096;
 /// An answer with messages behind it. They count as delivered: whoever has it sends it.
 #[must_use]
 pub(super) struct Laden {
-    /// Both.
+    /// Both, the answer first.
     pub(super) bytes: Vec<u8>,
-    /// The messages alone.
-    pub(super) batch: Bytes,
+    /// What the messages are.
     pub(super) cargo: Cargo,
 }
 
@@ -60,7 +57,6 @@ impl<P: Plane> Shard<P> {
             block.send_bytes.add(part.bytes.len() as u64);
             return Some(Laden {
                 bytes: [answer, part.bytes].concat(),
-                batch: round.keep(format, part.bytes),
                 cargo: Cargo { topic: place.topic, messages: part.messages, push: None },
             });
         }

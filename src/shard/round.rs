@@ -2,12 +2,15 @@
 //!
 //! *Not here*: the walk (`fanout`), which of several rounds goes next (`line`).
 
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::outboxes::Keeper;
 use crate::batch::{Batch, Offset};
+use crate::connection::outbox::Piece;
 use crate::dataplane::Token;
 use crate::formats::{FORMATS, FormatId};
 use crate::limits::ROUND_BYTES_MAX;
@@ -20,6 +23,8 @@ struct Joined {
     starts: Box<[Start]>,
     frames: u32,
     messages: u32,
+    /// The same bytes as outboxes hold them, once one does.
+    kept: OnceCell<Bytes>,
 }
 
 /// Where a batch begins in a round: its first offset, and what is before it.
@@ -137,7 +142,8 @@ impl Round {
             }
             joined.freeze()
         };
-        self.joined[format.index()] = Some(Joined { bytes, starts: starts.into(), frames, messages });
+        self.joined[format.index()] =
+            Some(Joined { bytes, starts: starts.into(), frames, messages, kept: OnceCell::new() });
     }
 
     /// What a member needs that has everything below `delivered`; `None`: nothing.
@@ -167,8 +173,13 @@ impl Round {
         })
     }
 
-    /// A counted reference to bytes that [`Round::part`] lent.
-    pub(super) fn keep(&self, format: FormatId, part: &[u8]) -> Bytes {
-        self.joined[format.index()].as_ref().map_or_else(Bytes::new, |joined| joined.bytes.slice_ref(part))
+    /// Bytes that [`Round::part`] lent, for an outbox: a reference, or a copy where that would keep a buffer of more than
+    /// twice as many.
+    pub(super) fn keep(&self, format: FormatId, part: &[u8], keeper: Keeper<'_>) -> Piece {
+        let Some(joined) = self.joined[format.index()].as_ref() else { return Piece::Own(part.to_vec()) };
+        if part.len() < joined.bytes.len() / 2 {
+            return Piece::Own(part.to_vec());
+        }
+        Piece::Shared(joined.kept.get_or_init(|| keeper.keep(&joined.bytes)).slice_ref(part))
     }
 }

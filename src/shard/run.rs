@@ -104,13 +104,15 @@ fn turn(shard: &mut Shard<Uring>, ring: &mut Receiver) {
     shard.plane().turn();
     shard.accept_again();
     let mut handled = 0;
-    while handled < EVENTS_PER_TURN
-        && let Some(event) = shard.plane().next_event()
-    {
-        shard.handle(event);
+    let mut is_through = false;
+    while handled < EVENTS_PER_TURN && shard.takes_input() && !is_through {
+        match shard.plane().next_event() {
+            Some(event) => shard.handle(event),
+            None => is_through = true,
+        }
         handled += 1;
     }
-    if handled == EVENTS_PER_TURN {
+    if !is_through {
         shard.look_outside();
     }
     for _ in 0..DOWNLINKS_PER_TURN {

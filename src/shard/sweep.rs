@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Shard;
 use super::members::ALL;
+use super::outboxes::count_dues;
 use crate::connection::outbox::Outbox;
 use crate::connection::reason::CloseReason;
 use crate::connection::{Checkup, Phase, Tick};
@@ -38,11 +39,13 @@ impl Sweep {
     }
 }
 
-/// A drain: closes are spread over its ticks.
+/// A drain: closes are spread over its ticks, which are those of the steady clock.
 #[derive(Debug)]
 pub struct Drain {
     last: Tick,
     over: Tick,
+    /// The end was put off once for a pause of the shard's own.
+    was_put_off: bool,
     cursor: u32,
     /// Connections still to close, once closing has begun.
     left: Option<usize>,
@@ -51,9 +54,17 @@ pub struct Drain {
 impl Drain {
     /// Begins now and spreads closes over the duration.
     pub fn new(now: Tick, duration: Duration) -> Self {
-        let ticks = |d: Duration| (d.as_millis() / TICK.as_millis()) as u32;
         let last = Tick(now.0 + ticks(duration));
-        Self { last, over: Tick(last.0 + ticks(DRAIN_TAIL)), cursor: 0, left: None }
+        let over = Tick(last.0 + ticks(DRAIN_TAIL));
+        Self { last, over, was_put_off: false, cursor: 0, left: None }
+    }
+
+    /// The shard goes on after a pause. If that took up the rest of the drain, clients get the time to answer their Close
+    /// once more, and no second time.
+    pub fn resume(&mut self, now: Tick) {
+        if now > self.last && !std::mem::replace(&mut self.was_put_off, true) {
+            self.over = self.over.max(Tick(now.0 + ticks(DRAIN_TAIL)));
+        }
     }
 
     /// Whether closing has gone past this place in the table: who takes it now would be overlooked.
@@ -65,6 +76,10 @@ impl Drain {
     pub fn is_over(&self, now: Tick) -> bool {
         now > self.over
     }
+}
+
+fn ticks(duration: Duration) -> u32 {
+    (duration.as_millis() / TICK.as_millis()) as u32
 }
 
 impl<P: Plane> Shard<P> {
@@ -98,21 +113,24 @@ impl<P: Plane> Shard<P> {
                 continue;
             }
             let Some((token, connection)) = self.table.at(index) else { continue };
-            let owes_before = connection.outbox().map(|outbox| outbox.bytes());
-            match connection.check(self.now, &self.rules) {
+            let (fd, before) = (connection.fd, connection.dues());
+            match connection.check(&self.clock, &self.rules) {
                 Checkup::Well => {}
-                Checkup::Ping if owes_before.is_some() => self.reply(token, &PING),
-                Checkup::Ping => silent.push((token, connection.fd)),
+                Checkup::Ping if before.outboxes > 0 => self.reply(token, &PING),
+                Checkup::Ping => silent.push((token, fd)),
                 Checkup::Dropped(messages) => {
-                    let owes = connection.outbox().map_or(0, |outbox| outbox.bytes());
+                    let after = connection.dues();
                     let settled = connection.outbox().map_or_else(Vec::new, Outbox::take_settled);
+                    count_dues(self.block(), before, after);
                     self.settle_pushes(settled, Failed::Slow);
-                    let block = self.block();
-                    block.outbox_bytes.sub((owes_before.unwrap_or(0) - owes) as u64);
-                    block.outbox_dropped[self.rules.drop_counter()].add(u64::from(messages));
+                    self.block().outbox_dropped[self.rules.drop_counter()].add(u64::from(messages));
                 }
                 Checkup::Close(reason) => {
-                    let text = if reason == CloseReason::Silent { "no sign of life" } else { "too slow" };
+                    let text = match reason {
+                        CloseReason::Silent => "no sign of life",
+                        CloseReason::Unfinished => "a message took too long to arrive",
+                        _ => "too slow",
+                    };
                     self.begin_close(token, reason, text);
                 }
                 Checkup::Reset => self.remove(token, CloseReason::CloseTimeout),
@@ -122,13 +140,14 @@ impl<P: Plane> Shard<P> {
     }
 
     /// Whether the connection at an index has had no business message for too long: none from its client, none to any of
-    /// its topics or to everybody since it came. Who is still owed something waits for a message.
+    /// its topics or to everybody since it came. Who is still owed something waits for a message. After a pause of the
+    /// shard's own, messages may wait at both ends.
     fn is_idle(&mut self, index: u32) -> bool {
         let Some(idle_after) = self.rules.idle_after else { return false };
         let Some((connection, spoke)) = self.table.spoke_at(index) else { return false };
         if connection.phase() != Phase::Open
             || connection.outbox().is_some()
-            || self.now.since(spoke) < idle_after
+            || self.clock.waited(spoke, idle_after) < idle_after
         {
             return false;
         }
@@ -162,15 +181,8 @@ impl<P: Plane> Shard<P> {
     /// Owes the rest of a frame whose first bytes went out in a slice.
     fn reply_rest(&mut self, token: Token, rest: &'static [u8]) {
         let now = self.now;
-        let Some(connection) = self.table.get(token) else { return };
-        connection.owe(now).push_control_rest(
-            bytes::Bytes::from_static(&PING),
-            None,
-            PING.len() - rest.len(),
-            now,
-        );
-        self.block().outbox_bytes.add(rest.len() as u64);
-        self.block().outboxes.add(1);
+        let sent = PING.len() - rest.len();
+        self.with_dues(token, |connection| connection.owe(now).push_control_rest(&PING, None, sent, now));
         self.await_room(token);
     }
 
@@ -179,7 +191,7 @@ impl<P: Plane> Shard<P> {
         let Some(mut drain) = self.drain.take() else { return };
         if self.agenda.is_empty() {
             let left = drain.left.unwrap_or(self.table.len());
-            let ticks_left = drain.last.since(self.now) as usize;
+            let ticks_left = drain.last.since(self.clock.steady()) as usize;
             // At the last tick everybody who is left, however the estimate went.
             let mut quota = if ticks_left == 0 { usize::MAX } else { left.div_ceil(ticks_left + 1) };
             drain.left = Some(left.saturating_sub(quota));

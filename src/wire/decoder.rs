@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 use super::close;
 use super::frame::{CONTROL_PAYLOAD_BYTES_MAX, Opcode};
 use super::mask::Mask;
+use crate::connection::Tick;
 use crate::connection::reason::CloseReason;
 
 /// Bounds that the operator sets.
@@ -70,6 +71,8 @@ pub struct Partial {
     frame: Unfinished,
     /// The data message that has begun and not ended; control frames may come between its fragments.
     message: Option<Message>,
+    /// When its first byte came, once its owner has noted that. Another message, or a frame of none, is another beginning.
+    since: Option<Tick>,
 }
 
 /// How much of the current frame has been seen.
@@ -140,6 +143,11 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Decoder<'_, F> {
             };
             if flow.is_break() {
                 return Ok(flow);
+            }
+            if let Some(partial) = &mut self.partial
+                && partial.is_idle()
+            {
+                partial.since = None;
             }
             input = &mut input[used..];
         }
@@ -218,7 +226,7 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Decoder<'_, F> {
     /// The input continues, and perhaps ends, a data frame's payload.
     fn extend_message(&mut self, input: &mut [u8]) -> Result<(usize, ControlFlow<()>), Violation> {
         let bytes_max = self.limits.message_bytes_max;
-        let Partial { frame, message } = self.partial_mut();
+        let Partial { frame, message, .. } = self.partial_mut();
         let (Unfinished::Payload { fin, remaining, mask }, Some(open)) = (&mut *frame, message.as_mut())
         else {
             unreachable!("a payload belongs to a message");
@@ -301,7 +309,9 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Decoder<'_, F> {
     }
 
     fn partial_mut(&mut self) -> &mut Partial {
-        self.partial.get_or_insert_with(|| Box::new(Partial { frame: Unfinished::Nothing, message: None }))
+        self.partial.get_or_insert_with(|| {
+            Box::new(Partial { frame: Unfinished::Nothing, message: None, since: None })
+        })
     }
 }
 
@@ -377,6 +387,16 @@ impl Partial {
     /// Heap bytes that it holds, its own box included: at most [`Limits::message_bytes_max`] and the box.
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.message.as_ref().map_or(0, |message| message.bytes.capacity())
+    }
+
+    /// When its first byte came, as far as that was noted.
+    pub fn since(&self) -> Option<Tick> {
+        self.since
+    }
+
+    /// Notes that its first byte came with the last input, unless it is older.
+    pub fn note_since(&mut self, now: Tick) {
+        self.since.get_or_insert(now);
     }
 
     fn is_idle(&self) -> bool {

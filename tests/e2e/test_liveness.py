@@ -1,6 +1,8 @@
 """Silence: a silent client is asked once, and closed when the interval passes without an answer."""
 
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from harness.poll import eventually
 from harness.wire import PING, PONG, TEXT, Wire, frame
@@ -83,3 +85,38 @@ def test_a_client_that_is_only_sent_to_is_silent(start_gateway):
             if client.receive().opcode != TEXT:
                 break
         assert time.monotonic() - begin < 3 * INTERVAL_S, "messages to a client are no sign of its life"
+
+
+def test_a_gateway_that_was_stopped_takes_nobody_for_silent_who_is_not(start_gateway):
+    gateway = start_gateway(**{"clients.liveness_s": INTERVAL_S})
+    clients = [Wire(gateway.port, "/topics/t") for _ in range(20)]
+    silent = Wire(gateway.port, "/topics/t")
+
+    def answer_pings(client, until):
+        client.timeout = 0.2
+        while time.monotonic() < until:
+            try:
+                got = client.receive()
+            except TimeoutError:
+                continue
+            assert got.opcode == PING, got
+            client.send(frame(PONG, got.payload))
+
+    with ThreadPoolExecutor(len(clients)) as threads:
+        until = time.monotonic() + 10 * INTERVAL_S
+        answers = [threads.submit(answer_pings, client, until) for client in clients]
+        time.sleep(0.6 * INTERVAL_S)
+        for pause_s in (1.5 * INTERVAL_S, 2.5 * INTERVAL_S):
+            gateway.signal(signal.SIGSTOP)
+            time.sleep(pause_s)
+            gateway.signal(signal.SIGCONT)
+            time.sleep(INTERVAL_S)
+        for answer in answers:
+            answer.result()
+    assert gateway.metric("connections_by_state", state="open") == len(clients)
+    assert gateway.metric("pauses_total") >= 2
+    while (got := silent.receive()).opcode == PING:
+        pass
+    assert got.payload[:2] == (1001).to_bytes(2, "big"), "whoever really is silent is closed"
+    for client in [silent, *clients]:
+        client.close()

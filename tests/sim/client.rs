@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 
+use fanfare::connection::outbox::{ITEM_BYTES, Outbox};
 use fanfare::formats::FormatId;
 
 use crate::ledger::{ALL, Item, To};
@@ -16,7 +17,8 @@ use crate::wire::{self, Reader};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
     Ping,
-    WebSocketPing(usize),
+    /// With a payload of that many bytes, at least four, which begins with the number.
+    WebSocketPing(usize, u32),
     Join(To),
     Leave(To),
     /// Something that the gateway ignores.
@@ -29,6 +31,15 @@ pub(crate) enum Act {
 }
 
 impl Act {
+    /// What undoes it, if something does.
+    pub(crate) fn opposite(self) -> Self {
+        match self {
+            Self::Join(to) => Self::Leave(to),
+            Self::Leave(to) => Self::Join(to),
+            same => same,
+        }
+    }
+
     /// Nothing that follows is heard.
     pub(crate) fn is_last(self) -> bool {
         matches!(self, Self::Bad(_) | Self::Close(_))
@@ -50,7 +61,18 @@ pub(crate) enum Pace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Pong,
-    WebSocketPong(usize),
+    /// To the ping of that length and number.
+    WebSocketPong(usize, u32),
+}
+
+impl Answer {
+    /// What its frame has, if it is a WebSocket pong.
+    pub(crate) fn pong_bytes(self) -> Option<u64> {
+        match self {
+            Self::WebSocketPong(length, _) => Some(2 + length as u64),
+            Self::Pong => None,
+        }
+    }
 }
 
 /// Messages of one address that were taken by the shard while the client was a member.
@@ -114,6 +136,10 @@ pub(crate) struct Client {
     pub(crate) is_doubtful: bool,
     /// The shard may have given up waiting for a sign of life at some time.
     pub(crate) was_silent: bool,
+    /// Its longest send that fell short.
+    longest_short: u64,
+    /// WebSocket pings that it sent.
+    pub(crate) pings_sent: u32,
     /// Pings of the server.
     pub(crate) pings: u64,
     /// A send that fell short: where it ends, and what had been received when it began.
@@ -166,6 +192,8 @@ impl Client {
             was_over: false,
             is_doubtful: false,
             was_silent: false,
+            longest_short: 0,
+            pings_sent: 0,
             pings: 0,
             item: None,
             before_item: 0,
@@ -230,6 +258,7 @@ impl Client {
     /// A send of `end - begin` bytes falls short at this point of the stream.
     pub(crate) fn note_short(&mut self, end: u64) {
         self.was_short = true;
+        self.longest_short = self.longest_short.max(end - self.stream_at);
         match self.item {
             // The rest of the same send, or what was kept of it.
             Some((item_end, _)) if self.stream_at < item_end => {}
@@ -278,8 +307,13 @@ impl Client {
         self.is_owed && self.close.is_none() && !self.is_removed && may_close
     }
 
+    /// An outbox counts its items whole, although part of the first was sent, and what they take in its list.
     pub(crate) fn note_owed(&mut self, outbox_bytes_max: usize) {
-        self.was_over |= self.owed_bytes() > outbox_bytes_max as u64;
+        let items = self.targeted - self.received + self.answers.len() as u64 + 2;
+        let list = size_of::<Outbox>() + items as usize * ITEM_BYTES;
+        // Room for a control frame is at most twice what it has.
+        let held = 2 * self.owed_bytes() + self.longest_short + list as u64;
+        self.was_over |= held > outbox_bytes_max as u64;
     }
 
     /// It asked something.
@@ -288,15 +322,31 @@ impl Client {
         self.answer_bytes += bytes as u64;
     }
 
-    /// Answers come in the order of the questions; some are missing once the rest was given up.
+    /// Answers come in the order of the questions; some are missing once the rest was given up. A pong may stand for those
+    /// right before it.
     pub(crate) fn answered(&mut self, answer: Answer) {
         while let Some(expected) = self.answers.pop_front() {
             if expected == answer {
                 return;
             }
+            if let (Some(bytes), Some(Answer::WebSocketPong(..))) =
+                (expected.pong_bytes(), self.answers.front())
+            {
+                self.answer_bytes -= bytes;
+                continue;
+            }
             assert!(self.was_short && self.last_act.is_some(), "{answer:?} comes before {expected:?}");
         }
         panic!("{answer:?} to no question");
+    }
+
+    /// Bytes of pongs that may never come, because another one follows.
+    pub(crate) fn joined_bytes(&self) -> u64 {
+        let followed = self.answers.iter().zip(self.answers.iter().skip(1));
+        followed
+            .filter(|(_, next)| next.pong_bytes().is_some())
+            .filter_map(|(pong, _)| pong.pong_bytes())
+            .sum()
     }
 
     /// A message arrives: it was meant for the client, it is new, and nothing before it is missing but what may be.
@@ -321,8 +371,10 @@ impl Client {
             Act::Ping => text(r#"{"type":"PING","data":{}}"#, rng),
             Act::Join(_) => text(&format!(r#"{{"type":"JOIN","data":{{"room":{room}}}}}"#), rng),
             Act::Leave(_) => text(&format!(r#"{{"data":{{"room":{room}}},"type":"LEAVE"}}"#), rng),
-            Act::WebSocketPing(length) => {
-                wire::push_masked(&mut out, true, wire::PING, &vec![b'p'; length], rng);
+            Act::WebSocketPing(length, number) => {
+                let mut payload = vec![b'p'; length];
+                payload[..4].copy_from_slice(&number.to_be_bytes());
+                wire::push_masked(&mut out, true, wire::PING, &payload, rng);
             }
             Act::Pong => wire::push_masked(&mut out, true, wire::PONG, &[], rng),
             Act::Noise => match rng.below(3) {

@@ -125,7 +125,10 @@ impl World {
         };
         let well: Vec<usize> =
             self.clients.iter().filter(|c| is_kept(c) && c.last_act.is_none()).map(|c| c.id).collect();
-        for _ in 0..ALL_GRACES {
+        for tick in 0..ALL_GRACES {
+            if tick == ALL_GRACES / 4 && self.plan.pause_percent > 0 {
+                self.stand_still();
+            }
             self.pass(TICK);
         }
         for client in self.clients.iter().filter(|client| !client.is_removed) {
@@ -158,7 +161,12 @@ impl World {
         self.broadcast.send(Downlink::Drain(within));
         let step = Duration::from_millis(50);
         let limit = (within + Duration::from_secs(3)).as_millis() / step.as_millis();
-        for _ in 0..limit {
+        let pause_at =
+            if self.plan.pause_percent > 0 { self.rng.below(limit as usize) as u128 } else { limit };
+        for number in 0..limit {
+            if number == pause_at {
+                self.stand_still();
+            }
             self.pass(step);
             if self.seats.iter().all(|seat| seat.shard.is_drained()) {
                 break;

@@ -91,16 +91,29 @@ impl World {
                 _ => Act::Close(Some(*self.rng.pick(&[1000, 1001, 3000, 4999]))),
             },
             n if n % 3 == 0 && is_go_push => Act::Ping,
-            n if n % 3 == 1 => Act::WebSocketPing(self.rng.below(126)),
+            n if n % 3 == 1 => Act::WebSocketPing(self.rng.between(4, 125), 0),
             _ => Act::Noise,
         };
-        let burst = if act == Act::Noise && self.rng.percent(2) { 150 } else { 1 };
-        for _ in 0..burst {
-            self.say(id, act);
+        let burst = match act {
+            Act::Noise if self.rng.percent(2) => 150,
+            // A flood: far more than a turn takes of one connection.
+            Act::Ping | Act::WebSocketPing(..) | Act::Join(_)
+                if self.rng.percent(self.plan.flood_percent) =>
+            {
+                self.rng.between(300, 3_000)
+            }
+            _ => 1,
+        };
+        for number in 0..burst {
+            self.say(id, if number % 2 == 0 { act } else { act.opposite() });
         }
     }
 
-    fn say(&mut self, id: usize, act: Act) {
+    fn say(&mut self, id: usize, mut act: Act) {
+        if let Act::WebSocketPing(_, number) = &mut act {
+            self.clients[id].pings_sent += 1;
+            *number = self.clients[id].pings_sent;
+        }
         let room = match act {
             Act::Join(to) | Act::Leave(to) => serde_json::to_string(self.ledger.name(to)).expect("a string"),
             _ => String::new(),

@@ -286,7 +286,9 @@ impl Seat {
     fn hear(&mut self, client: &mut Client, act: Act, topics_max: usize) {
         match act {
             Act::Ping => client.expect(Answer::Pong, 2 + PONG.len()),
-            Act::WebSocketPing(length) => client.expect(Answer::WebSocketPong(length), 2 + length),
+            Act::WebSocketPing(length, number) => {
+                client.expect(Answer::WebSocketPong(length, number), 2 + length);
+            }
             Act::Join(to) if client.topics() < topics_max && !client.is_member(to) => {
                 self.join(client, to);
             }
@@ -362,7 +364,10 @@ fn on_frame(
             assert!(may_ping && frame.payload.is_empty(), "an unexpected ping");
             client.pings += 1;
         }
-        wire::PONG => client.answered(Answer::WebSocketPong(frame.payload.len())),
+        wire::PONG => {
+            let number = u32::from_be_bytes(*frame.payload.first_chunk().expect("pings have a number"));
+            client.answered(Answer::WebSocketPong(frame.payload.len(), number));
+        }
         wire::CLOSE => {
             let code = frame.payload.first_chunk().map(|code| u16::from_be_bytes(*code));
             assert!(codes.contains(&code), "{} is closed with {code:?}, allowed: {codes:?}", client.id);

@@ -48,6 +48,10 @@ pub(crate) struct Plan {
     /// Of a hundred acts, so many are about topics; the same for what ends a connection.
     pub(crate) topic_percent: usize,
     pub(crate) ending_percent: usize,
+    /// Of a hundred acts that can be repeated, so many are said hundreds of times in one go.
+    pub(crate) flood_percent: usize,
+    /// Of a hundred steps, so many last for seconds in which no shard has a turn.
+    pub(crate) pause_percent: usize,
     /// Membership changes only while a shard has nothing on its way: its counters must be exact.
     pub(crate) is_calm: bool,
     pub(crate) flood: Flood,
@@ -93,6 +97,8 @@ impl Plan {
             },
             clients: Clients {
                 message_bytes_max: 4096,
+                message_deadline: Duration::from_secs(3600),
+                partial_bytes_max: 1 << 30,
                 upgrade_deadline: Duration::from_secs(10),
                 handshakes_max: 1,
                 topics_max: rng.between(1, 5),
@@ -104,7 +110,8 @@ impl Plan {
                 ..Config::default().clients
             },
             outbox: Outbox {
-                bytes_max: rng.scale(200, 64 * 1024),
+                bytes_max: rng.scale(1_000, 64 * 1024),
+                total_bytes_max: 1 << 30,
                 age_max: Duration::from_secs(age_s as u64),
                 policy,
             },
@@ -115,6 +122,8 @@ impl Plan {
             lazy_percent: *rng.pick(&[0, 10, 50, 80]),
             topic_percent: *rng.pick(&[10, 40, 70]),
             ending_percent: if is_calm { 0 } else { *rng.pick(&[0, 2, 6]) },
+            flood_percent: if is_big || !rng.percent(20) { 0 } else { 3 },
+            pause_percent: if push_percent > 0 || !rng.percent(30) { 0 } else { 2 },
             is_calm,
             flood,
             push_percent,

@@ -182,6 +182,9 @@ impl World {
             self.arrive();
         }
         while self.step < self.plan.steps {
+            if self.rng.percent(self.plan.pause_percent) {
+                self.stand_still();
+            }
             let pause = if self.rng.percent(3) { 1_000_000 } else { 6_000 };
             let pause = if self.plan.push_percent > 0 { pause.min(200_000) } else { pause };
             let until = self.now + self.rng.below(pause) as u64;
@@ -202,6 +205,17 @@ impl World {
             }
         }
         self.end();
+    }
+
+    /// No shard has a turn for some time, as when the process is stopped. It is nobody's silence.
+    pub(crate) fn stand_still(&mut self) {
+        let ticks = self.rng.between(8, 400) as u32;
+        trail::note(|| format!("the shards stand still for {ticks} ticks"));
+        self.now += u64::from(ticks) * TICK_US;
+        for client in &mut self.clients {
+            // What they count of it is a tick or two.
+            client.heard += ticks - 2;
+        }
     }
 
     /// Clients and shards live through one step.

@@ -422,4 +422,41 @@ proptest! {
         prop_assert_eq!(outcome.frames, Some(messages.len()));
         prop_assert_eq!(outcome.said, messages);
     }
+
+    #[test]
+    fn what_is_unfinished_is_as_old_as_its_first_byte(
+        messages in proptest::collection::vec(proptest::collection::vec((any::<bool>(), 0_usize..40), 1..4), 1..8),
+        reads in proptest::collection::vec(1_usize..30, 1..60),
+    ) {
+        // Where something begins that was not begun: a message, or a control frame of none.
+        let (mut stream, mut begins) = (Vec::new(), Vec::new());
+        for fragments in &messages {
+            for (number, (has_ping, length)) in fragments.iter().enumerate() {
+                if *has_ping {
+                    begins.extend((number == 0).then_some(stream.len()));
+                    stream.extend(frame(0x89, b"ping"));
+                }
+                let fin = if number + 1 == fragments.len() { FIN } else { 0 };
+                begins.extend((number == 0).then_some(stream.len()));
+                stream.extend(frame(fin | if number == 0 { 2 } else { 0 }, &vec![0; *length]));
+            }
+        }
+        let (mut partial, mut ends) = (None, Vec::new());
+        for (number, length) in reads.iter().cycle().enumerate() {
+            let from: usize = ends.last().copied().unwrap_or(0);
+            let to = (from + length).min(stream.len());
+            decode(&mut partial, &mut stream[from..to].to_vec(), &LIMITS, |_| ControlFlow::Continue(())).unwrap();
+            ends.push(to);
+            if let Some(partial) = &mut partial {
+                partial.note_since(Tick(number as u32));
+                let begin = begins.iter().rfind(|begin| **begin < to).expect("something began");
+                let first = ends.iter().position(|end| begin < end).expect("it was read");
+                prop_assert_eq!(partial.since(), Some(Tick(first as u32)));
+            }
+            if to == stream.len() {
+                break;
+            }
+        }
+        prop_assert!(partial.is_none());
+    }
 }

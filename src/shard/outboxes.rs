@@ -1,0 +1,138 @@
+//! What the outboxes of a shard come to, and what happens at the bound of all of them together.
+//!
+//! An outbox is charged what is its own. A round's buffer that outboxes share is charged once, from the first that
+//! holds it until the last lets go. Their sum bounds the memory. *Not here*: one outbox (`connection::outbox`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Shard;
+use crate::config::OutboxPolicy;
+use crate::connection::outbox::{Dues, Outbox};
+use crate::connection::reason::CloseReason;
+use crate::connection::{Connection, Phase};
+use crate::dataplane::{Plane, Token};
+use crate::metrics::{Blocks, ShardBlock};
+use crate::push::share::Failed;
+
+/// What a shared buffer takes beside its bytes.
+const KEPT_BYTES: usize = size_of::<Kept>() + 64;
+
+/// What a client is told when all outboxes together are at their bound.
+const TOO_SLOW_TOGETHER: &str = "too slow while many are";
+
+/// Where shared buffers are charged.
+#[derive(Clone, Copy)]
+pub(super) struct Keeper<'a> {
+    pub(super) blocks: &'a Arc<Blocks>,
+    pub(super) number: usize,
+}
+
+/// A buffer that outboxes share.
+struct Kept {
+    bytes: Bytes,
+    blocks: Arc<Blocks>,
+    number: usize,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let block = &self.blocks.shards[self.number];
+        block.outbox_shared_bytes.sub((self.bytes.len() + KEPT_BYTES) as u64);
+    }
+}
+
+impl Keeper<'_> {
+    /// The same bytes, charged until the last reference to what is returned is gone.
+    pub(super) fn keep(self, bytes: &Bytes) -> Bytes {
+        let Self { blocks, number } = self;
+        blocks.shards[number].outbox_shared_bytes.add((bytes.len() + KEPT_BYTES) as u64);
+        Bytes::from_owner(Kept { bytes: bytes.clone(), blocks: Arc::clone(blocks), number })
+    }
+}
+
+/// Counts that an outbox, or several, came to `before` and come to `after`.
+pub(super) fn count_dues(block: &ShardBlock, before: Dues, after: Dues) {
+    let count = |value: &crate::metrics::Value, before: usize, after: usize| {
+        value.add(after as u64);
+        value.sub(before as u64);
+    };
+    count(&block.outboxes, before.outboxes, after.outboxes);
+    count(&block.outbox_owed_bytes, before.owed, after.owed);
+    count(&block.outbox_own_bytes, before.own, after.own);
+}
+
+impl<P: Plane> Shard<P> {
+    /// Changes what a connection owes, and counts that. `None`: it is gone.
+    pub(super) fn with_dues<T>(
+        &mut self,
+        token: Token,
+        change: impl FnOnce(&mut Connection) -> T,
+    ) -> Option<T> {
+        let connection = self.table.get(token)?;
+        let before = connection.dues();
+        let result = change(connection);
+        count_dues(&self.blocks.shards[self.number], before, connection.dues());
+        Some(result)
+    }
+
+    /// When all outboxes together are over their bound, those that hold most are closed, or lose their batches where that
+    /// is the policy, until an eighth is free. Who is closing already is reset: it had its time to read.
+    pub(super) fn relieve_outboxes(&mut self) {
+        let max = self.rules.outbox_total;
+        if self.block().outbox_bytes() <= max as u64 {
+            return;
+        }
+        let goal = (max - max / 8) as u64;
+        for token in self.heaviest(|connection| connection.outbox().map_or(0, |outbox| outbox.held_bytes())) {
+            if self.block().outbox_bytes() <= goal {
+                break;
+            }
+            let Some(connection) = self.table.get(token) else { continue };
+            if connection.phase() != Phase::Open {
+                self.remove(token, CloseReason::CloseTimeout);
+                continue;
+            }
+            if self.rules.outbox.policy == OutboxPolicy::Close {
+                self.begin_close(token, CloseReason::OutboxTotal, TOO_SLOW_TOGETHER);
+                continue;
+            }
+            let drop_batches = |connection: &mut Connection| {
+                connection.outbox().map(|outbox| (outbox.drop_batches(), outbox.take_settled()))
+            };
+            let Some(Some((dropped, settled))) = self.with_dues(token, drop_batches) else { continue };
+            self.block().outbox_dropped[self.rules.drop_counter()].add(u64::from(dropped));
+            self.settle_pushes(settled, Failed::Slow);
+        }
+    }
+
+    /// Every connection that weighs something, the heaviest first. A walk over the table: for what happens once while an
+    /// eighth of a bound fills up.
+    pub(super) fn heaviest(&mut self, weigh: impl Fn(&mut Connection) -> usize) -> Vec<Token> {
+        let mut all = Vec::new();
+        for index in 0..self.table.span() {
+            if let Some((token, connection)) = self.table.at(index) {
+                let weight = weigh(connection);
+                if weight > 0 {
+                    all.push((weight, token));
+                }
+            }
+        }
+        all.sort_unstable_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+        all.into_iter().map(|(_, token)| token).collect()
+    }
+}
+
+impl Connection {
+    /// What it owes comes to.
+    pub(super) fn dues(&mut self) -> Dues {
+        self.outbox().map_or_else(Dues::default, |outbox: &mut Outbox| outbox.dues())
+    }
+}
