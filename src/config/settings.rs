@@ -320,9 +320,10 @@ mod tests {
     }
 
     /// Keys that take any text, and show it: names, patterns, filters.
-    const NO_SECRETS: [&str; 7] = [
+    const NO_SECRETS: [&str; 8] = [
         "api.hosts",
         "redis.prefix",
+        "clients.subprotocols",
         "clients.auto_join",
         "events.name",
         "log.level",
