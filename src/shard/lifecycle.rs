@@ -48,6 +48,11 @@ struct Ending {
     code: u16,
 }
 
+/// Whether a device was closed because it read too slowly.
+fn is_slow(reason: CloseReason) -> bool {
+    matches!(reason, CloseReason::Slow | CloseReason::OutboxTotal)
+}
+
 impl<P: Plane> Shard<P> {
     /// From here on its connections' lives are noted. It has none yet.
     pub fn keep_journal(&mut self, journal: Journal) {
@@ -111,7 +116,7 @@ impl<P: Plane> Shard<P> {
             reason => reason.code().unwrap_or(ABNORMAL),
         };
         let ending = Ending { reason, code };
-        let is_logged = reason == CloseReason::Slow || tracing::enabled!(tracing::Level::DEBUG);
+        let is_logged = is_slow(reason) || tracing::enabled!(tracing::Level::DEBUG);
         if is_logged || !self.closes.peers.is_empty() {
             self.log_close(token, &ending);
         }
@@ -129,7 +134,7 @@ impl<P: Plane> Shard<P> {
         let (shard, reason, code) = (self.number, ending.reason.label(), ending.code);
         let seconds = f64::from(age) * limits::TICK.as_secs_f64();
         tracing::debug!(shard, peer, reason, code, seconds, owed_bytes, "a device was closed");
-        if ending.reason == CloseReason::Slow
+        if is_slow(ending.reason)
             && let Some(times) = self.closes.slow.event(Instant::now())
         {
             tracing::warn!(
@@ -138,7 +143,7 @@ impl<P: Plane> Shard<P> {
                 owed_bytes,
                 times,
                 "devices that read too slowly were closed with 4008, this one the last of them: publish less to them, raise \
-                 outbox.bytes_max and outbox.age_max_s, or let outbox.policy drop messages instead"
+                 outbox.bytes_max, outbox.total_bytes_max and outbox.age_max_s, or let outbox.policy drop messages instead"
             );
         }
     }
