@@ -197,16 +197,34 @@ pub const CONNECTIONS_PER_SHARD_MAX: usize = 1 << 24;
 pub const API_BODY_BYTES_DEFAULT: usize = 8 * 1024 * 1024;
 /// Head of an API request.
 pub const API_HEAD_BYTES_MAX: usize = 16 * 1024;
-/// API connections at once; one more is answered 503.
+/// API connections with a request, or between two. One more request is answered 503 unless somebody idle gives way.
 pub const API_CONNECTIONS_MAX: usize = 256;
+/// API connections beyond these whose first request's head is not whole. The oldest gives way to a newcomer: a head is one
+/// packet, and a probe's is here when it is accepted.
+pub const API_HEADS_MAX: usize = 256;
+/// Streams of events: people who watch pushes.
+pub const API_STREAMS_MAX: usize = 64;
+/// API connections that wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
+pub const API_BACKLOG: i32 = 4096;
+/// A connection whose next head takes as long loses its place to a newcomer.
+pub const API_HEAD_GRACE: Duration = Duration::from_secs(1);
+/// Descriptors of the control thread's table that are for others: sessions, files that are read, the log.
+pub const API_DESCRIPTORS_SPARE: usize = 32;
+/// Bytes that a request and an answer of an API connection each may have whatever the others hold. Most publishes fit,
+/// and all connections together have 36 MiB.
+pub const API_BYTES_FREE: usize = 64 * 1024;
+/// Bytes of API requests that are arriving or being answered, in all, as allocated. Past it a body that grows is answered
+/// 503. Eight of the largest that are taken by default.
+pub const API_BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of API answers that their clients have not read, in all. Past it the oldest of them are dropped with their
+/// connections. The metrics of 256 shards take 1 MiB.
+pub const API_ANSWERS_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Entries of `api.hosts` and of `api.origins`. Each request's are held against all of them.
 pub const API_NAMES_MAX: usize = 100;
 /// Header fields of an API request. A browser behind two proxies sends about 30.
 pub const API_HEADERS_MAX: usize = 64;
 /// A line that announces a chunk: 16 digits and an extension that nobody sends.
 pub const API_CHUNK_LINE_BYTES_MAX: usize = 256;
-/// API connections above [`API_CONNECTIONS_MAX`] that are being told so; the next ones are closed without a word.
-pub const API_REFUSALS_MAX: usize = 64;
 /// Time for one API request to arrive whole, and for its answer to leave.
 pub const API_READ_DEADLINE: Duration = Duration::from_secs(10);
 /// Silence between two requests of a connection. Longer than the pools of common HTTP clients keep one.
@@ -431,6 +449,9 @@ const _: () = assert!(UPGRADE_HEAD_BYTES_DEFAULT <= *UPGRADE_HEAD_BYTES.end());
 const _: () = assert!(*UPGRADE_HEAD_BYTES.end() < *HANDSHAKE_BYTES.start());
 const _: () = assert!(HANDSHAKE_BYTES_DEFAULT <= *HANDSHAKE_BYTES.end());
 const _: () = assert!(MESSAGE_BYTES_MAX < API_BODY_BYTES_DEFAULT);
+const _: () = assert!(2 * API_BODY_BYTES_DEFAULT <= API_BODIES_BYTES_MAX);
+const _: () =
+    assert!(4 * API_HEAD_BYTES_MAX <= API_BYTES_FREE, "a head and what was read with it need no room");
 const _: () = assert!(API_CHUNK_LINE_BYTES_MAX < API_HEAD_BYTES_MAX);
 const _: () = assert!(3 * TOPIC_BYTES_MAX < API_HEAD_BYTES_MAX);
 const _: () = assert!(PUSH_MESSAGES_MAX <= PUSH_ITEMS_MAX);

@@ -2,6 +2,8 @@
 
 #[path = "api/abuse.rs"]
 mod abuse;
+#[path = "api/crowd.rs"]
+mod crowd;
 #[path = "api/harness.rs"]
 mod harness;
 #[path = "api/origin.rs"]

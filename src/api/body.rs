@@ -12,14 +12,12 @@ use crate::api::head::Framing;
 use crate::api::refusal::{Code, Refusal};
 use crate::limits::{API_CHUNK_LINE_BYTES_MAX, API_HEAD_BYTES_MAX};
 
-/// What is allocated for a body before its bytes are here; a client that only announces much costs no more.
-const FIRST_CAPACITY: u64 = 64 * 1024;
-
 /// A body on its way.
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
     bytes: Vec<u8>,
+    /// Bytes that it can have at most: the announced length, if there is one.
     bytes_max: usize,
 }
 
@@ -50,11 +48,18 @@ impl Decoder {
             Framing::Length(left) => State::Length { left },
             Framing::Chunked => State::ChunkLine,
         };
-        let capacity = match framing {
-            Framing::Length(length) => length.min(FIRST_CAPACITY),
-            Framing::Chunked => 0,
+        let bytes_max = match framing {
+            Framing::Length(length) => length as usize,
+            Framing::Chunked => bytes_max,
         };
-        Ok(Self { state, bytes: Vec::with_capacity(capacity as usize), bytes_max })
+        Ok(Self { state, bytes: Vec::new(), bytes_max })
+    }
+
+    /// Bytes that are allocated for it once `more` have come: nothing for what is only announced, then by doubling.
+    pub fn capacity_with(&self, more: usize) -> usize {
+        let needed = self.bytes.len() + more;
+        let capacity = self.bytes.capacity();
+        if needed <= capacity { capacity } else { needed.max(2 * capacity).min(self.bytes_max).max(capacity) }
     }
 
     /// Takes what belongs to the body from the front of `input`; what follows the body stays.
@@ -100,6 +105,7 @@ impl Decoder {
 
     fn take_data(&mut self, left: u64, input: &mut BytesMut) -> u64 {
         let here = left.min(input.len() as u64);
+        self.bytes.reserve_exact(self.capacity_with(here as usize) - self.bytes.len());
         self.bytes.extend_from_slice(&input[..here as usize]);
         input.advance(here as usize);
         here
@@ -204,5 +210,25 @@ mod tests {
         }
         let trailers = format!("0\r\n{}", "a: b\r\n".repeat(API_HEAD_BYTES_MAX / 6 + 1));
         assert_eq!(decode(Framing::Chunked, trailers.as_bytes(), 1000), Err(Code::HeadTooLarge));
+    }
+
+    #[test]
+    fn what_is_allocated_is_what_was_foretold_and_nothing_for_what_is_only_announced() {
+        for framing in [Framing::Length(1 << 20), Framing::Chunked] {
+            let mut decoder = Decoder::new(framing, 1 << 20).expect("it fits");
+            assert_eq!((decoder.capacity_with(0), decoder.bytes.capacity()), (0, 0));
+            let mut input = BytesMut::new();
+            if framing == Framing::Chunked {
+                input.extend_from_slice(b"100000\r\n");
+            }
+            while decoder.bytes.len() < 1 << 20 {
+                input.extend_from_slice(&[b'x'; 16 * 1024]);
+                let foretold = decoder.capacity_with(input.len());
+                let _ = decoder.take(&mut input).expect("well-formed");
+                assert!(decoder.bytes.capacity() <= foretold, "{} of {foretold}", decoder.bytes.capacity());
+                assert!(foretold <= (2 * decoder.bytes.len()).max(17 * 1024).min(1 << 20));
+            }
+            assert_eq!(decoder.bytes.capacity(), 1 << 20);
+        }
     }
 }

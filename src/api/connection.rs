@@ -1,16 +1,18 @@
 //! One API connection: its reads, its writes, its deadlines. It parses nothing.
 //!
-//! The connection's task owns the socket and what has arrived on it; it ends with an answer that closes, a deadline, or
-//! the client. *Not here*: where requests begin and end (`inbound`), what to answer (`routes`).
+//! The connection's task owns the socket and what has arrived on it; it ends with an answer that closes, a deadline, the
+//! client, or because it gives way. *Not here*: where requests begin and end (`inbound`), what to answer (`routes`), who gives
+//! way (`table`).
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
-use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt};
+use monoio::BufResult;
+use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, CancelableAsyncReadRent, Canceller};
 use monoio::net::TcpStream;
 use monoio::time::{sleep, timeout};
 
@@ -21,36 +23,47 @@ use crate::api::pushes::{self, Progress};
 use crate::api::refusal::{Code, Refusal};
 use crate::api::response::{self, After, CONTINUE, Response};
 use crate::api::routes::{self, Answer};
-use crate::limits::{API_BODY_BYTES_DEFAULT, API_PROGRESS_LOOK};
+use crate::api::slots::{Displaced, Slot};
+use crate::api::table::Phase;
+use crate::limits::{
+    API_BODIES_BYTES_MAX, API_BODY_BYTES_DEFAULT, API_BYTES_FREE, API_CONNECTIONS_MAX, API_PROGRESS_LOOK,
+    API_STREAMS_MAX,
+};
 use crate::sys::memory;
 
 /// Bytes of one read.
 const READ_BYTES: usize = 16 * 1024;
 const _: () = assert!(READ_BYTES < API_BODY_BYTES_DEFAULT);
 
-/// After an answer as long as this, what it took is given back to the system: the metrics of 64 shards leave a megabyte.
-const LARGE_ANSWER_BYTES: usize = 64 * 1024;
+/// After a request as large as this, what it took is given back to the system: the allocator would keep it for this thread.
+const LARGE_REQUEST_BYTES: usize = 1024 * 1024;
 
 /// Why there is nothing more to do for a client.
 #[derive(Debug)]
 struct Gone;
 
-/// Answers the requests of one client until it goes, or is sent away.
-pub async fn serve(api: &Api, stream: TcpStream) {
-    // Answers are small and whole: nothing is gained by waiting for more of them.
-    let _ = stream.set_nodelay(true);
-    let mut client =
-        Client { api, peer: stream.peer_addr().ok(), stream, scratch: Vec::with_capacity(READ_BYTES) };
-    // An error here is the client's going away: there is nobody to tell.
-    let _ = client.requests().await;
+impl From<Displaced> for Gone {
+    fn from(_: Displaced) -> Self {
+        Self
+    }
 }
 
-/// Tells a client that there are too many already.
-pub async fn turn_away(api: &Api, stream: TcpStream) {
-    let mut client =
-        Client { api, peer: stream.peer_addr().ok(), stream, scratch: Vec::with_capacity(READ_BYTES) };
-    let refusal = Refusal::new(Code::TooManyConnections, "as many API connections as there may be");
-    let _ = client.refuse(&refusal, None).await;
+/// Answers the requests of one client until it goes, or is sent away.
+pub async fn serve(api: &Api, stream: TcpStream, slot: Slot<'_>) {
+    // Answers are small and whole: nothing is gained by waiting for more of them.
+    let _ = stream.set_nodelay(true);
+    let scratch = Vec::with_capacity(READ_BYTES);
+    let mut client = Client {
+        api,
+        peer: stream.peer_addr().ok(),
+        stream,
+        slot,
+        scratch,
+        canceller: Canceller::new(),
+        held: 0,
+    };
+    // An error here is the client's going away: there is nobody to tell.
+    let _ = client.requests().await;
 }
 
 struct Client<'a> {
@@ -58,8 +71,13 @@ struct Client<'a> {
     /// Where the client is, for the log.
     peer: Option<SocketAddr>,
     stream: TcpStream,
+    slot: Slot<'a>,
     /// Taken while a read is under way.
     scratch: Vec<u8>,
+    /// Ends a read between two requests when the connection gives way.
+    canceller: Canceller,
+    /// What its request counts for among those that take much.
+    held: usize,
 }
 
 impl Client<'_> {
@@ -78,33 +96,55 @@ impl Client<'_> {
                         Some(begun) => deadlines.read.saturating_sub(Instant::elapsed(&begun)),
                         None => patience,
                     };
-                    match timeout(left, self.read()).await {
+                    match timeout(left, self.read_on(&inbound, begun.is_none())).await {
                         Ok(read) => read?,
                         Err(_) if begun.is_none() => return Err(Gone),
                         Err(_) => {
                             let seconds = deadlines.read.as_secs_f32();
                             let message = format!("the request did not arrive whole in {seconds} s");
+                            // Nobody waits for it while the client is told.
+                            drop(inbound);
                             return self.refuse(&Refusal::new(Code::RequestTimeout, message), None).await;
                         }
+                    }
+                    if let Err(refusal) = self.hold(&inbound) {
+                        self.api.count_publish_refused(&refusal);
+                        drop(inbound);
+                        return self.refuse(&refusal, None).await;
                     }
                     inbound.handle_bytes(&self.scratch);
                     begun.get_or_insert_with(Instant::now);
                 }
+                Step::Admit { method, is_probe } => {
+                    if !is_probe && self.slot.place().is_err() {
+                        let message =
+                            format!("all {API_CONNECTIONS_MAX} places for requests are taken; try again");
+                        let refusal = Refusal::new(Code::TooManyConnections, message);
+                        self.count_if_post(&refusal, Some(method));
+                        return self.refuse(&refusal, Some(method)).await;
+                    }
+                }
                 Step::Continue => self.write(CONTINUE.to_vec()).await?,
                 Step::Answer(request) => {
-                    let response = match routes::answer(self.api, &request, self.peer).await {
+                    self.slot.turn(Phase::Work);
+                    let mut response = match routes::answer(self.api, &request, self.peer).await {
                         Answer::Whole(response) => response,
-                        Answer::Progress(id) => return self.tell_progress(&id).await,
+                        Answer::Progress(id) if self.slot.stream().is_ok() => {
+                            return self.tell_progress(&id).await;
+                        }
+                        Answer::Progress(_) => {
+                            let message =
+                                format!("as many streams of events as there may be, {API_STREAMS_MAX}");
+                            Response::refusal(&Refusal::new(Code::TooManyStreams, message))
+                        }
                     };
-                    let keep = request.keep_alive && !self.api.is_draining();
+                    // Who was only asked how the process is stays if there is a place to stay at.
+                    let keep = request.keep_alive && !self.api.is_draining() && self.slot.place().is_ok();
                     let after = if keep { After::KeepAlive } else { After::Close };
-                    let answered = self.answer(&response, after, request.method == Method::Head).await;
-                    let is_large = response.body.len() >= LARGE_ANSWER_BYTES;
-                    drop(response);
-                    if is_large {
-                        memory::collect();
-                    }
-                    answered?;
+                    let head_only = request.method == Method::Head;
+                    drop(request);
+                    self.let_go();
+                    self.answer(&mut response, after, head_only).await?;
                     if after == After::Close {
                         return self.linger().await;
                     }
@@ -113,25 +153,62 @@ impl Client<'_> {
                 }
                 Step::Refuse(refusal, method) => {
                     self.api.tell_of_foreigner(&refusal);
-                    if method == Some(Method::Post) {
-                        self.api.count_publish_refused(&refusal);
-                    }
+                    self.count_if_post(&refusal, method);
                     return self.refuse(&refusal, method).await;
                 }
             }
         }
     }
 
+    fn count_if_post(&self, refusal: &Refusal, method: Option<Method>) {
+        if method == Some(Method::Post) {
+            self.api.count_publish_refused(refusal);
+        }
+    }
+
+    /// Counts what the request takes once the bytes that were read are with it: before they are, so that nothing grows that
+    /// does not fit. Requests of one read are small, and not counted.
+    fn hold(&mut self, inbound: &Inbound) -> Result<(), Refusal> {
+        let bytes = READ_BYTES + inbound.capacity_with(self.scratch.len());
+        if bytes <= API_BYTES_FREE && self.held == 0 {
+            return Ok(());
+        }
+        let largest = self.api.config().api.body_bytes_max;
+        if self.slot.hold_body(bytes, largest).is_ok() {
+            self.held = bytes;
+            return Ok(());
+        }
+        let message = format!(
+            "requests under way take as much as they may, {} MiB; try again in a moment",
+            API_BODIES_BYTES_MAX.max(2 * largest) >> 20
+        );
+        Err(Refusal::new(Code::TooBusy, message))
+    }
+
+    /// Counts the request no more, after it was freed.
+    fn let_go(&mut self) {
+        if self.held > 0 {
+            // Less always fits.
+            let _ = self.slot.hold_body(0, 0);
+        }
+        if std::mem::take(&mut self.held) >= LARGE_REQUEST_BYTES {
+            memory::collect();
+        }
+    }
+
     /// The last answer on a connection whose next request cannot be found. The method is there when it is known.
     async fn refuse(&mut self, refusal: &Refusal, method: Option<Method>) -> Result<(), Gone> {
+        self.let_go();
         let head_only = method == Some(Method::Head);
-        self.answer(&Response::refusal(refusal), After::Close, head_only).await?;
+        self.answer(&mut Response::refusal(refusal), After::Close, head_only).await?;
         self.linger().await
     }
 
     /// Tells the progress of a push until it is over, nobody listens, or the process stops.
     async fn tell_progress(&mut self, id: &str) -> Result<(), Gone> {
         self.api.count_request(200);
+        // Nothing is read from here on but the end.
+        self.scratch = Vec::new();
         self.write(response::stream_head(SystemTime::now())).await?;
         let mut progress = Progress::default();
         while let Ok(view) = pushes::view(self.api, id) {
@@ -146,37 +223,90 @@ impl Client<'_> {
         self.linger().await
     }
 
-    async fn answer(&mut self, response: &Response, after: After, head_only: bool) -> Result<(), Gone> {
+    /// Sends an answer, whose body is gone then.
+    async fn answer(&mut self, response: &mut Response, after: After, head_only: bool) -> Result<(), Gone> {
         self.api.count_request(response.status);
-        self.write(response.encode(after, head_only, SystemTime::now())).await
+        let bytes = response.encode(after, head_only, SystemTime::now());
+        response.body.clear();
+        if bytes.capacity() <= API_BYTES_FREE {
+            return self.write(bytes).await;
+        }
+        self.slot.hold_answer(bytes.capacity());
+        let written = self.write(bytes).await;
+        self.slot.hold_answer(0);
+        // The metrics of 64 shards leave a megabyte.
+        memory::collect();
+        written
+    }
+
+    /// Reads more of a request, or the beginning of the next, into the scratch buffer.
+    async fn read_on(&mut self, inbound: &Inbound, is_between: bool) -> Result<(), Gone> {
+        let is_idle = is_between && self.slot.has_place();
+        self.slot.turn(if is_idle {
+            Phase::Idle
+        } else if inbound.is_in_body() {
+            Phase::Body
+        } else {
+            Phase::Head
+        });
+        if is_idle { self.read_idle().await } else { self.read().await }
+    }
+
+    /// Reads the beginning of a next request. If the connection gives way and that is here already, it is taken all the same.
+    async fn read_idle(&mut self) -> Result<(), Gone> {
+        let Self { slot, stream, scratch, canceller, .. } = self;
+        let buffer = std::mem::take(scratch);
+        let mut read = pin!(stream.cancelable_read(buffer, canceller.handle()));
+        let (result, buffer) = match slot.unless_displaced(read.as_mut()).await {
+            Ok(read) => read,
+            Err(Displaced) => {
+                *canceller = std::mem::take(canceller).cancel();
+                let read = read.await;
+                if read.0.as_ref().is_ok_and(|read| *read > 0) {
+                    slot.enter_again();
+                }
+                read
+            }
+        };
+        *scratch = buffer;
+        something(result)
     }
 
     /// Reads into the scratch buffer, which then has at least one byte.
     async fn read(&mut self) -> Result<(), Gone> {
-        let (result, scratch) = self.stream.read(std::mem::take(&mut self.scratch)).await;
-        self.scratch = scratch;
-        match result {
-            Ok(0) | Err(_) => Err(Gone),
-            Ok(_) => Ok(()),
-        }
+        let buffer = std::mem::take(&mut self.scratch);
+        let (result, buffer): BufResult<usize, Vec<u8>> =
+            self.slot.unless_displaced(self.stream.read(buffer)).await?;
+        self.scratch = buffer;
+        something(result)
     }
 
     async fn write(&mut self, bytes: Vec<u8>) -> Result<(), Gone> {
-        match timeout(self.api.deadlines.read, self.stream.write_all(bytes)).await {
-            Ok((Ok(_), _)) => Ok(()),
-            Ok((Err(_), _)) | Err(_) => Err(Gone),
+        let written = self.slot.unless_displaced(self.stream.write_all(bytes));
+        match timeout(self.api.deadlines.read, written).await {
+            Ok(Ok((Ok(_), _))) => Ok(()),
+            Ok(Ok((Err(_), _)) | Err(Displaced)) | Err(_) => Err(Gone),
         }
     }
 
     /// Ends the stream and drops what still comes, until the client ends it too or the time is over.
     async fn linger(&mut self) -> Result<(), Gone> {
         let linger = self.api.deadlines.linger;
+        self.slot.turn(Phase::Leave);
         self.stream.shutdown().await.map_err(|_| Gone)?;
         // A read that was cancelled by a deadline took the scratch buffer with it.
         self.scratch.reserve(READ_BYTES);
         let silence = async { while self.read().await.is_ok() {} };
         let _ = timeout(linger, silence).await;
         Ok(())
+    }
+}
+
+/// A read that brought nothing is the client's end.
+fn something(read: std::io::Result<usize>) -> Result<(), Gone> {
+    match read {
+        Ok(0) | Err(_) => Err(Gone),
+        Ok(_) => Ok(()),
     }
 }
 

@@ -67,6 +67,14 @@ pub struct Head {
     pub denied: Option<Refusal>,
 }
 
+impl Head {
+    /// Whether it asks how the process is: for that nobody needs a place among the publishers.
+    pub fn is_probe(&self) -> bool {
+        let is_read = matches!(self.method, Method::Get | Method::Head) && self.framing == Framing::Length(0);
+        is_read && (PROBES.contains(&self.path.as_str()) || self.path == "/metrics")
+    }
+}
+
 /// Paths that tell whether the process lives and can serve. A probe may call the gateway by any name, and learns nothing
 /// that a page could not find out by connecting.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  Head ── head whole ─► Body ── body whole ─► Head (the next request; bytes may be here already)
+//!    │       (admitted)    │
 //!    └──── refused ────────┴───── refused ───► Refused (nothing more is read from this client)
 //! ```
 //! *Not here*: sockets and deadlines (`connection`), what a request means (`routes`).
@@ -35,6 +36,13 @@ pub enum Step {
     Read,
     /// Tell the client to go on (100), then read more.
     Continue,
+    /// A head is whole: give the connection a place, unless it is a probe's, or refuse it.
+    Admit {
+        /// Its method.
+        method: Method,
+        /// It asks how the process is.
+        is_probe: bool,
+    },
     /// Answer.
     Answer(Request),
     /// Answer that, then close: where the next request begins is not known. The method is there when the head was.
@@ -48,6 +56,8 @@ pub struct Inbound {
     bytes: BytesMut,
     /// Up to here there is no head's end.
     searched: usize,
+    /// The client waits for a 100 before it sends the body.
+    is_awaited: bool,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +82,20 @@ impl Inbound {
         matches!(self.state, State::Head) && self.bytes.is_empty()
     }
 
+    /// Whether a head was whole and its body is not.
+    pub fn is_in_body(&self) -> bool {
+        matches!(self.state, State::Body { .. })
+    }
+
+    /// Bytes that are allocated for a request once `more` have come.
+    pub fn capacity_with(&self, more: usize) -> usize {
+        let body = match &self.state {
+            State::Body { decoder, .. } => decoder.capacity_with(self.bytes.len() + more),
+            State::Head | State::Refused => 0,
+        };
+        body + self.bytes.capacity().max(self.bytes.len() + more)
+    }
+
     /// What to do next by these rules. Call again after [`Step::Answer`]: the next request may be here.
     pub fn poll_step(&mut self, rules: &config::Api) -> Step {
         loop {
@@ -91,15 +115,19 @@ impl Inbound {
                             let waits = head.expects_continue
                                 && self.bytes.is_empty()
                                 && head.framing != head::Framing::Length(0);
+                            let (method, is_probe) = (head.method, head.is_probe());
                             self.state = State::Body { head, decoder };
-                            if waits {
-                                return Step::Continue;
-                            }
+                            self.is_awaited = waits;
+                            return Step::Admit { method, is_probe };
                         }
                         Err(refusal) => return Step::Refuse(refusal, Some(head.method)),
                     },
                     Err(refusal) => return Step::Refuse(refusal, None),
                 },
+                State::Body { head, decoder } if std::mem::take(&mut self.is_awaited) => {
+                    self.state = State::Body { head, decoder };
+                    return Step::Continue;
+                }
                 State::Body { head, mut decoder } => match decoder.take(&mut self.bytes) {
                     Ok(Progress::Partial) => {
                         self.state = State::Body { head, decoder };
@@ -162,6 +190,7 @@ mod tests {
                     requests.push((request.path, request.body.to_vec(), request.keep_alive));
                 }
                 Step::Read => return requests,
+                Step::Admit { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -207,7 +236,7 @@ mod tests {
                 loop {
                     match inbound.poll_step(&rules()) {
                         Step::Read | Step::Continue => break,
-                        Step::Answer(_) => {}
+                        Step::Answer(_) | Step::Admit { .. } => {}
                         Step::Refuse(refusal, _) => {
                             prop_assert!((400..=505).contains(&refusal.code.status()));
                             break 'bytes;
@@ -223,12 +252,18 @@ mod tests {
         let head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
         let mut inbound = Inbound::default();
         inbound.handle_bytes(head);
+        assert_eq!(
+            inbound.poll_step(&rules()),
+            Step::Admit { method: Method::Post, is_probe: false },
+            "a refusal comes before a 100"
+        );
         assert_eq!(inbound.poll_step(&rules()), Step::Continue);
         assert_eq!(inbound.poll_step(&rules()), Step::Read);
         inbound.handle_bytes(b"ab");
         assert!(matches!(inbound.poll_step(&rules()), Step::Answer(request) if request.body == "ab"));
         inbound.handle_bytes(head);
         inbound.handle_bytes(b"cd");
+        assert_eq!(inbound.poll_step(&rules()), Step::Admit { method: Method::Post, is_probe: false });
         assert!(matches!(inbound.poll_step(&rules()), Step::Answer(request) if request.body == "cd"));
     }
 
@@ -277,6 +312,29 @@ mod tests {
             );
             inbound.handle_bytes(b"{\"to\":1}");
             assert_eq!(inbound.poll_step(&rules()), Step::Read, "nothing follows a refusal");
+        }
+    }
+
+    #[test]
+    fn a_probe_is_a_read_without_a_body_of_one_of_three_paths() {
+        for (head, is_probe) in [
+            ("GET /healthz", true),
+            ("HEAD /readyz?verbose", true),
+            ("GET /metrics", true),
+            ("POST /healthz", false),
+            ("GET /stats", false),
+            ("GET /metrics\r\nContent-Length: 1", false),
+            ("GET /healthz\r\nTransfer-Encoding: chunked", false),
+        ] {
+            let (line, field) =
+                head.split_once("\r\n").map_or((head, String::new()), |(a, b)| (a, format!("{b}\r\n")));
+            let mut inbound = Inbound::default();
+            inbound.handle_bytes(format!("{line} HTTP/1.1\r\nHost: localhost\r\n{field}\r\n").as_bytes());
+            let step = inbound.poll_step(&rules());
+            assert!(
+                matches!(step, Step::Admit { is_probe: found, .. } if found == is_probe),
+                "{head}: {step:?}"
+            );
         }
     }
 }

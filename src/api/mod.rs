@@ -26,6 +26,8 @@ pub mod refusal;
 pub mod response;
 pub mod routes;
 pub mod settings;
+pub mod slots;
+pub mod table;
 pub mod views;
 
 use std::cell::{Cell, Ref, RefCell};
@@ -35,19 +37,22 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use monoio::net::TcpListener;
 use monoio::time::sleep;
+use socket2::SockRef;
 
 use crate::api::connection::Contained;
 use crate::api::orders::{Inbox, Order};
 use crate::api::proposals::Proposals;
 use crate::api::push_log::PushLog;
 use crate::api::refusal::{Code, Refusal};
+use crate::api::slots::Slots;
+use crate::api::table::Bounds;
 use crate::config::Config;
 use crate::config::live::Edition;
 use crate::ingest::publisher::{NotTaken, Publisher, Request};
 use crate::limits;
 use crate::log::throttle::Throttle;
 use crate::metrics::text::Exposition;
-use crate::metrics::{Blocks, Foreign};
+use crate::metrics::{Blocks, Foreign, process};
 use crate::push::Push;
 use crate::push::registry::Registry;
 use crate::sys::clock::Clock;
@@ -115,6 +120,8 @@ pub async fn serve_within(control: Control, deadlines: Deadlines) {
     let Control { edition, publisher, blocks, listener, orders, proposals, clock, births } = control;
     let started = SystemTime::now();
     let shards = blocks.shards.len();
+    let descriptors = process::files_max().saturating_sub(process::open_files("self"));
+    let slots = Slots::new(Bounds::within(descriptors as usize), Arc::clone(&blocks));
     let api = Rc::new(Api {
         exposition: Exposition::new(blocks.clone(), started),
         edition: RefCell::new(edition),
@@ -130,6 +137,7 @@ pub async fn serve_within(control: Control, deadlines: Deadlines) {
         draining: Cell::new(false),
         foreign_throttle: RefCell::default(),
         push_log: RefCell::default(),
+        slots,
         redis_gone_since: Cell::new(Some(Instant::now())),
     });
     monoio::spawn(obey(api.clone(), orders));
@@ -137,6 +145,15 @@ pub async fn serve_within(control: Control, deadlines: Deadlines) {
     monoio::spawn(steer(api.clone()));
     if api.config().redis.is_some() {
         monoio::spawn(watch_redis(api.clone()));
+    }
+    // Accepted sockets inherit it. Beyond this the kernel takes no more of an answer that its client does not read: without
+    // it that is megabytes each, and the thread's time to make them.
+    if let Err(error) = SockRef::from(&listener).set_tcp_notsent_lowat(limits::API_BYTES_FREE as u32) {
+        tracing::warn!(%error, "the API's unread answers are not bounded in the kernel");
+    }
+    // The default queue overflows when a pool of clients connects at once, and each of those waits a second.
+    if let Err(error) = SockRef::from(&listener).listen(limits::API_BACKLOG) {
+        tracing::warn!(%error, "the API's queue of new connections stays short");
     }
     let listener = TcpListener::from_std(listener).expect("an io_uring runtime registers nothing");
     accept(api, listener).await;
@@ -169,6 +186,8 @@ pub struct Api {
     foreign_throttle: RefCell<Throttle>,
     /// Lines about pushes. Never borrowed across an await.
     pub push_log: RefCell<PushLog>,
+    /// Who is connected.
+    slots: Slots,
     redis_gone_since: Cell<Option<Instant>>,
 }
 
@@ -258,7 +277,7 @@ impl Api {
     }
 }
 
-/// Accepts for ever: a bounded number of connections is served, a few more are told why not, the rest is closed.
+/// Accepts for ever. Nobody is refused here: who has a request learns from [`table`] whether there is a place for it.
 async fn accept(api: Rc<Api>, listener: TcpListener) {
     let mut failures = Throttle::default();
     loop {
@@ -266,6 +285,7 @@ async fn accept(api: Rc<Api>, listener: TcpListener) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
+                api.slots.free_a_descriptor();
                 if let Some(times) = failures.event(Instant::now()) {
                     tracing::warn!(
                         times,
@@ -277,22 +297,12 @@ async fn accept(api: Rc<Api>, listener: TcpListener) {
                 continue;
             }
         };
-        let connections = api.blocks.control.connections.get() as usize;
-        if connections >= limits::API_CONNECTIONS_MAX + limits::API_REFUSALS_MAX {
-            continue;
-        }
-        api.blocks.control.connections.add(1);
         let api = api.clone();
         monoio::spawn(async move {
-            let ended = if connections < limits::API_CONNECTIONS_MAX {
-                Contained::new(connection::serve(&api, stream)).await
-            } else {
-                Contained::new(connection::turn_away(&api, stream)).await
-            };
-            if ended.is_err() {
+            let slot = api.slots.enter();
+            if Contained::new(connection::serve(&api, stream, slot)).await.is_err() {
                 api.blocks.control.panics.add(1);
             }
-            api.blocks.control.connections.sub(1);
         });
     }
 }

@@ -75,13 +75,17 @@ pub enum Code {
     NotReady,
     /// As many API connections as there may be.
     TooManyConnections,
+    /// As many streams of events as there may be.
+    TooManyStreams,
+    /// As many bytes of requests as there may be.
+    TooBusy,
     /// A version of HTTP other than 1.0 and 1.1.
     HttpVersion,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::BadRequest,
         Self::BadBody,
         Self::BadItems,
@@ -107,6 +111,8 @@ impl Code {
         Self::NoAnswer,
         Self::NotReady,
         Self::TooManyConnections,
+        Self::TooManyStreams,
+        Self::TooBusy,
         Self::HttpVersion,
     ];
 
@@ -138,6 +144,8 @@ impl Code {
             Self::NoAnswer => (503, "no_answer"),
             Self::NotReady => (503, "not_ready"),
             Self::TooManyConnections => (503, "too_many_connections"),
+            Self::TooManyStreams => (503, "too_many_streams"),
+            Self::TooBusy => (503, "too_busy"),
             Self::HttpVersion => (505, "http_version_not_supported"),
         }
     }
@@ -162,6 +170,8 @@ impl Code {
                 | Self::NoAnswer
                 | Self::NotReady
                 | Self::TooManyConnections
+                | Self::TooManyStreams
+                | Self::TooBusy
         )
     }
 
@@ -169,7 +179,9 @@ impl Code {
     pub const fn counter(self) -> PublishRefused {
         match self {
             Self::BodyTooLarge | Self::MessageTooLarge => PublishRefused::TooLarge,
-            Self::QueueFull | Self::TooManyPushes => PublishRefused::QueueFull,
+            Self::QueueFull | Self::TooManyPushes | Self::TooManyConnections | Self::TooBusy => {
+                PublishRefused::QueueFull
+            }
             Self::RedisUnavailable => PublishRefused::RedisUnavailable,
             Self::ShuttingDown => PublishRefused::ShuttingDown,
             _ => PublishRefused::Bad,

@@ -399,6 +399,12 @@ pub struct ControlBlock {
     pub ready: Value,
     /// API connections now.
     pub connections: Value,
+    /// Streams of events now.
+    pub streams: Value,
+    /// API connections that were closed for a newcomer.
+    pub displaced: Value,
+    /// Bytes of API requests that arrive or are answered, and of answers that their clients have not read.
+    pub held_bytes: [Value; 2],
     /// API connections that ended in a caught panic.
     pub panics: Value,
     /// Pushes that the ingest core made and that are over, since the start.

@@ -19,8 +19,8 @@ use super::{Blocks, ConfigOutcome, process};
 use crate::connection::reason::CloseReason;
 use crate::log;
 use keys::{
-    AUDIENCE, CAUSE, CLASS, CLOSED, DROP, FAILED, FOREIGN, FORMAT, HANDSHAKE, Key, LOG_DROP, OUTCOME, OVER,
-    POLICY, PUBLISH, REFUSED, SEALED, SINK, SOURCE, STATE, THREAD, UNDER_WAY,
+    AUDIENCE, CAUSE, CLASS, CLOSED, DROP, FAILED, FOREIGN, FORMAT, HANDSHAKE, HELD, Key, LOG_DROP, OUTCOME,
+    OVER, POLICY, PUBLISH, REFUSED, SEALED, SINK, SOURCE, STATE, THREAD, UNDER_WAY,
 };
 
 /// Media type of [`Exposition::text`].
@@ -493,6 +493,14 @@ static FAMILIES: &[Family] = &[
     counter("control_turns", "Turns of the control thread", |s, _, _| s.blocks.control.turns.get()),
     counter("api_requests", "API requests answered", |s, _, k| s.blocks.control.requests[k].get()).by(CLASS),
     gauge("api_connections", "API connections now", |s, _, _| s.blocks.control.connections.get()),
+    gauge("api_streams", "Streams of events now", |s, _, _| s.blocks.control.streams.get()),
+    counter("api_displaced", "API connections closed because a newcomer needed their place", |s, _, _| {
+        s.blocks.control.displaced.get()
+    }),
+    gauge("api_bytes", "Bytes of large API requests under way, and of large answers not read", |s, _, k| {
+        s.blocks.control.held_bytes[k].get()
+    })
+    .by(HELD),
     counter("api_panics", "API connections that ended in a caught panic", |s, _, _| {
         s.blocks.control.panics.get()
     }),

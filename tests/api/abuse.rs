@@ -179,25 +179,6 @@ fn a_connection_that_says_nothing_is_closed_without_a_word() {
 }
 
 #[test]
-fn one_connection_too_many_is_told_so_and_the_next_is_served_when_one_leaves() {
-    let gateway = Gateway::start();
-    let mut clients: Vec<_> = (0..limits::API_CONNECTIONS_MAX).map(|_| gateway.client()).collect();
-    for client in &mut clients {
-        assert_eq!(client.exchange("GET", "/healthz", "", b"").status, 200);
-    }
-    let mut late = gateway.client();
-    late.request("GET", "/healthz", "", b"");
-    assert_eq!(late.answer_to("GET").error(), (503, "too_many_connections".into()));
-    assert!(late.is_ended());
-    drop(late);
-    clients.pop();
-    eventually("a free place", || {
-        gateway.blocks.control.connections.get() < limits::API_CONNECTIONS_MAX as u64
-    });
-    assert_eq!(gateway.get("/healthz").status, 200);
-}
-
-#[test]
 fn ten_thousand_connections_of_random_bytes_leave_the_api_as_it_was() {
     const THREADS: u64 = 4;
     const EACH: u64 = 2500;

@@ -3,8 +3,13 @@
 use std::io;
 use std::ops::Range;
 
-use crate::http::{Client, Url, form_encode};
+use crate::http::{Client, Response, Url, form_encode};
 use crate::message::MessageSpec;
+
+/// The error of an API that takes nothing from this caller: its sentence names what to set.
+pub(super) fn forbidden(answer: &Response) -> io::Error {
+    io::Error::other(format!("the server forbids it: {}", answer.body.trim()))
+}
 
 /// One keep-alive connection to an API.
 pub(crate) struct HttpTarget {
@@ -52,6 +57,10 @@ impl HttpTarget {
         };
         match self.client.post_form("/push/room", &self.body) {
             Ok(answer) if answer.status == 200 => Ok(()),
+            Ok(answer) if answer.status == 403 => {
+                refuse_all();
+                Err(forbidden(&answer))
+            }
             Ok(_) => {
                 refuse_all();
                 Ok(())

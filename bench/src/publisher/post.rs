@@ -111,6 +111,9 @@ impl PostTarget {
             }
             let mut taken = 0;
             while let Some(answer) = take_response(&self.answers[taken..])? {
+                if answer.response.status == 403 {
+                    return Err(super::http::forbidden(&answer.response));
+                }
                 let took = (200..300).contains(&answer.response.status);
                 if let Some(messages) = self.unanswered.pop_front().filter(|_| !took) {
                     refused(messages);

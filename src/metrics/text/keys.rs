@@ -43,6 +43,7 @@ pub(super) const PUBLISH: Key =
     Key { name: "reason", values: PublishRefused::ALL.len(), value: |i| PublishRefused::ALL[i].label() };
 pub(super) const FOREIGN: Key =
     Key { name: "reason", values: Foreign::ALL.len(), value: |i| Foreign::ALL[i].label() };
+pub(super) const HELD: Key = Key { name: "of", values: 2, value: |i| ["requests", "answers"][i] };
 pub(super) const AUDIENCE: Key =
     Key { name: "audience", values: Audience::ALL.len(), value: |i| Audience::ALL[i].label() };
 pub(super) const CLASS: Key =
