@@ -204,6 +204,11 @@ pub fn missing(blocks: &Blocks, draining: bool, redis_gone_ms: Option<u64>) -> V
         );
         missing.push(Missing { part: "accept", message, for_ms: None });
     }
+    let stalled = blocks.main.stalled();
+    if !stalled.is_empty() {
+        let message = format!("threads neither work nor wait, and the log says more: {}", stalled.join(", "));
+        missing.push(Missing { part: "threads", message, for_ms: None });
+    }
     if let Some(ms) = redis_gone_ms {
         let message = format!("the Redis subscription has been gone for {}.{:03} s", ms / 1000, ms % 1000);
         missing.push(Missing { part: "redis_subscription", message, for_ms: Some(ms) });
@@ -214,6 +219,7 @@ pub fn missing(blocks: &Blocks, draining: bool, redis_gone_ms: Option<u64>) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::pulse::Working;
 
     #[test]
     fn ready_is_when_nothing_is_missing() {
@@ -231,6 +237,13 @@ mod tests {
             blocked.message.starts_with("1 of 3 shards cannot accept") && blocked.message.ends_with(": 2")
         );
         blocks.shards[2].accept_blocked.set(0);
+        blocks.main.shards_stalled[1].set(1);
+        blocks.main.stalled[Working::Ingest as usize].set(1);
+        let stalled = missing(&blocks, false, None);
+        assert_eq!(stalled[0].part, "threads");
+        assert!(stalled[0].message.ends_with(": shard-1, ingest"), "{}", stalled[0].message);
+        blocks.main.shards_stalled[1].set(0);
+        blocks.main.stalled[Working::Ingest as usize].set(0);
         assert_eq!(
             parts(missing(&blocks, true, Some(61_007))),
             ["the gateway is stopping", "the Redis subscription has been gone for 61.007 s"]

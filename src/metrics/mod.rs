@@ -547,9 +547,13 @@ pub struct MainBlock {
 }
 
 impl MainBlock {
-    /// Threads that are stuck now.
-    pub fn stalled(&self) -> u64 {
-        total(&self.stalled) + total(&self.shards_stalled)
+    /// Names of the threads that are stuck now.
+    pub fn stalled(&self) -> Vec<String> {
+        let others =
+            Working::ALL.into_iter().zip(&self.stalled).map(|(thread, is)| (thread.label().to_owned(), is));
+        let shards =
+            self.shards_stalled.iter().enumerate().map(|(number, is)| (format!("shard-{number}"), is));
+        shards.chain(others).filter(|(_, is)| is.get() == 1).map(|(name, _)| name).collect()
     }
 }
 

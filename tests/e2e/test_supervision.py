@@ -92,10 +92,11 @@ def test_the_watchdog_is_fed_while_every_thread_works_and_not_while_one_stands_s
         assert not any(f"the thread {other} stands still" in gateway.log for other in others), gateway.log
         if thread != "control":
             assert stalled(gateway) == {thread}
+            assert thread in gateway.get("/readyz").body.decode() and gateway.ready() == 503
     manager.await_message(WATCHDOG="1")
     assert manager.count("WATCHDOG", 3 * waits_s) >= 3
     eventually(lambda: f"the thread {thread} works again" in gateway.log, "it is told")
-    assert stalled(gateway) == set()
+    assert stalled(gateway) == set() and gateway.ready() == 200
 
 
 def stalled(gateway):
