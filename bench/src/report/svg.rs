@@ -207,10 +207,10 @@ impl Plot {
         let _ = writeln!(out, "<figure><figcaption>{title}</figcaption>{}", self.legend());
         let _ = writeln!(out, "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">");
         self.frame(&mut out, &x, &y);
-        self.draw_bounds(&mut out, &y);
         for line in &self.lines {
             self.draw(&mut out, line, &x, &y);
         }
+        self.draw_bounds(&mut out, &y);
         out.push_str("</svg></figure>\n");
         out
     }
