@@ -1,4 +1,5 @@
-//! All that may cross from the ingest core to a shard: a closed set, in one ring per shard, in order.
+//! All that may cross from the ingest core to a shard, as two closed sets: messages and what goes in order with them, in
+//! one ring per shard, and commands, which pass them in a lane of their own.
 //!
 //! *Not here*: the ring (`ring`), what a shard does with a downlink (`shard`).
 
@@ -19,9 +20,14 @@ pub enum Downlink {
     Push(Arc<Push>, Arc<[Arc<Batch>]>),
     /// Count the members of an address.
     Census(Arc<Census>),
+}
+
+/// A command to a shard. It waits for no message, however many do.
+#[derive(Clone, Debug)]
+pub enum ShardCommand {
     /// Go by this configuration from here on.
     Configure(Arc<Edition>),
-    /// The last downlink: deliver what came before, then close every connection within the duration.
+    /// The last command: take what is in the ring, deliver it, then close every connection within the duration.
     Drain(Duration),
 }
 
@@ -31,7 +37,7 @@ impl Downlink {
         match self {
             Self::Batch(batch) => batch.payload_bytes(),
             Self::Push(_, batches) => batches.iter().map(|batch| batch.payload_bytes()).sum(),
-            Self::Census(_) | Self::Configure(_) | Self::Drain(_) => 0,
+            Self::Census(_) => 0,
         }
     }
 }

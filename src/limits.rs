@@ -40,6 +40,10 @@ pub const RING_SLOTS: usize = 4096;
 /// Bytes of payload in a shard's ring. Past it the ingest core stops reading its sources.
 pub const RING_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Commands that wait for one thread: a configuration and the drain, and as many again. The next configuration is ordered
+/// when the last one is in force.
+pub const COMMAND_SLOTS: usize = 4;
+
 /// Bytes of batches that a shard has taken from its ring and not finished. Past it the shard leaves them in the ring.
 pub const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 

@@ -48,7 +48,7 @@ use crate::api::slots::Slots;
 use crate::api::table::Bounds;
 use crate::config::Config;
 use crate::config::live::Edition;
-use crate::ingest::publisher::{NotTaken, Publisher, Request};
+use crate::ingest::publisher::{Directive, Publisher};
 use crate::limits;
 use crate::log::throttle::Throttle;
 use crate::metrics::text::Exposition;
@@ -59,8 +59,6 @@ use crate::sys::clock::Clock;
 
 /// How often the Redis subscription is looked at: `/readyz` tells to this precision for how long it has been gone.
 const REDIS_LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Pause between two attempts to hand an order to a full queue. Ingest empties 1,024 requests in some milliseconds.
-const ORDER_RETRY_EVERY: Duration = Duration::from_millis(1);
 
 /// What the control thread is given.
 pub struct Control {
@@ -311,16 +309,16 @@ async fn accept(api: Rc<Api>, listener: TcpListener) {
 async fn obey(api: Rc<Api>, orders: Inbox) {
     let mut failures = Throttle::default();
     loop {
-        let request = match orders.next().await {
+        let directive = match orders.next().await {
             Ok(Order::Drain) => {
                 api.draining.set(true);
                 api.adopt_pushes();
                 api.pushes.borrow_mut().end_paced();
-                Request::Drain
+                Directive::Drain
             }
             Ok(Order::Configure(edition)) => {
                 api.edition.replace(Arc::clone(&edition));
-                Request::Configure(edition)
+                Directive::Configure(edition)
             }
             Err(error) => {
                 if let Some(times) = failures.event(Instant::now()) {
@@ -330,20 +328,19 @@ async fn obey(api: Rc<Api>, orders: Inbox) {
                 continue;
             }
         };
-        hand_on(&api, request).await;
+        direct(&api, directive).await;
     }
 }
 
-/// Hands an order to the ingest core, once its queue has room.
-async fn hand_on(api: &Api, request: Request) {
-    let mut waiting = Some(request);
-    while let Some(request) = waiting.take() {
-        if let Err((NotTaken::Full, request)) = api.publisher.borrow_mut().order(request) {
-            waiting = Some(request);
+/// Gives the ingest core a directive. Its lane is full only while that thread is stuck.
+async fn direct(api: &Api, mut directive: Directive) {
+    loop {
+        let given = api.publisher.borrow_mut().direct(directive);
+        match given {
+            Ok(()) => return,
+            Err(not_taken) => directive = not_taken,
         }
-        if waiting.is_some() {
-            sleep(ORDER_RETRY_EVERY).await;
-        }
+        sleep(limits::TICK).await;
     }
 }
 

@@ -126,6 +126,11 @@ impl<T> Inbox<T> {
         self.0.arrived.ring();
     }
 
+    /// Waits for a [`Self::notify`] alone, whatever items there are. Otherwise as [`Self::wait`].
+    pub async fn notified(&self) {
+        self.0.arrived.until(|| self.0.notified.take()).await;
+    }
+
     /// Waits for an item or a [`Self::notify`].
     ///
     /// Cancel-safe: it takes no item, and a notify that it did not return for ends the next wait. One task waits at

@@ -1,6 +1,6 @@
-//! What the API holds of the ingest core: one end of a ring of requests, and the doorbell.
+//! What the API holds of the ingest core: one end of a ring of requests, one of a lane of directives, and the doorbell.
 //!
-//! *Not here*: HTTP (`api`), what ingest does with a request (`ingest`).
+//! A directive passes the requests: neither a drain nor a configuration waits for a publish. *Not here*: HTTP (`api`), what ingest does with a request (`ingest`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::batch::{Address, Message};
 use crate::config::live::Edition;
 use crate::downlink::Census;
-use crate::limits::{PUBLISH_BYTES_MAX, PUBLISH_SLOTS};
+use crate::limits::{COMMAND_SLOTS, PUBLISH_BYTES_MAX, PUBLISH_SLOTS};
 use crate::push::id::PushId;
 use crate::push::{self, Moment};
 use crate::ring::doorbell::Doorbell;
@@ -32,9 +32,14 @@ pub enum Request {
         /// Receives the members.
         census: Arc<Census>,
     },
+}
+
+/// What the control thread tells the ingest core on behalf of the main thread.
+#[derive(Debug)]
+pub enum Directive {
     /// Go by this configuration from here on, and tell every shard to.
     Configure(Arc<Edition>),
-    /// The process stops: seal and deliver what has entered, then tell every shard to drain.
+    /// The process stops: seal and deliver what has entered, within a time, then tell every shard to drain.
     Drain,
 }
 
@@ -73,7 +78,16 @@ impl Request {
         match self {
             Self::Publish { messages, .. } => messages.iter().map(|m| m.payload.len() as u64).sum(),
             Self::Push(new) => new.request.bytes(),
-            Self::Inspect { .. } | Self::Configure(_) | Self::Drain => 0,
+            Self::Inspect { .. } => 0,
+        }
+    }
+
+    /// Messages, each once for every address.
+    pub fn copies(&self) -> u64 {
+        match self {
+            Self::Publish { addresses, messages } => (addresses.len() * messages.len()) as u64,
+            Self::Push(new) => (new.request.to.len() * new.request.messages.len()) as u64,
+            Self::Inspect { .. } => 0,
         }
     }
 }
@@ -81,6 +95,7 @@ impl Request {
 /// The control thread's end.
 pub struct Publisher {
     requests: rtrb::Producer<Request>,
+    directives: rtrb::Producer<Directive>,
     doorbell: Arc<Doorbell>,
     stopping: bool,
     /// Payload bytes handed over so far.
@@ -91,23 +106,34 @@ pub struct Publisher {
 
 /// The ingest core's end.
 pub struct Requests {
-    requests: rtrb::Consumer<Request>,
+    ring: rtrb::Consumer<Request>,
+    directives: rtrb::Consumer<Directive>,
     bytes_taken: Arc<AtomicU64>,
 }
 
 impl Requests {
     /// The oldest request.
     pub fn pop(&mut self) -> Option<Request> {
-        let request = self.requests.pop().ok()?;
+        let request = self.ring.pop().ok()?;
         // The only writer: a load and a store are an addition.
         let taken = self.bytes_taken.load(Ordering::Relaxed) + request.bytes();
         self.bytes_taken.store(taken, Ordering::Release);
         Some(request)
     }
 
-    /// Whether there is none.
+    /// The oldest directive: it goes before any request.
+    pub fn directive(&mut self) -> Option<Directive> {
+        self.directives.pop().ok()
+    }
+
+    /// Whether there is no request.
     pub fn is_empty(&self) -> bool {
-        self.requests.is_empty()
+        self.ring.is_empty()
+    }
+
+    /// Whether there is a directive.
+    pub fn has_directive(&self) -> bool {
+        !self.directives.is_empty()
     }
 }
 
@@ -115,38 +141,39 @@ impl Publisher {
     /// The two ends: the control thread keeps the publisher, the ingest core the requests.
     pub fn new(doorbell: Arc<Doorbell>) -> (Self, Requests) {
         let (requests, consumer) = rtrb::RingBuffer::new(PUBLISH_SLOTS);
+        let (directives, obeyer) = rtrb::RingBuffer::new(COMMAND_SLOTS);
         let bytes_taken = Arc::new(AtomicU64::new(0));
         let taken_too = Arc::clone(&bytes_taken);
-        let publisher = Self { requests, doorbell, stopping: false, bytes_given: 0, bytes_taken };
-        (publisher, Requests { requests: consumer, bytes_taken: taken_too })
+        let publisher = Self { requests, directives, doorbell, stopping: false, bytes_given: 0, bytes_taken };
+        (publisher, Requests { ring: consumer, directives: obeyer, bytes_taken: taken_too })
     }
 
     /// Hands a request over, or says why not; never waits.
     pub fn request(&mut self, request: Request) -> Result<(), NotTaken> {
-        self.order(request).map_err(|(why, _)| why)
-    }
-
-    /// The same, and a request that was not taken comes back: for one that has to be tried again.
-    pub fn order(&mut self, request: Request) -> Result<(), (NotTaken, Request)> {
         if self.stopping {
-            return Err((NotTaken::Stopping, request));
+            return Err(NotTaken::Stopping);
         }
-        let drains = matches!(request, Request::Drain);
         let bytes = request.bytes();
         let waiting = self.bytes_given - self.bytes_taken.load(Ordering::Acquire);
         if waiting > 0 && waiting + bytes > PUBLISH_BYTES_MAX {
-            return Err((NotTaken::Full, request));
+            return Err(NotTaken::Full);
         }
-        if let Err(rtrb::PushError::Full(request)) = self.requests.push(request) {
-            return Err((NotTaken::Full, request));
-        }
+        self.requests.push(request).map_err(|_| NotTaken::Full)?;
         self.bytes_given += bytes;
-        self.stopping = drains;
         self.doorbell.ring();
         Ok(())
     }
 
-    /// Whether [`Request::Drain`] was handed over.
+    /// Gives a directive; it comes back when the ingest core has not taken those before, which means that it is stuck.
+    pub fn direct(&mut self, directive: Directive) -> Result<(), Directive> {
+        let drains = matches!(directive, Directive::Drain);
+        self.directives.push(directive).map_err(|rtrb::PushError::Full(directive)| directive)?;
+        self.stopping |= drains;
+        self.doorbell.ring();
+        Ok(())
+    }
+
+    /// Whether [`Directive::Drain`] was given.
     pub fn is_stopping(&self) -> bool {
         self.stopping
     }
@@ -187,16 +214,17 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_bounded_in_number_and_end_with_the_drain() {
+    fn requests_are_bounded_in_number_and_a_directive_passes_them_all() {
         let (mut publisher, mut requests) =
             Publisher::new(Arc::new(Doorbell::new(EventFd::new().expect("an eventfd"))));
         for _ in 0..PUBLISH_SLOTS {
             assert_eq!(publisher.request(publish(1)), Ok(()));
         }
-        assert_eq!(publisher.request(Request::Drain), Err(NotTaken::Full));
-        assert!(!publisher.is_stopping(), "a drain that was not taken has to be asked for again");
-        assert!(requests.pop().is_some());
-        assert_eq!(publisher.request(Request::Drain), Ok(()));
+        assert_eq!(publisher.request(publish(1)), Err(NotTaken::Full));
+        assert!(!requests.has_directive() && !publisher.is_stopping());
+        assert!(publisher.direct(Directive::Drain).is_ok());
+        assert!(publisher.is_stopping() && requests.has_directive());
+        assert!(matches!(requests.directive(), Some(Directive::Drain)));
         assert_eq!(publisher.request(publish(1)), Err(NotTaken::Stopping));
     }
 }

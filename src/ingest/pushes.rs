@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::Ingest;
+use super::turn::Ingest;
 use crate::batch::{Batch, Epoch, Offset, seal};
 use crate::config::Pacing;
 use crate::downlink::Downlink;

@@ -221,6 +221,8 @@ pub struct IngestBlock {
     pub progress: Value,
     /// Turns that ended in a wait for something outside the thread: news, room in a ring, a point in time.
     pub waits: Value,
+    /// Messages that a drain could not hand on, by [`Left`].
+    pub drain_left: [Value; Left::ALL.len()],
     /// Messages accepted, from Redis.
     pub messages_redis: Value,
     /// Messages accepted, from the HTTP API directly.
@@ -263,6 +265,35 @@ pub struct IngestBlock {
     pub redis_published: Value,
     /// Messages that were given to Redis and whose fate is not known, or that it refused.
     pub redis_publish_failed: Value,
+}
+
+/// Where a drain that is out of time leaves messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Left {
+    /// In the ring of the API's requests.
+    Api,
+    /// On their way to Redis: not sent, or not answered.
+    ToRedis,
+    /// In the inbox of the subscription.
+    FromRedis,
+    /// In front of a shard's ring.
+    Ring,
+}
+
+impl Left {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 4] = [Self::Api, Self::ToRedis, Self::FromRedis, Self::Ring];
+
+    /// Label in `drain_left_total{at}`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::ToRedis => "to_redis",
+            Self::FromRedis => "from_redis",
+            Self::Ring => "ring",
+        }
+    }
 }
 
 /// Why a message did not enter.

@@ -409,6 +409,18 @@ static FAMILIES: &[Family] = &[
     .per_shard(),
     // Ingest.
     counter("ingest_turns", "Turns of the ingest core's loop", |s, _, _| s.blocks.ingest.turns.get()),
+    counter(
+        "ingest_progress",
+        "Items taken, directives obeyed and batches closed by the ingest core",
+        |s, _, _| s.blocks.ingest.progress.get(),
+    ),
+    counter("ingest_waits", "Turns of the ingest core's loop that ended in a wait", |s, _, _| {
+        s.blocks.ingest.waits.get()
+    }),
+    counter("drain_left", "Messages that a drain could not hand on in its time", |s, _, k| {
+        s.blocks.ingest.drain_left[k].get()
+    })
+    .by(keys::LEFT),
     counter("messages", "Messages accepted by the ingest core", |s, _, k| {
         let ingest = &s.blocks.ingest;
         [&ingest.messages_redis, &ingest.messages_http][k].get()

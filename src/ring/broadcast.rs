@@ -1,4 +1,4 @@
-//! One downlink to every shard, in order, waiting for whoever has no room.
+//! One downlink to every shard, in order, waiting for whoever has no room; and commands, which wait for no downlink.
 //!
 //! The slowest shard sets the pace: while one has no room nothing further is sent to any, and the ingest core stops
 //! taking messages, so that nothing is lost and no queue grows. *Not here*: a ring's bounds (`super`).
@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use super::Sender;
 use super::doorbell::Bell;
-use crate::downlink::Downlink;
+use crate::batch::Batch;
+use crate::downlink::{Downlink, ShardCommand};
 
 /// Every shard's ring, and what could not be sent yet.
 pub struct Broadcast<B: Bell = crate::sys::eventfd::EventFd> {
@@ -16,12 +17,15 @@ pub struct Broadcast<B: Bell = crate::sys::eventfd::EventFd> {
     waiting: VecDeque<Downlink>,
     /// Shards below this have the first of `waiting` already.
     next: usize,
+    /// Commands for each shard that has not taken those before: at most a configuration and the drain.
+    commands: Vec<VecDeque<ShardCommand>>,
 }
 
 impl<B: Bell> Broadcast<B> {
     /// To all of these.
     pub fn new(senders: Vec<Sender<B>>) -> Self {
-        Self { senders, waiting: VecDeque::new(), next: 0 }
+        let commands = senders.iter().map(|_| VecDeque::new()).collect();
+        Self { senders, waiting: VecDeque::new(), next: 0, commands }
     }
 
     /// Number of shards.
@@ -38,6 +42,41 @@ impl<B: Bell> Broadcast<B> {
     pub fn send(&mut self, downlink: Downlink) {
         self.waiting.push_back(downlink);
         self.flush();
+    }
+
+    /// Gives every shard a command, past everything that waits.
+    pub fn command(&mut self, command: &ShardCommand) {
+        for commands in &mut self.commands {
+            commands.push_back(command.clone());
+        }
+        self.flush_commands();
+    }
+
+    /// Gives what commands wait; `false`: a shard has not taken those before.
+    pub fn flush_commands(&mut self) -> bool {
+        for (sender, commands) in self.senders.iter_mut().zip(&mut self.commands) {
+            while let Some(command) = commands.pop_front() {
+                if let Err(command) = sender.command(command) {
+                    commands.push_front(command);
+                    break;
+                }
+            }
+        }
+        self.commands.iter().all(VecDeque::is_empty)
+    }
+
+    /// Gives up what could not be sent; the messages in it, each once.
+    pub fn give_up(&mut self) -> u64 {
+        self.next = 0;
+        let messages = |batch: &Batch| batch.len() as u64;
+        self.waiting
+            .drain(..)
+            .map(|downlink| match downlink {
+                Downlink::Batch(batch) => messages(&batch),
+                Downlink::Push(_, batches) => batches.iter().map(|batch| messages(batch)).sum(),
+                Downlink::Census(_) => 0,
+            })
+            .sum()
     }
 
     /// Sends what waits. The shard that has no room, if there is one.

@@ -1,20 +1,23 @@
-//! Ways between threads: a ring per shard with a bound in slots and in bytes, and what wakes a sleeper.
+//! Ways between threads: a ring per shard with a bound in slots and in bytes, a lane for commands beside it, and what
+//! wakes a sleeper.
 //!
-//! The ingest core owns every [`Sender`], each shard its [`Receiver`]. *Not here*: what crosses (`downlink`).
+//! The ingest core owns every [`Sender`], each shard its [`Receiver`]. A command is in its lane at once, however full
+//! the ring is. *Not here*: what crosses (`downlink`).
 
 pub mod broadcast;
 pub mod doorbell;
 
 use std::sync::Arc;
 
-use crate::downlink::Downlink;
-use crate::limits::{RING_BYTES_MAX, RING_SLOTS};
+use crate::downlink::{Downlink, ShardCommand};
+use crate::limits::{COMMAND_SLOTS, RING_BYTES_MAX, RING_SLOTS};
 use crate::metrics::Blocks;
 use doorbell::{Bell, Doorbell};
 
 /// The ingest core's end of one shard's ring.
 pub struct Sender<B: Bell = crate::sys::eventfd::EventFd> {
     slots: rtrb::Producer<Downlink>,
+    commands: rtrb::Producer<ShardCommand>,
     doorbell: Arc<Doorbell<B>>,
     blocks: Arc<Blocks>,
     shard: usize,
@@ -23,12 +26,14 @@ pub struct Sender<B: Bell = crate::sys::eventfd::EventFd> {
 /// A shard's end of its ring.
 pub struct Receiver {
     slots: rtrb::Consumer<Downlink>,
+    commands: rtrb::Consumer<ShardCommand>,
 }
 
 /// A ring for one shard.
 pub fn ring<B: Bell>(shard: usize, doorbell: Arc<Doorbell<B>>, blocks: Arc<Blocks>) -> (Sender<B>, Receiver) {
-    let (producer, consumer) = rtrb::RingBuffer::new(RING_SLOTS);
-    (Sender { slots: producer, doorbell, blocks, shard }, Receiver { slots: consumer })
+    let (slots, consumer) = rtrb::RingBuffer::new(RING_SLOTS);
+    let (commands, obeyer) = rtrb::RingBuffer::new(COMMAND_SLOTS);
+    (Sender { slots, commands, doorbell, blocks, shard }, Receiver { slots: consumer, commands: obeyer })
 }
 
 impl<B: Bell> Sender<B> {
@@ -52,6 +57,13 @@ impl<B: Bell> Sender<B> {
         self.doorbell.ring();
         Ok(())
     }
+
+    /// Gives a command and wakes the shard; the command comes back when the shard has not taken those before.
+    pub fn command(&mut self, command: ShardCommand) -> Result<(), ShardCommand> {
+        self.commands.push(command).map_err(|rtrb::PushError::Full(command)| command)?;
+        self.doorbell.ring();
+        Ok(())
+    }
 }
 
 impl Receiver {
@@ -60,8 +72,18 @@ impl Receiver {
         self.slots.pop().ok()
     }
 
-    /// Whether there is none.
+    /// The oldest command: it goes before any downlink.
+    pub fn command(&mut self) -> Option<ShardCommand> {
+        self.commands.pop().ok()
+    }
+
+    /// Whether there is no downlink.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// Whether there is a command.
+    pub fn has_command(&self) -> bool {
+        !self.commands.is_empty()
     }
 }

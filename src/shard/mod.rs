@@ -37,7 +37,7 @@ use crate::connection::reason::CloseReason;
 use crate::connection::subscriptions::{Membership, Subscriptions};
 use crate::connection::{Connection, Rules, Tick};
 use crate::dataplane::{Closing, Plane, Short, Token};
-use crate::downlink::Downlink;
+use crate::downlink::{Downlink, ShardCommand};
 use crate::events::journal::Journal;
 use crate::formats::FormatId;
 use crate::limits;
@@ -220,7 +220,13 @@ impl<P: Plane> Shard<P> {
                     .map_or(0, |entry| entry.members.len());
                 census.answer(members as u64);
             }
-            Downlink::Configure(edition) => {
+        }
+    }
+
+    /// Obeys a command. What was in the ring when a drain was commanded is to be taken first.
+    pub fn obey(&mut self, command: ShardCommand) {
+        match command {
+            ShardCommand::Configure(edition) => {
                 let shards = self.blocks.shards.len();
                 self.rules = Rules::new(&edition.config.clients, edition.config.outbox, shards);
                 self.topics_max = edition.config.clients.topics_max;
@@ -230,7 +236,7 @@ impl<P: Plane> Shard<P> {
                 }
                 self.block().edition.set(edition.number);
             }
-            Downlink::Drain(over) => self.begin_drain(over),
+            ShardCommand::Drain(over) => self.begin_drain(over),
         }
     }
 

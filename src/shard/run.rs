@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::Shard;
 use crate::connection::Tick;
 use crate::dataplane::Uring;
+use crate::downlink::ShardCommand;
 use crate::limits::{DOWNLINKS_PER_TURN, EVENTS_PER_TURN, TICK};
 use crate::ring::Receiver;
 use crate::ring::doorbell::Doorbell;
@@ -80,7 +81,7 @@ pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
         doorbell.prepare_sleep();
         let quiet = shard.plane().is_quiet() || !shard.plane().turn();
         let until_turn = shard.turn_in_us();
-        if quiet && ring.is_empty() && until_turn != Some(0) {
+        if quiet && !has_work(&shard, &ring) && until_turn != Some(0) {
             sleep(&wakeup, until_turn).await?;
             shard.block().waits.add(1);
         } else {
@@ -98,8 +99,23 @@ async fn sleep(wakeup: &Readiness, at_most_us: Option<u64>) -> std::io::Result<(
     monoio::time::timeout(at_most, wakeup.ready()).await.unwrap_or(Ok(()))
 }
 
+/// Whether the ingest core has sent something that can be done now. While the backlog is full, downlinks cannot: what
+/// ends that is the dataplane's news or a push's next look, and the shard sleeps until then.
+fn has_work(shard: &Shard<Uring>, ring: &Receiver) -> bool {
+    ring.has_command() || (!ring.is_empty() && shard.has_room())
+}
+
 /// One turn: what the kernel reports, what ingest sent, and then the shard's own work.
 fn turn(shard: &mut Shard<Uring>, ring: &mut Receiver) {
+    while let Some(command) = ring.command() {
+        if matches!(command, ShardCommand::Drain(_)) {
+            // Nothing is sent behind it: what is in the ring is taken, however much waits already.
+            while let Some(downlink) = ring.pop() {
+                shard.take(downlink);
+            }
+        }
+        shard.obey(command);
+    }
     shard.return_to_door();
     shard.plane().turn();
     shard.accept_again();
@@ -130,7 +146,7 @@ fn turn(shard: &mut Shard<Uring>, ring: &mut Receiver) {
 fn look_for_work(shard: &mut Shard<Uring>, ring: &Receiver, spin: Duration) -> bool {
     let until = Instant::now() + spin;
     while Instant::now() < until {
-        if !ring.is_empty() || shard.plane().has_news() {
+        if has_work(shard, ring) || shard.plane().has_news() {
             return true;
         }
         // Another thread of this core goes first, if there is one.

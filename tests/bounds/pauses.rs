@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use fanfare::connection::reason::CloseReason;
-use fanfare::downlink::Downlink;
+use fanfare::downlink::ShardCommand;
 
 use super::{PONG, TEXT, World, close_of, frame, ticks, to};
 
@@ -131,7 +131,7 @@ fn a_drain_ends_by_the_clock_and_everybody_is_told() {
     for (drain_s, before, pause_s) in [(10, 2, 3), (10, 2, 600), (10, 9, 600), (0, 0, 600)] {
         let mut world = world(|config| config.clients.liveness = Duration::from_secs(3_600));
         world.pass(1);
-        world.shard.take(Downlink::Drain(Duration::from_secs(drain_s)));
+        world.shard.obey(ShardCommand::Drain(Duration::from_secs(drain_s)));
         world.pass(ticks(before));
         world.stand_still(ticks(pause_s));
         let mut after = 0;

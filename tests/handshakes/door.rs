@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare::downlink::Downlink;
+use fanfare::downlink::ShardCommand;
 use fanfare::limits::{DOOR_AHEAD, DOOR_AHEAD_IN_CROWD, DOOR_CROWD, DOOR_FULL, DOOR_PAUSE, TICK};
 
 use crate::porch::{HEAD, World};
@@ -89,7 +89,7 @@ fn a_tick_and_a_drain_end_the_pause() {
         let mut world = World::beside(0);
         world.come_one_by_one(DOOR_AHEAD.1 as usize + 1);
         if drains {
-            world.shard.take(Downlink::Drain(Duration::from_millis(500)));
+            world.shard.obey(ShardCommand::Drain(Duration::from_millis(500)));
         } else {
             world.pass(TICK);
         }

@@ -8,7 +8,7 @@ mod shortage;
 use std::time::Duration;
 
 use fanfare::dataplane::Event;
-use fanfare::downlink::Downlink;
+use fanfare::downlink::ShardCommand;
 use fanfare::events::journal::journal;
 use fanfare::events::record::{Kinds, What};
 use fanfare::limits::{ACCEPTS_PER_TURN, DRAIN_HANDSHAKES, TICK, UPGRADE_HEAD_BYTES_DEFAULT};
@@ -184,7 +184,7 @@ fn a_drain_accepts_nobody_and_gives_those_who_wait_a_moment() {
     let mut world = World::new(|_| {});
     let (quick, late, mute) = (world.arrives(b"GET /"), world.arrives(b"GET /"), world.arrives(b"GET /"));
     world.knock();
-    world.shard.take(Downlink::Drain(Duration::from_millis(500)));
+    world.shard.obey(ShardCommand::Drain(Duration::from_millis(500)));
     assert!(world.shard.plane().has_stopped);
     assert!(!world.shard.is_drained(), "three may still come");
     world.says(quick, &HEAD.as_bytes()[5..]);

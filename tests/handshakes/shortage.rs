@@ -123,7 +123,7 @@ fn a_full_shard_leaves_those_who_wait_to_another_of_the_same_socket_that_has_roo
 fn a_full_shard_that_drains_accepts_nobody_and_ends() {
     let (mut world, connected) = full();
     world.pass(3 * TICK);
-    world.shard.take(fanfare::downlink::Downlink::Drain(Duration::ZERO));
+    world.shard.obey(fanfare::downlink::ShardCommand::Drain(Duration::ZERO));
     assert!(!is_blocked(&world));
     for fd in connected {
         world.leaves(fd);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare::downlink::Downlink;
+use fanfare::downlink::ShardCommand;
 use fanfare::limits::TICK;
 
 use crate::client::{Client, Pace};
@@ -158,8 +158,14 @@ impl World {
             self.publish_one(to, bytes);
         }
         self.seal(|merger, now, sealed| merger.drain(now, sealed));
-        self.broadcast.send(Downlink::Drain(within));
         let step = Duration::from_millis(50);
+        let mut stalls = 0;
+        while self.broadcast.flush().is_some() {
+            stalls += 1;
+            assert!(stalls < 1000, "a ring stays full");
+            self.pass(step);
+        }
+        self.broadcast.command(&ShardCommand::Drain(within));
         let limit = (within + Duration::from_secs(3)).as_millis() / step.as_millis();
         let pause_at =
             if self.plan.pause_percent > 0 { self.rng.below(limit as usize) as u128 } else { limit };

@@ -116,6 +116,8 @@ pub(crate) struct World {
     pub(crate) control: Control,
     pub(crate) book: Book,
     pub(crate) is_drain_under_way: bool,
+    /// A shard takes all of its ring, however much waits already.
+    pub(crate) drain_takes_all: bool,
     pub(crate) is_settling: bool,
 }
 
@@ -167,6 +169,7 @@ impl World {
             control: Control::new(plan.shards, plan.cap),
             book: Book::new(2 * addresses),
             is_drain_under_way: false,
+            drain_takes_all: false,
             is_settling: false,
             plan,
             rng,
@@ -352,7 +355,7 @@ impl World {
         let seat = &mut self.seats[number];
         if !seat.shard.is_busy() && self.rng.percent(70) {
             seat.doorbell.prepare_sleep();
-            seat.is_asleep = seat.receiver.is_empty();
+            seat.is_asleep = seat.receiver.is_empty() && !seat.receiver.has_command();
             if !seat.is_asleep {
                 seat.doorbell.awake();
             }
@@ -400,6 +403,9 @@ impl World {
     }
 
     fn take(&mut self, number: usize) {
+        while let Some(command) = self.seats[number].receiver.command() {
+            self.obey(number, command);
+        }
         let most = if self.is_settling { DOWNLINKS_PER_TURN } else { self.rng.scale(1, DOWNLINKS_PER_TURN) };
         for _ in 0..most {
             if !self.seats[number].shard.has_room() {

@@ -78,6 +78,11 @@ impl PublishQueue {
         self.0.bytes.get()
     }
 
+    /// Publishes on their way.
+    pub fn len(&self) -> usize {
+        self.0.waiting.borrow().len() + self.0.sent.borrow().len()
+    }
+
     /// Whether every publish was answered by Redis, or given up.
     pub fn is_empty(&self) -> bool {
         self.0.bytes.get() == 0
@@ -95,7 +100,7 @@ impl PublishQueue {
     }
 
     /// Moves the oldest publishes from waiting to sent; returns them as commands, about `bytes` of them, or nothing.
-    pub(super) fn send(&self, bytes: usize) -> BytesMut {
+    pub(in crate::ingest) fn send(&self, bytes: usize) -> BytesMut {
         let mut out = BytesMut::new();
         let (mut waiting, mut sent) = (self.0.waiting.borrow_mut(), self.0.sent.borrow_mut());
         while out.len() < bytes {
@@ -113,7 +118,7 @@ impl PublishQueue {
     }
 
     /// The oldest publish that was sent is answered; `false`: there is none.
-    pub(super) fn answered(&self) -> bool {
+    pub(in crate::ingest) fn answered(&self) -> bool {
         let Some(bytes) = self.0.sent.borrow_mut().pop_front() else { return false };
         self.release(bytes);
         true

@@ -2,7 +2,7 @@
 
 use super::super::pulse::Working;
 use super::super::{
-    Audience, ConfigCause, ConfigOutcome, EventSink, Foreign, HandshakeFailure, PublishRefused, Refused,
+    Audience, ConfigCause, ConfigOutcome, EventSink, Foreign, HandshakeFailure, Left, PublishRefused, Refused,
 };
 use crate::batch::merger::SealReason;
 use crate::connection::reason::CloseReason;
@@ -30,6 +30,7 @@ pub(super) const HANDSHAKE: Key =
     Key { name: "reason", values: HandshakeFailure::ALL.len(), value: |i| HandshakeFailure::ALL[i].label() };
 pub(super) const REFUSED: Key =
     Key { name: "reason", values: Refused::ALL.len(), value: |i| Refused::ALL[i].label() };
+pub(super) const LEFT: Key = Key { name: "at", values: Left::ALL.len(), value: |i| Left::ALL[i].label() };
 pub(super) const SEALED: Key =
     Key { name: "reason", values: SealReason::ALL.len(), value: |i| SealReason::ALL[i].label() };
 pub(super) const UNDER_WAY: Key = Key { name: "state", values: 2, value: |i| ["running", "paused"][i] };

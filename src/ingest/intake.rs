@@ -1,0 +1,72 @@
+//! What a message from Redis means: its channel names an address, and it may have a header that makes it a push.
+//!
+//! *Not here*: the session that brought it (`redis::subscribe`), batches (`batch::merger`).
+
+use bytes::Bytes;
+
+use super::redis::Incoming;
+use super::turn::Ingest;
+use crate::batch::{Address, Message, PayloadKind, Topic};
+use crate::limits::MESSAGE_BYTES_MAX;
+use crate::metrics::Refused;
+use crate::push;
+use crate::push::header::Header;
+
+impl Ingest {
+    /// Takes what the subscription brought.
+    pub(super) fn take_incoming(&mut self, incoming: Incoming, now: u64) {
+        match incoming {
+            Incoming::Message { channel, payload } => {
+                if let Err(refused) = self.take_message(&channel, payload, now) {
+                    self.blocks.ingest.messages_refused[refused as usize].add(1);
+                }
+            }
+            // Nothing can be done about messages that did not come. The session has counted the gap.
+            Incoming::Gap => {}
+        }
+    }
+
+    /// A message from Redis, on a channel whose prefix is cut off.
+    fn take_message(&mut self, channel: &Bytes, payload: Bytes, now: u64) -> Result<(), Refused> {
+        if &channel[..] == b"push" {
+            let request = self.read_request(&payload)?;
+            self.blocks.ingest.messages_redis.add((request.messages.len() * request.to.len()) as u64);
+            self.begin_push_of_redis(request);
+            return Ok(());
+        }
+        let address = Self::address_of(channel, &payload)?;
+        let header = self.read_header(&payload)?;
+        self.blocks.ingest.messages_redis.add(1);
+        match header {
+            Header::None => self.merge(&address, Message { payload, kind: PayloadKind::Unknown }, now),
+            Header::Push { is_job: false, payload, .. } => {
+                self.merge(&address, Message { payload, kind: PayloadKind::Unknown }, now);
+            }
+            Header::Push { terms, id, is_job, payload } => {
+                let messages = vec![Message { payload, kind: PayloadKind::Unknown }];
+                self.begin_push_of_redis(push::request::Request {
+                    to: vec![address],
+                    messages,
+                    terms,
+                    id,
+                    is_job,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The address that a channel, without its prefix, names.
+    fn address_of(channel: &Bytes, payload: &Bytes) -> Result<Address, Refused> {
+        if payload.len() > MESSAGE_BYTES_MAX {
+            return Err(Refused::TooBig);
+        }
+        let channel = std::str::from_utf8(channel).map_err(|_| Refused::BadTopic)?;
+        match channel.split_once(':') {
+            None if channel == "all" => Ok(Address::All),
+            Some(("topic", topic)) => Topic::new(topic).map(Address::Topic).map_err(|_| Refused::BadTopic),
+            Some(("uid", _)) => Err(Refused::Uid),
+            _ => Err(Refused::UnknownChannel),
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! A turn of the ingest core: what can be done now is done, and what is lacking for the rest is said. Never waits.
+//!
+//! Every turn ends in one of three ways: there is more that can be done at once, or something named is to be waited for, or
+//! the drain is over. [`Next::Again`] is said only when the next turn will do something, so the loop cannot spin.
+//! *Not here*: the wait itself (`super`), what a message from Redis means (`intake`), the end (`drain`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::drain::Draining;
+use super::inbox::Inbox;
+use super::publisher::{Directive, Request, Requests};
+use super::pushes::Pushes;
+use super::redis::{Incoming, PublishQueue};
+use crate::batch::merger::Merger;
+use crate::batch::{Address, Message, PayloadKind, seal};
+use crate::downlink::{Downlink, ShardCommand};
+use crate::limits::{INGEST_TURN, STALL_RETRY, TICK};
+use crate::metrics::Blocks;
+use crate::push::Source;
+use crate::ring::broadcast::Broadcast;
+use crate::sys::clock::Clock;
+
+/// How a turn ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// There is more that can be done at once.
+    Again,
+    /// Nothing can be done before this is there, or so much time is over.
+    Wait(Lack, Duration),
+    /// Every shard has its last command.
+    Over,
+}
+
+/// What a turn lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// Room in a shard's ring.
+    Ring,
+    /// Pushes that are over: too many run.
+    Pushes,
+    /// Room in the queue to Redis.
+    Redis,
+    /// The rest of what entered before the drain.
+    Rest,
+    /// An item: of Redis or of the API.
+    Item,
+}
+
+/// A publish on its way to Redis that its queue had no room for.
+pub(super) struct Held {
+    channels: Channels,
+    messages: Vec<Message>,
+    /// How many of the messages times channels are in the queue already.
+    done: usize,
+}
+
+/// Where a publish goes in Redis.
+enum Channels {
+    /// The channels of these addresses.
+    Of(Vec<Address>),
+    /// The channel of pushes.
+    Push,
+}
+
+impl Channels {
+    fn len(&self) -> usize {
+        match self {
+            Self::Of(addresses) => addresses.len(),
+            Self::Push => 1,
+        }
+    }
+
+    /// The name of one, without the prefix.
+    fn name(&self, index: usize) -> String {
+        match self {
+            Self::Push => "push".to_owned(),
+            Self::Of(addresses) => match &addresses[index] {
+                Address::All => "all".to_owned(),
+                Address::Topic(topic) => format!("topic:{}", topic.as_str()),
+            },
+        }
+    }
+}
+
+/// The state of the loop.
+pub(super) struct Ingest {
+    /// Time over which shards will spread their closes.
+    pub(super) drain: Duration,
+    pub(super) merger: Merger,
+    pub(super) broadcast: Broadcast,
+    pub(super) blocks: Arc<Blocks>,
+    pub(super) requests: Requests,
+    pub(super) inbox: Inbox<Incoming>,
+    pub(super) to_redis: Option<PublishQueue>,
+    pub(super) held: Option<Held>,
+    pub(super) draining: Option<Draining>,
+    pub(super) pushes: Pushes,
+    pub(super) clock: Clock,
+}
+
+impl Ingest {
+    /// Obeys directives, takes a share of what waits, and seals what is due.
+    pub(super) fn turn(&mut self, now: u64) -> Next {
+        self.blocks.ingest.turns.add(1);
+        while let Some(directive) = self.requests.directive() {
+            self.obey(directive, now);
+            self.blocks.ingest.progress.add(1);
+        }
+        self.broadcast.flush_commands();
+        if let Some(shard) = self.broadcast.flush() {
+            self.blocks.ring_stalls[shard].add(1);
+        }
+        if self.stops_for_pushes() {
+            self.blocks.ingest.push_stalls.add(1);
+        } else {
+            let taken = self.take(now);
+            self.blocks.ingest.progress.add(taken as u64);
+            if taken > 0
+                && let Some(draining) = &mut self.draining
+            {
+                draining.quiet_since = now;
+            }
+        }
+        self.seal_due();
+        self.blocks.ingest.open_messages.set(self.merger.open_messages() as u64);
+        self.blocks.ingest.topics.set(self.merger.len() as u64);
+        self.next(now)
+    }
+
+    /// Whether what [`Next::Wait`] was said for is there already.
+    pub(super) fn has_come(&self, lack: Lack) -> bool {
+        self.requests.has_directive() || (lack == Lack::Item && !self.requests.is_empty())
+    }
+
+    /// Takes a share of what waits; how much.
+    fn take(&mut self, now: u64) -> usize {
+        let mut taken = 0;
+        while taken < INGEST_TURN
+            && !self.broadcast.is_waiting()
+            && let Some(incoming) = self.inbox.try_pop()
+        {
+            self.take_incoming(incoming, now);
+            taken += 1;
+        }
+        taken += usize::from(self.try_held());
+        while taken < 2 * INGEST_TURN
+            && self.held.is_none()
+            && !self.broadcast.is_waiting()
+            && let Some(request) = self.requests.pop()
+        {
+            self.take_request(request, now);
+            taken += 1;
+        }
+        taken
+    }
+
+    /// What comes after this turn. The questions are those of [`Self::take`], in its order.
+    fn next(&mut self, now: u64) -> Next {
+        if self.draining.is_some()
+            && let Some(next) = self.drain_on(now)
+        {
+            return next;
+        }
+        if self.broadcast.is_waiting() {
+            Next::Wait(Lack::Ring, STALL_RETRY)
+        } else if self.stops_for_pushes() {
+            Next::Wait(Lack::Pushes, STALL_RETRY)
+        } else if !self.inbox.is_empty() {
+            Next::Again
+        } else if self.held.is_some() {
+            Next::Wait(Lack::Redis, STALL_RETRY)
+        } else if !self.requests.is_empty() {
+            Next::Again
+        } else if self.draining.is_some() {
+            Next::Wait(Lack::Rest, STALL_RETRY)
+        } else {
+            Next::Wait(Lack::Item, self.pause(now))
+        }
+    }
+
+    /// Whether too many pushes run. A drain ends them, so it does not wait for them.
+    fn stops_for_pushes(&mut self) -> bool {
+        self.pushes.is_full(&self.blocks) && self.draining.is_none()
+    }
+
+    /// How long to wait for an item: a tick at most, so that a loop that stands still can be told from an idle one.
+    fn pause(&self, now: u64) -> Duration {
+        let due = self.merger.next_due();
+        due.map_or(TICK, |due| Duration::from_micros(due.saturating_sub(now).max(1)).min(TICK))
+    }
+
+    fn obey(&mut self, directive: Directive, now: u64) {
+        match directive {
+            Directive::Configure(edition) => {
+                self.merger.configure(edition.config.merge, now);
+                self.drain = edition.config.server.drain;
+                self.pushes.configure(edition.config.pacing.clone());
+                self.broadcast.command(&ShardCommand::Configure(edition));
+            }
+            Directive::Drain => {
+                self.draining.get_or_insert(Draining::begun(now));
+            }
+        }
+    }
+
+    fn take_request(&mut self, request: Request, now: u64) {
+        match request {
+            Request::Publish { addresses, messages } => {
+                if self.to_redis.is_some() {
+                    self.held = Some(Held { channels: Channels::Of(addresses), messages, done: 0 });
+                    self.try_held();
+                } else {
+                    self.blocks.ingest.messages_http.add((messages.len() * addresses.len()) as u64);
+                    for address in &addresses {
+                        for message in &messages {
+                            self.merge(address, message.clone(), now);
+                        }
+                    }
+                }
+            }
+            Request::Push(new) => {
+                if self.to_redis.is_some() {
+                    let message = Message { payload: new.request.to_json(&new.id), kind: PayloadKind::Json };
+                    let channels = Channels::Push;
+                    self.held = Some(Held { channels, messages: vec![message], done: 0 });
+                    self.try_held();
+                } else {
+                    self.begin_push(new.id, new.request, Source::Http, new.accepted);
+                }
+            }
+            Request::Inspect { position, census } => {
+                if let Some((next, epoch)) = self.merger.position(&census.address) {
+                    position.fill(next.0, epoch.0);
+                }
+                self.broadcast.send(Downlink::Census(census));
+            }
+        }
+    }
+
+    /// Microseconds of the process's clock.
+    pub(super) fn now(&self) -> u64 {
+        self.clock.now_us()
+    }
+
+    pub(super) fn merge(&mut self, address: &Address, message: Message, now: u64) {
+        self.blocks.ingest.message_bytes.add(message.payload.len() as u64);
+        self.seal(|merger, sealed| merger.push(address, message, now, sealed));
+    }
+
+    /// Closes what is due: messages that were taken do not wait for those that are not.
+    fn seal_due(&mut self) {
+        let now = self.now();
+        self.seal(|merger, sealed| merger.end_turn(now, sealed));
+    }
+
+    /// Lets the merger close batches, and sends each of them on.
+    pub(super) fn seal<T>(
+        &mut self,
+        act: impl FnOnce(&mut Merger, &mut dyn FnMut(crate::batch::Batch, crate::batch::merger::SealReason)) -> T,
+    ) -> T {
+        let Self { merger, broadcast, blocks, pushes, clock, .. } = self;
+        act(merger, &mut |batch, reason| {
+            let counters = &blocks.ingest;
+            counters.progress.add(1);
+            counters.batches_sealed[reason as usize].add(1);
+            counters.batch_messages.record(batch.len() as u64);
+            counters.batch_bytes.record(batch.payload_bytes() as u64);
+            counters.merge_us.record(batch.merged_us);
+            let push = pushes.by_rule(&batch, blocks, *clock);
+            let batch = seal::seal(batch, blocks.formats_in_use());
+            broadcast.send(match push {
+                Some(push) => Downlink::Push(push, [batch].into()),
+                None => Downlink::Batch(batch),
+            });
+        })
+    }
+
+    /// Publishes that Redis has not answered.
+    pub(super) fn left_for_redis(&self) -> u64 {
+        let held = self.held.as_ref().map_or(0, |held| held.channels.len() * held.messages.len() - held.done);
+        (held + self.to_redis.as_ref().map_or(0, PublishQueue::len)) as u64
+    }
+
+    /// Moves a held publish on towards Redis, as far as there is room; whether something of it moved.
+    fn try_held(&mut self) -> bool {
+        let (Some(held), Some(queue)) = (&mut self.held, &self.to_redis) else { return false };
+        let before = held.done;
+        let total = held.channels.len() * held.messages.len();
+        while held.done < total {
+            let channel = held.channels.name(held.done / held.messages.len());
+            let message = &held.messages[held.done % held.messages.len()];
+            if queue.try_publish(channel.as_bytes(), message.payload.clone()).is_err() {
+                return held.done > before;
+            }
+            held.done += 1;
+        }
+        self.held = None;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

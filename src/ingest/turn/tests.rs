@@ -1,0 +1,281 @@
+//! Turns with everything full, in no time: each works or waits, and what is commanded arrives. *Not here*: threads (e2e).
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::batch::Topic;
+use crate::config::live::Edition;
+use crate::config::{Config, Merge};
+use crate::ingest::publisher::Publisher;
+use crate::ingest::pushes::births;
+use crate::limits::{DRAIN_REDIS, MESSAGE_BYTES_MAX, PUBLISH_SLOTS, REDIS_OUTBOX_BYTES_MAX};
+use crate::ring::doorbell::Doorbell;
+use crate::ring::{self, Receiver};
+use crate::sys::eventfd::EventFd;
+
+/// An ingest core between a control thread, a Redis and shards that do only what a test says.
+struct World {
+    ingest: Ingest,
+    publisher: Publisher,
+    shards: Vec<Receiver>,
+    editions: u64,
+    now: u64,
+    _born: rtrb::Consumer<Arc<crate::push::Push>>,
+}
+
+fn doorbell() -> Arc<Doorbell> {
+    Arc::new(Doorbell::new(EventFd::new().expect("an eventfd")))
+}
+
+impl World {
+    fn new(shards: usize, has_redis: bool) -> Self {
+        let blocks = Arc::new(Blocks::new(shards));
+        let ring = |shard| ring::ring(shard, doorbell(), Arc::clone(&blocks));
+        let (senders, shards): (Vec<_>, Vec<_>) = (0..shards).map(ring).unzip();
+        let (publisher, requests) = Publisher::new(doorbell());
+        let (births, born) = births();
+        let config = Config::default();
+        let ingest = Ingest {
+            drain: Duration::from_secs(1),
+            merger: Merger::new(Merge { messages_max: 1, ..config.merge }, 1),
+            broadcast: Broadcast::new(senders),
+            blocks,
+            requests,
+            inbox: Inbox::new(8),
+            to_redis: has_redis.then(|| PublishQueue::new("f:", REDIS_OUTBOX_BYTES_MAX)),
+            held: None,
+            draining: None,
+            pushes: Pushes::new(births, config.pacing),
+            clock: Clock::start(),
+        };
+        Self { ingest, publisher, shards, editions: 1, now: 1, _born: born }
+    }
+
+    /// Turns until there is nothing to do. Each turn that says there is more must be followed by one that does something.
+    fn turn(&mut self) -> Next {
+        let mut promised = false;
+        for _ in 0..100_000 {
+            let before = self.progress();
+            let next = self.ingest.turn(self.now);
+            assert!(!promised || self.progress() > before, "a turn promised work and there was none");
+            if next != Next::Again {
+                assert!(!matches!(next, Next::Wait(_, Duration::ZERO)), "a wait of no time is a spin");
+                return next;
+            }
+            promised = true;
+        }
+        panic!("it turns for ever");
+    }
+
+    fn progress(&self) -> u64 {
+        self.ingest.blocks.ingest.progress.get()
+    }
+
+    /// Publishes by HTTP; whether it found room.
+    fn publish(&mut self, topics: usize, bytes: usize) -> bool {
+        let topic = |n| Address::Topic(Topic::new(&format!("t{n}")).expect("a topic"));
+        let message = Message { payload: vec![b'1'; bytes].into(), kind: PayloadKind::Json };
+        let addresses = (0..topics).map(topic).collect();
+        self.publisher.request(Request::Publish { addresses, messages: vec![message] }).is_ok()
+    }
+
+    /// A message from Redis; whether the inbox had room.
+    fn comes(&mut self, bytes: usize) -> bool {
+        let message =
+            Incoming::Message { channel: Bytes::from_static(b"topic:t0"), payload: vec![b'1'; bytes].into() };
+        let mut push = pin!(self.ingest.inbox.push(message));
+        push.as_mut().poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+    }
+
+    fn configure(&mut self) -> u64 {
+        self.editions += 1;
+        let edition = Edition { number: self.editions, config: Config::default() };
+        self.publisher.direct(Directive::Configure(Arc::new(edition))).expect("its lane has room");
+        self.editions
+    }
+
+    /// The commands that a shard has now.
+    fn commands(&mut self, shard: usize) -> Vec<ShardCommand> {
+        std::iter::from_fn(|| self.shards[shard].command()).collect()
+    }
+
+    /// A shard takes so many downlinks.
+    fn take(&mut self, shard: usize, count: usize) -> usize {
+        let mut taken = 0;
+        while taken < count
+            && let Some(downlink) = self.shards[shard].pop()
+        {
+            let block = &self.ingest.blocks.shards[shard];
+            block.downlink_bytes_released.add(downlink.weight() as u64);
+            taken += 1;
+        }
+        taken
+    }
+
+    /// Redis takes what waits for it, and answers so many.
+    fn redis_answers(&mut self, count: usize) {
+        if let Some(queue) = &self.ingest.to_redis {
+            queue.send(usize::MAX);
+            for _ in 0..count {
+                queue.answered();
+            }
+        }
+    }
+
+    /// Fills a shard's ring, and the ingest core behind it.
+    fn fill_rings(&mut self) {
+        while self.turn() != Next::Wait(Lack::Ring, STALL_RETRY) {
+            assert!(self.publish(1, MESSAGE_BYTES_MAX));
+        }
+    }
+}
+
+#[test]
+fn a_full_queue_to_redis_is_waited_for_and_not_asked_about_for_ever() {
+    // One publish of ten megabytes, and one behind it; and as many as there may be of the smallest.
+    for (topics, bytes, count) in [(100, 100_000, 2), (1, 1_000_000, 30), (100, 1, PUBLISH_SLOTS)] {
+        let mut world = World::new(1, true);
+        for _ in 0..count {
+            assert!(world.publish(topics, bytes));
+        }
+        let stalled = Next::Wait(Lack::Redis, STALL_RETRY);
+        let next = world.turn();
+        assert!(next == stalled || count == PUBLISH_SLOTS, "{next:?}");
+        // A Redis that takes it one by one is enough.
+        for _ in 0..count * topics {
+            world.redis_answers(1);
+            world.turn();
+        }
+        world.redis_answers(count * topics);
+        assert_eq!(world.turn(), Next::Wait(Lack::Item, TICK));
+    }
+}
+
+#[test]
+fn a_configuration_and_a_drain_pass_everything_that_waits() {
+    for has_redis in [false, true] {
+        let mut world = World::new(2, has_redis);
+        if has_redis {
+            while world.publish(100, 100_000) {}
+            assert_eq!(world.turn(), Next::Wait(Lack::Redis, STALL_RETRY));
+        } else {
+            world.fill_rings();
+            while world.publish(1, 100_000) {}
+        }
+        let number = world.configure();
+        world.turn();
+        for shard in 0..2 {
+            let commands = world.commands(shard);
+            assert!(
+                matches!(&commands[..], [ShardCommand::Configure(edition)] if edition.number == number),
+                "{commands:?}"
+            );
+        }
+        world.publisher.direct(Directive::Drain).expect("its lane has room");
+        assert!(matches!(world.turn(), Next::Wait(..)), "what entered before has its time");
+        world.now += DRAIN_REDIS.as_micros() as u64;
+        assert_eq!(world.turn(), Next::Over);
+        for shard in 0..2 {
+            assert!(matches!(&world.commands(shard)[..], [ShardCommand::Drain(_)]));
+        }
+        let left: u64 = world.ingest.blocks.ingest.drain_left.iter().map(crate::metrics::Value::get).sum();
+        assert!(left > 0, "what was left behind is counted");
+    }
+}
+
+#[test]
+fn a_drain_that_finds_room_leaves_nothing() {
+    let mut world = World::new(1, false);
+    world.fill_rings();
+    let mut published = 0;
+    while world.publish(1, 10_000) && published < 100 {
+        published += 1;
+    }
+    world.publisher.direct(Directive::Drain).expect("its lane has room");
+    while world.turn() != Next::Over {
+        assert!(world.take(0, 1) == 1, "a full ring is all that it waits for");
+        world.now += 1000;
+    }
+    assert!(world.ingest.blocks.ingest.drain_left.iter().all(|left| left.get() == 0));
+    assert!(!world.ingest.broadcast.is_waiting());
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Publish { topics: usize, bytes: usize },
+    Comes { bytes: usize },
+    Configure,
+    Take { shard: usize, count: usize },
+    Answer { count: usize },
+    Pass { us: u64 },
+    Drain,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let bytes = prop_oneof![Just(0), Just(1), Just(2000), Just(200_000), Just(MESSAGE_BYTES_MAX)];
+    let topics = prop_oneof![Just(1_usize), Just(100)];
+    prop_oneof![
+        6 => (topics, bytes.clone()).prop_map(|(topics, bytes)| Act::Publish { topics, bytes }),
+        4 => bytes.prop_map(|bytes| Act::Comes { bytes }),
+        1 => Just(Act::Configure),
+        2 => (0..2_usize, 0..200_usize).prop_map(|(shard, count)| Act::Take { shard, count }),
+        2 => (0..200_usize).prop_map(|count| Act::Answer { count }),
+        1 => (0..500_000_u64).prop_map(|us| Act::Pass { us }),
+        1 => Just(Act::Drain),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_full_a_turn_works_or_waits_and_commands_arrive(
+        has_redis in any::<bool>(),
+        acts in prop::collection::vec(act(), 1..120),
+    ) {
+        let mut world = World::new(2, has_redis);
+        let mut drains_at = None;
+        for act in acts {
+            match act {
+                Act::Publish { topics, bytes } => drop(world.publish(topics, bytes)),
+                Act::Comes { bytes } => drop(world.comes(bytes)),
+                Act::Configure if drains_at.is_none() => {
+                    let number = world.configure();
+                    world.turn();
+                    for shard in 0..2 {
+                        let commands = world.commands(shard);
+                        let has_come =
+                            matches!(&commands[..], [ShardCommand::Configure(edition)] if edition.number == number);
+                        prop_assert!(has_come, "{:?}", commands);
+                    }
+                }
+                Act::Configure => {}
+                Act::Take { shard, count } => drop(world.take(shard, count)),
+                Act::Answer { count } => world.redis_answers(count),
+                Act::Pass { us } => world.now += us,
+                Act::Drain => {
+                    if drains_at.is_none() {
+                        world.publisher.direct(Directive::Drain).expect("its lane has room");
+                        drains_at = Some(world.now);
+                    }
+                }
+            }
+            let next = world.turn();
+            if let Some(at) = drains_at {
+                let is_late = world.now >= at + DRAIN_REDIS.as_micros() as u64;
+                prop_assert!(next == Next::Over || !is_late, "{:?}", next);
+                if next == Next::Over {
+                    for shard in 0..2 {
+                        prop_assert!(matches!(&world.commands(shard)[..], [ShardCommand::Drain(_)]));
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
