@@ -19,7 +19,8 @@ use super::mirror::{Event, Mirror, Next, Said};
 use super::reading::{Page, Reading, Step};
 use crate::config::Etcd;
 use crate::config::snapshot::Snapshot;
-use crate::limits::{ETCD_AGAIN_AFTER, ETCD_DEADLINE, ETCD_PING_AFTER, LOG_QUIET};
+use crate::limits::{ETCD_AGAIN_AFTER, ETCD_DEADLINE, ETCD_PING_AFTER};
+use crate::log::throttle::Throttle;
 use crate::metrics::Blocks;
 use crate::redis::backoff::{Backoff, Pace};
 
@@ -56,6 +57,35 @@ enum End {
 #[derive(Debug, Default)]
 struct Told(Option<Snapshot>);
 
+/// Lines that an etcd that comes and goes can repeat.
+#[derive(Debug)]
+struct Lines {
+    failed: Throttle,
+    broken: Throttle,
+    again: Throttle,
+    connected: Throttle,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        let [broken, again, connected] = [(); 3].map(|()| Throttle::letting(5));
+        Self { failed: Throttle::default(), broken, again, connected }
+    }
+}
+
+impl Lines {
+    /// An attempt failed, or a watch that stood broke: how many it stands for, if it is told.
+    fn broken(&mut self, stood: bool) -> Option<u64> {
+        if stood { self.broken.event(Instant::now()) } else { self.failed.event(Instant::now()) }
+    }
+
+    fn read_again(&mut self, why: &str) {
+        if let Some(times) = self.again.event(Instant::now()) {
+            tracing::warn!(times, "etcd: {why}: everything is read again");
+        }
+    }
+}
+
 impl From<etcd_client::Error> for End {
     fn from(error: etcd_client::Error) -> Self {
         let etcd_client::Error::GRpcStatus(status) = &error else { return Self::Gone(error.to_string()) };
@@ -85,12 +115,13 @@ async fn keep_up(seat: &Seat) -> Result<(), String> {
     let mut mirror = Mirror::new(&seat.etcd.prefix);
     let mut backoff = Backoff::new(seat.seed);
     let mut last = Told::default();
-    let mut told: Option<Instant> = None;
+    let mut lines = Lines::default();
     loop {
         let mut stood = None;
         // The client's futures are large; the thread's stack need not hold them.
-        let end =
-            Box::pin(converse(seat, &mut mirror, &mut last, &mut stood)).await.unwrap_or_else(|end| end);
+        let end = Box::pin(converse(seat, &mut mirror, &mut last, &mut lines, &mut stood))
+            .await
+            .unwrap_or_else(|end| end);
         mirror.forget();
         seat.blocks.etcd.connected.set(0);
         let pace = match end {
@@ -102,36 +133,35 @@ async fn keep_up(seat: &Seat) -> Result<(), String> {
                 continue;
             }
             End::Read(why) => {
-                tracing::warn!("etcd: {why}: everything is read again");
+                lines.read_again(why);
                 Pace::Absent
             }
             // Of a watch: changes that are more than one answer holds. What they came to is read.
             End::TooLarge => {
-                tracing::warn!(
-                    "etcd: more has changed at once than one answer holds: everything is read again"
-                );
-                Pace::Absent
-            }
-            End::Gone(why) | End::Refused(why)
-                if told.is_some_and(|told| told.elapsed() < LOG_QUIET) && stood.is_none() =>
-            {
-                seat.blocks.etcd.connect_errors.add(1);
-                tracing::debug!("etcd: {why}");
+                lines.read_again("more has changed at once than one answer holds");
                 Pace::Absent
             }
             End::Gone(why) => {
                 seat.blocks.etcd.connect_errors.add(1);
-                tracing::warn!("etcd: {why}; what is in force stays, and it is tried again");
-                told = Some(Instant::now());
+                if let Some(times) = lines.broken(stood.is_some()) {
+                    tracing::warn!(times, "etcd: {why}; what is in force stays, and it is tried again");
+                } else {
+                    tracing::debug!("etcd: {why}");
+                }
                 Pace::Absent
             }
             End::Refused(why) => {
                 seat.blocks.etcd.connect_errors.add(1);
-                tracing::error!(
-                    "etcd: {why}; what is in force stays: look at etcd.user, its password and its roles"
-                );
-                told = Some(Instant::now());
-                Pace::Refused
+                if let Some(times) = lines.broken(stood.is_some()) {
+                    tracing::error!(
+                        times,
+                        "etcd: {why}; what is in force stays: look at etcd.user, its password and its roles"
+                    );
+                    Pace::Refused
+                } else {
+                    tracing::debug!("etcd: {why}");
+                    Pace::Absent
+                }
             }
         };
         if let Some(stood) = stood {
@@ -146,6 +176,7 @@ async fn converse(
     seat: &Seat,
     mirror: &mut Mirror,
     last: &mut Told,
+    lines: &mut Lines,
     stood: &mut Option<Instant>,
 ) -> Result<End, End> {
     let mut client =
@@ -164,7 +195,9 @@ async fn converse(
         let cluster = response.header().map_or(0, etcd_client::ResponseHeader::cluster_id);
         let said = said_by(&response)?;
         if let Said::Created { revision } = said {
-            tracing::info!("etcd: connected at revision {revision}");
+            if let Some(times) = lines.connected.event(Instant::now()) {
+                tracing::info!(times, "etcd: connected at revision {revision}");
+            }
             *stood = Some(Instant::now());
             seat.blocks.etcd.connected.set(1);
         }
