@@ -139,6 +139,22 @@ class Terminal:
         return code
 
 
+def test_the_bar_of_a_push_that_is_cancelled_goes_no_further_than_what_was_served(gateway):
+    devices(gateway, "news")
+    assert fanfare(gateway, "push", "--topic", "news", "--rate", "1", "--id", "slow-1", "7")[0] == 0
+    screen = Terminal(gateway, "pushes", "watch", "slow-1")
+    eventually(lambda: b" %" in screen.seen, "the bar is drawn")
+    assert fanfare(gateway, "pushes", "cancel", "slow-1")[0] == 0
+    assert screen.process.wait(10) == 1
+    eventually(lambda: b"finished" in screen.seen, "the account follows")
+    text = screen.seen.decode(errors="replace")
+    sent = account(gateway, "slow-1")["sent"]
+    assert sent < DEVICES / 2
+    shown = [int(percent) for percent in re.findall(r"\[[#.]+\] +(\d+) %", text)]
+    assert shown and max(shown) <= 100 * sent // DEVICES, text
+    assert f"state     cancelled, {100 * sent // DEVICES} % were served" in text
+
+
 def test_top_leaves_the_terminal_as_it_was_by_a_key_and_by_a_signal(gateway):
     for leave, code in ((lambda top: os.write(top.shows, b"q"), 0), (lambda top: top.process.terminate(), 143)):
         top = Terminal(gateway, "top", "--interval", "200ms")
