@@ -138,9 +138,6 @@ pub const COST_CHANGE: u32 = 15;
 pub const COST_ANSWER: u32 = 50;
 /// See [`COST_READ`].
 pub const COST_HANDSHAKE: u32 = 100;
-/// Pings of one read that are answered each; of more that follow each other only the latest is. Some libraries wait for
-/// each of a few.
-pub const PONGS_PER_READ: usize = 16;
 
 /// Unit of a shard's coarse clock. Everything that a sweep decides is late by at most a sweep.
 pub const TICK: Duration = Duration::from_millis(250);

@@ -19,7 +19,6 @@ use std::ops::ControlFlow;
 
 use crate::config::{Clients, LivenessCounts, Outbox as OutboxBounds, OutboxPolicy};
 use crate::formats::{Command, Format, FormatId};
-use crate::limits::PONGS_PER_READ;
 use crate::wire::close::NO_STATUS;
 use crate::wire::decoder::{self, Event, Partial};
 use crate::wire::frame::{self, Opcode};
@@ -296,7 +295,6 @@ impl Connection {
             ignored: 0,
             messages: 0,
             message_bytes: 0,
-            pongs: Pongs::default(),
             client_code: None,
             ending: None,
         };
@@ -425,33 +423,8 @@ struct Reader<'r> {
     ignored: u32,
     messages: u32,
     message_bytes: usize,
-    pongs: Pongs,
     client_code: Option<u16>,
     ending: Option<Ending>,
-}
-
-/// Pongs among the replies to one read.
-#[derive(Default)]
-struct Pongs {
-    count: usize,
-    /// Where the last one begins and ends.
-    last: std::ops::Range<usize>,
-}
-
-impl Pongs {
-    /// Appends a pong, or puts it in the place of the one right before it once there are many.
-    ///
-    /// RFC 6455 5.5.3: "If an endpoint receives a Ping frame and has not yet sent Pong frame(s) in response to previous
-    /// Ping frame(s), the endpoint MAY elect to send a Pong frame for only the most recently processed Ping frame."
-    fn answer(&mut self, replies: &mut Vec<u8>, payload: &[u8]) {
-        if self.count > PONGS_PER_READ && self.last.end == replies.len() {
-            replies.truncate(self.last.start);
-        }
-        let start = replies.len();
-        frame::push_frame(replies, Opcode::Pong, payload);
-        self.last = start..replies.len();
-        self.count += 1;
-    }
 }
 
 impl Reader<'_> {
@@ -471,7 +444,7 @@ impl Reader<'_> {
             }
             _ if !self.open => ControlFlow::Continue(()),
             Event::Ping(payload) => {
-                self.pongs.answer(self.replies, payload);
+                frame::push_frame(self.replies, Opcode::Pong, payload);
                 ControlFlow::Continue(())
             }
             Event::Pong(_) => ControlFlow::Continue(()),
