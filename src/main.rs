@@ -67,7 +67,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let cores = affinity::allowed();
     if flags.print_config {
         // The file is on standard output.
-        loaded.warnings.iter().for_each(|warning| eprintln!("fanfare: {warning}"));
+        loaded.warnings.iter().for_each(log::tell);
         say(&print::to_toml(&loaded))?;
         return Ok(ExitCode::SUCCESS);
     }
