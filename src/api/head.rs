@@ -141,7 +141,8 @@ fn bad(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
 fn split_target(target: &str) -> (Option<&str>, &str) {
     let is_scheme =
         |scheme: &str| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-    let (authority, target) = match target.split_once("://") {
+    let absolute = if target.starts_with('/') { None } else { target.split_once("://") };
+    let (authority, target) = match absolute {
         Some((scheme, rest)) if is_scheme(scheme) => {
             let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
             (Some(authority), if rest.starts_with('/') { rest } else { "/" })
