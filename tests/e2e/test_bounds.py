@@ -45,8 +45,10 @@ def test_answers_that_nobody_reads_take_the_memory_that_is_counted(start_gateway
     wires = [Wire(gateway.port, receive_buffer=2_304) for _ in range(5)]
     pushers = [Pusher(wire) for wire in wires]
     before = rss(gateway)
-    owed, end = 0, time.monotonic() + 6
+    owed, counted, looked, end = 0, 0, 0, time.monotonic() + 8
     while time.monotonic() < end:
+        if time.monotonic() > looked + 0.2:
+            looked, counted = time.monotonic(), max(counted, gateway.metric("outbox_bytes"))
         for pusher in pushers:
             for _ in range(20):
                 # One by one, once something is owed: each answer is owed on its own.
@@ -54,8 +56,9 @@ def test_answers_that_nobody_reads_take_the_memory_that_is_counted(start_gateway
                     break
         if not owed:
             owed = gateway.metric("outboxes")
-    grown, counted = rss(gateway) - before, gateway.metric("outbox_bytes")
-    assert grown <= 2 * counted + 16 * MB, f"{grown / MB:.1f} MB for {counted / MB:.1f} MB counted"
+    # Of those that were closed at their bound, the allocator may keep what was counted.
+    grown = rss(gateway) - before
+    assert grown <= 2 * counted + 4 * MB, f"{grown / MB:.1f} MB for {counted / MB:.1f} MB counted"
     for wire in wires:
         wire.close()
 
