@@ -55,8 +55,19 @@ pub const PUBLISH_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Messages from Redis that wait for the ingest core's loop. Past it the session stops reading its socket.
 pub const REDIS_INBOX_MESSAGES_MAX: usize = 4096;
 
-/// Publishes on their way to Redis. Past it the API answers 429.
+/// Publishes on their way to Redis: payloads, each once, addresses and what holds them. Past it the API answers 429; one
+/// alone may be larger.
 pub const REDIS_OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Time for a publish by HTTP to go through Redis and come back. Longer than a failover that is noticed at once and a
+/// script that Redis kills; shorter than what HTTP clients wait.
+pub const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
+/// How much longer the API waits for the ingest core to say that the time is over.
+pub const VERDICT_MARGIN: Duration = Duration::from_secs(3);
+/// Requests of the API that wait for a verdict: as many as its connections may have pipelined.
+pub const TICKETS_MAX: usize = API_CONNECTIONS_MAX * API_PIPELINED_MAX;
+/// Publishes of one API connection that wait for their verdicts. The next one is read when the first is answered.
+pub const API_PIPELINED_MAX: usize = 64;
 
 /// Bytes that one slow connection may owe its client.
 pub const OUTBOX_BYTES_DEFAULT: usize = 2 * 1024 * 1024;
@@ -259,9 +270,9 @@ pub const PUSH_WEIGHT_MAX: u32 = 1000;
 pub const PUSHES_RUNNING_MAX: usize = 1000;
 /// Pushes that are over and still told about, and for how long.
 pub const PUSHES_RECENT_MAX: usize = 1000;
-/// See [`PUSHES_RECENT_MAX`]. Within it a push that comes again is known.
+/// See [`PUSHES_RECENT_MAX`]. Within it a push that comes again is known, unless [`PUSH_IDS_SEEN_MAX`] came after it.
 pub const PUSH_RECENT_AGE: Duration = Duration::from_secs(3600);
-/// Names of pushes that the ingest core remembers: ten a second for most of [`PUSH_RECENT_AGE`].
+/// Ids of pushes that are remembered: ten a second for most of [`PUSH_RECENT_AGE`], in 8 MiB at most.
 pub const PUSH_IDS_SEEN_MAX: usize = 32 * 1024;
 /// How often paced pushes are allotted their rates. A change is in force within this and [`PACE_LOOK`].
 pub const PACING_EVERY: Duration = Duration::from_millis(20);
@@ -319,8 +330,10 @@ pub const REDIS_ADDRESSES_MAX: usize = 8;
 /// Redis: the least time a session looks at its socket before it believes that a deadline has passed. A thread that
 /// was held up itself finds every deadline passed, and the answers waiting.
 pub const REDIS_LOOK: Duration = Duration::from_millis(50);
-/// Redis: what a publish on its way costs besides channel and payload.
+/// Redis: what the allocator may add to a publish on its way.
 pub const REDIS_PUBLISH_BYTES: usize = 64;
+/// Redis: pause before it is given again what it could not do for the moment.
+pub const REDIS_BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// How long a thread may neither work nor wait for anything before it is stuck. A turn of a loop takes milliseconds, and
 /// the slowest thing that one does in a piece, freeing the memory of a million connections, about a second.
 pub const THREAD_STUCK_AFTER: Duration = Duration::from_secs(10);
@@ -423,8 +436,11 @@ pub const CLIENT_LOOK: Duration = Duration::from_millis(300);
 
 /// A line of RESP: heads and error texts. Redis' longest are a few hundred bytes.
 pub const RESP_LINE_BYTES_MAX: usize = 4 * 1024;
-/// Elements of a RESP array. A message has four.
-pub const RESP_ELEMENTS_MAX: usize = 8;
+/// Elements of a RESP reply, those of its inner arrays included. A message has four; the answer to HELLO fourteen, and
+/// about ten for each module; that to ROLE four for each replica.
+pub const RESP_ELEMENTS_MAX: usize = 1024;
+/// RESP arrays within each other. The answer to HELLO has a list of modules with lists of arguments.
+pub const RESP_DEPTH_MAX: usize = 6;
 /// A RESP bulk string that is skipped instead of taken for nonsense: what the protocol allows.
 pub const RESP_BULK_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Replies below this are copied out of the read buffer, so that a message that waits for long does not hold

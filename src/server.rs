@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::config::live::Edition;
 use crate::config::snapshot::Snapshot;
 use crate::ingest;
+use crate::ingest::answers::{self, Answers};
 use crate::ingest::publisher::Publisher;
 use crate::ingest::pushes::{self, Births};
 use crate::metrics::Blocks;
@@ -134,7 +135,9 @@ pub fn start(
 
     let events = journals.start(&threads, config, &blocks)?;
     let (births, born) = pushes::births();
-    let publisher = start_ingest(&threads, &plan, &edition, &blocks, (senders, clock, births))?;
+    let (answers, verdicts) = answers::answers(doorbell()?);
+    let to_control = ToControl { births, answers };
+    let publisher = start_ingest(&threads, &plan, &edition, &blocks, (senders, clock, to_control))?;
     let (orders, inbox) = orders::orders().map_err(no_eventfd)?;
     let (proposals, inlets) = live::open(&threads, &config.etcd, &blocks)?;
     let control = Control {
@@ -146,6 +149,7 @@ pub fn start(
         proposals,
         clock,
         births: born,
+        verdicts,
     };
     threads.spawn(Part::Control, plan.control_core, move || {
         block_on(RUNTIME_ENTRIES, || async {
@@ -158,13 +162,19 @@ pub fn start(
     Ok(Running { devices, api, plan, blocks, edition, orders, inlets, notices, is_draining: false, working })
 }
 
+/// The ways from the ingest core to the control thread.
+struct ToControl {
+    births: Births,
+    answers: Answers,
+}
+
 /// Starts the ingest core; what it returns goes to the control thread.
 fn start_ingest(
     threads: &Threads,
     plan: &Plan,
     edition: &Arc<Edition>,
     blocks: &Arc<Blocks>,
-    (senders, clock, births): (Vec<ring::Sender>, Clock, Births),
+    (senders, clock, to_control): (Vec<ring::Sender>, Clock, ToControl),
 ) -> Result<Publisher, StartError> {
     let bell = doorbell()?;
     let (publisher, requests) = Publisher::new(Arc::clone(&bell));
@@ -176,7 +186,8 @@ fn start_ingest(
         broadcast: Broadcast::new(senders),
         blocks: Arc::clone(blocks),
         clock,
-        births,
+        births: to_control.births,
+        answers: to_control.answers,
         resolve: Box::new(move |lookup| resolving.resolve(lookup)),
     };
     threads.spawn(Part::Ingest, plan.ingest_core, move || block_on(RUNTIME_ENTRIES, || ingest::run(seat)))?;

@@ -21,15 +21,16 @@ use fanfare::config::flags::Flags;
 use fanfare::config::patch::Patch;
 use fanfare::config::settings::{Change, Settings};
 use fanfare::config::{Config, raw};
+use fanfare::ingest::answers::{Failed, How, Verdict};
 use fanfare::ingest::publisher::{Directive, Request};
 use fanfare::limits;
-use fanfare::metrics::PublishRefused;
+use fanfare::metrics::{Audience, PublishRefused};
 use harness::{Gateway, description, eventually, routes, with_redis};
 use saphyr::Yaml;
 
 /// Addresses and payloads of a publish.
 fn publish(request: Request) -> (Vec<String>, Vec<String>) {
-    let Request::Publish { addresses, messages } = request else { panic!("{request:?}") };
+    let Request::Publish { addresses, messages, .. } = request else { panic!("{request:?}") };
     let name = |address: &Address| match address {
         Address::All => "*".to_owned(),
         Address::Topic(topic) => topic.as_str().to_owned(),
@@ -171,8 +172,112 @@ fn with_redis_configured_a_publish_needs_its_session() {
     assert_eq!(gateway.post("/push/all", "items=[1]").error(), (503, "redis_unavailable".into()));
     assert!(gateway.requests.pop().is_none());
     gateway.blocks.ingest.redis_publishing.set(1);
-    assert_eq!(gateway.post("/push/all", "items=[1]").status, 200);
-    gateway.taken();
+    eventually("a gap that is long enough", || {
+        // Nobody answers a publish that was handed over: it must not be.
+        gateway.get("/readyz").json()["missing"].as_array().is_some_and(|missing| {
+            missing.iter().any(|part| part["for_ms"].as_u64().is_some_and(|gone| gone > 1000))
+        })
+    });
+    assert_eq!(gateway.post("/push/all", "items=[1]").error(), (503, "redis_unavailable".into()));
+    gateway.blocks.ingest.redis_role.set(2);
+    let refused = gateway.post("/push/all", "items=[1]");
+    assert!(refused.text().contains("replica"), "{}", refused.text());
+    assert!(gateway.requests.pop().is_none());
+}
+
+/// Answers what the ingest core would be asked next, once it is.
+fn decide(gateway: &mut Gateway, verdict: Verdict) {
+    let mut ticket = None;
+    eventually("a request", || {
+        ticket = match gateway.requests.pop() {
+            Some(Request::Publish { ticket, .. }) => ticket,
+            Some(Request::Push(new)) => Some(new.ticket),
+            _ => None,
+        };
+        ticket.is_some()
+    });
+    gateway.answers.give(ticket.expect("there is one"), verdict);
+}
+
+#[test]
+fn with_redis_an_answer_waits_for_what_became_of_the_publish() {
+    let failed = |how, taken| {
+        Verdict::Failed(Box::new(Failed { how, taken, of: 2, why: "NOPERM this user may not".into() }))
+    };
+    let mut gateway = Gateway::start_with(with_redis(), Deadlines::default());
+    gateway.blocks.ingest.redis_publishing.set(1);
+    gateway.blocks.ingest.redis_subscribed.set(1);
+    let requests: [(&str, &[u8]); 4] = [
+        ("/push/all", b"items=[1]"),
+        ("/push/room", b"room=a&items=[1]"),
+        ("/v1/push", br#"{"to":{"topic":"a"},"messages":[1]}"#),
+        ("/v1/push", br#"{"to":{"topic":"a"},"messages":[1],"id":"x"}"#),
+    ];
+    for (path, body) in requests {
+        for (verdict, status, code) in [
+            (failed(How::Refused, 1), 502, "redis_refused"),
+            (failed(How::Unavailable, 0), 503, "redis_unavailable"),
+            (failed(How::Unknown, 2), 503, "outcome_unknown"),
+            (failed(How::Stopping, 0), 503, "shutting_down"),
+            (Verdict::Full, 429, "queue_full"),
+            (Verdict::Done, 0, ""),
+        ] {
+            let mut client = gateway.client();
+            client.request("POST", path, "", body);
+            decide(&mut gateway, verdict);
+            let answer = client.answer_to("POST");
+            if code.is_empty() {
+                assert!(matches!(answer.status, 200 | 202), "{path}: {}", answer.status);
+            } else {
+                assert_eq!(answer.error(), (status, code.to_owned()), "{path}");
+            }
+        }
+    }
+    let taken = |audience| gateway.blocks.control.messages_taken[audience as usize].get();
+    assert_eq!((taken(Audience::All), taken(Audience::Topic)), (1, 3));
+}
+
+#[test]
+fn pipelined_publishes_wait_together_and_are_answered_in_order() {
+    let mut gateway = Gateway::start_with(with_redis(), Deadlines::default());
+    gateway.blocks.ingest.redis_publishing.set(1);
+    gateway.blocks.ingest.redis_subscribed.set(1);
+    let mut client = gateway.client();
+    for _ in 0..3 {
+        client.request("POST", "/push/all", "", b"items=[1]");
+    }
+    client.request("GET", "/healthz", "", b"");
+    let mut tickets = Vec::new();
+    eventually("all of them, before any is answered", || {
+        if let Some(Request::Publish { ticket: Some(ticket), .. }) = gateway.requests.pop() {
+            tickets.push(ticket);
+        }
+        tickets.len() == 3
+    });
+    let verdicts = [Verdict::Done, Verdict::Full, Verdict::Done];
+    for (ticket, verdict) in tickets.into_iter().zip(verdicts).rev() {
+        gateway.answers.give(ticket, verdict);
+    }
+    let statuses = [200, 429, 200].map(|expected| (client.answer_to("POST").status, expected));
+    assert!(statuses.iter().all(|(status, expected)| status == expected), "{statuses:?}");
+    assert_eq!(client.answer_to("GET").text(), "ok\n");
+}
+
+#[test]
+fn an_id_is_judged_by_the_ingest_core_alone() {
+    let mut gateway = Gateway::start();
+    let body = br#"{"to":{"topic":"a"},"messages":[1],"id":"x"}"#;
+    for (verdict, status) in [(Verdict::Done, 202), (Verdict::Duplicate, 202), (Verdict::Conflict, 409)] {
+        let duplicate = verdict == Verdict::Duplicate;
+        let mut client = gateway.client();
+        client.request("POST", "/v1/push", "", body);
+        decide(&mut gateway, verdict);
+        let answer = client.answer_to("POST");
+        assert_eq!(answer.status, status);
+        if status == 202 {
+            assert_eq!(answer.json()["duplicate"], duplicate);
+        }
+    }
 }
 
 #[test]
@@ -192,7 +297,7 @@ fn the_process_is_ready_when_every_shard_listens_and_redis_is_subscribed() {
     let parts = missing(&gateway);
     assert_eq!(
         parts.iter().map(|(part, _)| part.as_str()).collect::<Vec<_>>(),
-        ["shards", "redis_subscription"]
+        ["shards", "redis_publishing", "redis_subscription"]
     );
     assert!(parts[0].1["message"].as_str().is_some_and(|message| message.contains("2 of 2")));
     let gone_ms =
@@ -201,6 +306,7 @@ fn the_process_is_ready_when_every_shard_listens_and_redis_is_subscribed() {
     eventually("a longer gap", || gone_ms(&missing(&gateway)).expect("a duration") > first);
     gateway.blocks.shards.iter().for_each(|shard| shard.listening.set(1));
     gateway.blocks.ingest.redis_subscribed.set(1);
+    gateway.blocks.ingest.redis_publishing.set(1);
     assert!(missing(&gateway).is_empty());
     assert_eq!(gateway.get("/healthz").text(), "ok\n");
 }

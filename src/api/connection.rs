@@ -4,6 +4,7 @@
 //! client, or because it gives way. *Not here*: where requests begin and end (`inbound`), what to answer (`routes`), who gives
 //! way (`table`).
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,6 +20,7 @@ use monoio::time::{sleep, timeout};
 use crate::api::Api;
 use crate::api::head::Method;
 use crate::api::inbound::{Inbound, Step};
+use crate::api::outcome::Later;
 use crate::api::pushes::{self, Progress};
 use crate::api::refusal::{Code, Refusal};
 use crate::api::response::{self, After, CONTINUE, Response};
@@ -26,8 +28,8 @@ use crate::api::routes::{self, Answer};
 use crate::api::slots::{Displaced, Slot};
 use crate::api::table::Phase;
 use crate::limits::{
-    API_BODIES_BYTES_MAX, API_BODY_BYTES_DEFAULT, API_BYTES_FREE, API_CONNECTIONS_MAX, API_PROGRESS_LOOK,
-    API_STREAMS_MAX,
+    API_BODIES_BYTES_MAX, API_BODY_BYTES_DEFAULT, API_BYTES_FREE, API_CONNECTIONS_MAX, API_PIPELINED_MAX,
+    API_PROGRESS_LOOK, API_STREAMS_MAX,
 };
 use crate::sys::memory;
 
@@ -87,9 +89,14 @@ impl Client<'_> {
         // When the request that is arriving began; `None` between two requests.
         let mut begun = None;
         let mut patience = deadlines.read;
+        // Publishes that were read and wait for their answers, in the order of their requests.
+        let mut waiting = VecDeque::new();
         loop {
             // The configuration is borrowed for the step alone: it may be another one after the next await.
             let step = inbound.poll_step(&self.api.config().api);
+            if matches!(step, Step::Read | Step::Continue | Step::Refuse(..)) {
+                self.answer_waiting(&mut waiting).await?;
+            }
             match step {
                 Step::Read => {
                     let left = match begun {
@@ -121,15 +128,36 @@ impl Client<'_> {
                             format!("all {API_CONNECTIONS_MAX} places for requests are taken; try again");
                         let refusal = Refusal::new(Code::TooManyConnections, message);
                         self.count_if_post(&refusal, Some(method));
+                        self.answer_waiting(&mut waiting).await?;
                         return self.refuse(&refusal, Some(method)).await;
                     }
                 }
                 Step::Continue => self.write(CONTINUE.to_vec()).await?,
                 Step::Answer(request) => {
                     self.slot.turn(Phase::Work);
-                    let mut response = match routes::answer(self.api, &request, self.peer).await {
+                    let answer = routes::answer(self.api, &request, self.peer).await;
+                    // Who was only asked how the process is stays if there is a place to stay at.
+                    let keep = request.keep_alive && !self.api.is_draining() && self.slot.place().is_ok();
+                    let head_only = request.method == Method::Head;
+                    drop(request);
+                    self.let_go();
+                    let mut response = match answer {
+                        Answer::Later(later) if keep => {
+                            waiting.push_back(later);
+                            if waiting.len() >= API_PIPELINED_MAX {
+                                self.answer_waiting(&mut waiting).await?;
+                            }
+                            begun = (!inbound.is_idle()).then(Instant::now);
+                            patience = deadlines.idle;
+                            continue;
+                        }
+                        Answer::Later(later) => {
+                            self.answer_waiting(&mut waiting).await?;
+                            later.response(self.api).await
+                        }
                         Answer::Whole(response) => response,
                         Answer::Progress(id) if self.slot.stream().is_ok() => {
+                            self.answer_waiting(&mut waiting).await?;
                             return self.tell_progress(&id).await;
                         }
                         Answer::Progress(_) => {
@@ -138,12 +166,8 @@ impl Client<'_> {
                             Response::refusal(&Refusal::new(Code::TooManyStreams, message))
                         }
                     };
-                    // Who was only asked how the process is stays if there is a place to stay at.
-                    let keep = request.keep_alive && !self.api.is_draining() && self.slot.place().is_ok();
+                    self.answer_waiting(&mut waiting).await?;
                     let after = if keep { After::KeepAlive } else { After::Close };
-                    let head_only = request.method == Method::Head;
-                    drop(request);
-                    self.let_go();
                     self.answer(&mut response, after, head_only).await?;
                     if after == After::Close {
                         return self.linger().await;
@@ -194,6 +218,20 @@ impl Client<'_> {
         if std::mem::take(&mut self.held) >= LARGE_REQUEST_BYTES {
             memory::collect();
         }
+    }
+
+    /// Answers the publishes that wait, in order; those that can be answered together leave together.
+    async fn answer_waiting(&mut self, waiting: &mut VecDeque<Later>) -> Result<(), Gone> {
+        let mut bytes = Vec::new();
+        while let Some(later) = waiting.pop_front() {
+            if !later.is_ready() && !bytes.is_empty() {
+                self.write(std::mem::take(&mut bytes)).await?;
+            }
+            let response = later.response(self.api).await;
+            self.api.count_request(response.status);
+            bytes.append(&mut response.encode(After::KeepAlive, false, SystemTime::now()));
+        }
+        if bytes.is_empty() { Ok(()) } else { self.write(bytes).await }
     }
 
     /// The last answer on a connection whose next request cannot be found. The method is there when it is known.

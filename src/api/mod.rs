@@ -18,6 +18,7 @@ pub mod connection;
 pub mod head;
 pub mod inbound;
 pub mod orders;
+pub mod outcome;
 pub mod proposals;
 pub mod publish;
 pub mod push_log;
@@ -28,6 +29,7 @@ pub mod routes;
 pub mod settings;
 pub mod slots;
 pub mod table;
+pub mod tickets;
 pub mod views;
 
 use std::cell::{Cell, Ref, RefCell};
@@ -46,8 +48,10 @@ use crate::api::push_log::PushLog;
 use crate::api::refusal::{Code, Refusal};
 use crate::api::slots::Slots;
 use crate::api::table::Bounds;
+use crate::api::tickets::Tickets;
 use crate::config::Config;
 use crate::config::live::Edition;
+use crate::ingest::answers::Verdicts;
 use crate::ingest::publisher::{Directive, Publisher};
 use crate::limits;
 use crate::log::throttle::Throttle;
@@ -78,6 +82,8 @@ pub struct Control {
     pub clock: Clock,
     /// Pushes that the ingest core has made.
     pub births: rtrb::Consumer<Arc<Push>>,
+    /// What became of publishes.
+    pub verdicts: Verdicts,
 }
 
 /// How long things may take.
@@ -115,7 +121,8 @@ pub async fn serve(control: Control) {
 
 /// [`serve`] with other deadlines.
 pub async fn serve_within(control: Control, deadlines: Deadlines) {
-    let Control { edition, publisher, blocks, listener, orders, proposals, clock, births } = control;
+    let Control { edition, publisher, blocks, listener, orders, proposals, clock, births, verdicts } =
+        control;
     let started = SystemTime::now();
     let shards = blocks.shards.len();
     let descriptors = process::files_max().saturating_sub(process::open_files("self"));
@@ -127,6 +134,7 @@ pub async fn serve_within(control: Control, deadlines: Deadlines) {
         publisher: RefCell::new(publisher),
         pushes: RefCell::new(Registry::new(shards)),
         births: RefCell::new(births),
+        tickets: Rc::default(),
         clock,
         deadlines,
         proposals,
@@ -140,6 +148,7 @@ pub async fn serve_within(control: Control, deadlines: Deadlines) {
     });
     monoio::spawn(obey(api.clone(), orders));
     monoio::spawn(beat(api.clone()));
+    monoio::spawn(tickets::settle(Rc::clone(&api.tickets), verdicts));
     monoio::spawn(steer(api.clone()));
     if api.config().redis.is_some() {
         monoio::spawn(watch_redis(api.clone()));
@@ -168,6 +177,8 @@ pub struct Api {
     /// Every push that is known. Never borrowed across an await.
     pub pushes: RefCell<Registry>,
     births: RefCell<rtrb::Consumer<Arc<Push>>>,
+    /// Publishes that wait for the ingest core.
+    pub tickets: Rc<Tickets>,
     /// The process's clock.
     pub clock: Clock,
     /// The metrics' text.

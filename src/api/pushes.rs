@@ -9,16 +9,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Api;
+use super::outcome;
 use super::push_log::{Begun, By};
 use super::refusal::{Code, Refusal};
 use super::response::Response;
 use super::views::Accepted;
-use crate::ingest::publisher::NewPush;
+use crate::ingest::answers::{How, Verdict};
 use crate::limits::{API_PROGRESS_EVERY, API_PUSH_WAIT, PUSHES_RUNNING_MAX};
 use crate::push::Source;
 use crate::push::id::PushId;
 use crate::push::rate::Rate;
-use crate::push::registry::{self, Admission, Change, Facts, Refused, Snapshot};
+use crate::push::registry::{self, Change, Facts, Refused, Snapshot};
 use crate::push::request::{self, Request};
 use crate::push::share::{Failed, UNLIMITED};
 use crate::push::terms;
@@ -146,20 +147,54 @@ pub async fn begin(api: &Api, asked: Request, by: By) -> Result<Response, Refusa
         accepted,
     };
     let told = Begun::from(&facts);
-    let accepted_as = api.pushes.borrow_mut().accept(facts, &request).map_err(|why| refusal(why, &id))?;
-    if accepted_as == Admission::New {
-        let new = NewPush { id: id.clone(), request, accepted };
-        if let Err(refusal) = super::routes::hand_push_over(api, new) {
-            api.pushes.borrow_mut().withdraw(id.as_str());
-            return Err(refusal);
-        }
+    let is_noted = api.pushes.borrow_mut().note(facts).map_err(|why| refusal(why, &id))?;
+    let noted = Noted { api, id: is_noted.then_some(&id) };
+    let verdict = super::routes::hand_push_over(api, id.clone(), request, accepted).await?;
+    let duplicate = verdict == Verdict::Duplicate;
+    if let Verdict::Failed(failed) = &verdict
+        && failed.how == How::Unknown
+    {
+        noted.is_lost();
+    } else if verdict == Verdict::Done {
+        noted.stays();
         api.push_log.borrow_mut().begun(&told, by);
     }
+    if let Some(refusal) = outcome::refusal(verdict) {
+        return Err(refusal);
+    }
     let targeted = targeted(api, &id).await;
-    let duplicate = accepted_as == Admission::Duplicate;
     let begun = Accepted { id: id.to_string(), accepted: count, targeted, duplicate };
     let location = Some(format!("/v1/pushes/{id}"));
     Ok(Response { location, ..Response::json(202, &begun) })
+}
+
+/// A push that was noted before it was handed on, and is withdrawn unless something becomes of it.
+struct Noted<'a> {
+    api: &'a Api,
+    /// `None`: it was there before, or stays.
+    id: Option<&'a PushId>,
+}
+
+impl Noted<'_> {
+    /// It is carried out.
+    fn stays(mut self) {
+        self.id = None;
+    }
+
+    /// Nobody knows what became of it: it is shown as lost.
+    fn is_lost(mut self) {
+        if let Some(id) = self.id.take() {
+            self.api.pushes.borrow_mut().lose(id.as_str(), self.api.clock.now_us());
+        }
+    }
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.api.pushes.borrow_mut().withdraw(id.as_str());
+        }
+    }
 }
 
 /// How many devices a push is for, if every shard has it soon.
@@ -290,9 +325,6 @@ fn refusal(why: registry::Refused, id: &PushId) -> Refusal {
         Refused::TooMany => {
             let message = format!("{PUSHES_RUNNING_MAX} pushes run already");
             Refusal::new(Code::TooManyPushes, message)
-        }
-        Refused::Conflict => {
-            Refusal::new(Code::IdConflict, format!("{id} is the id of a push that asked for something else"))
         }
         Refused::Unknown => unknown(),
         Refused::Over => Refusal::new(Code::Finished, format!("{id} is over")),

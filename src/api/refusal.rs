@@ -67,6 +67,10 @@ pub enum Code {
     NotImplemented,
     /// Redis is configured and does not take publishes now.
     RedisUnavailable,
+    /// Redis refuses the publish.
+    RedisRefused,
+    /// The publish was handed to Redis and is not known to have come back.
+    OutcomeUnknown,
     /// The process is stopping.
     ShuttingDown,
     /// The ingest core or a shard did not answer in time.
@@ -85,7 +89,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::BadRequest,
         Self::BadBody,
         Self::BadItems,
@@ -107,6 +111,8 @@ impl Code {
         Self::HeadTooLarge,
         Self::NotImplemented,
         Self::RedisUnavailable,
+        Self::RedisRefused,
+        Self::OutcomeUnknown,
         Self::ShuttingDown,
         Self::NoAnswer,
         Self::NotReady,
@@ -140,6 +146,8 @@ impl Code {
             Self::HeadTooLarge => (431, "head_too_large"),
             Self::NotImplemented => (501, "not_implemented"),
             Self::RedisUnavailable => (503, "redis_unavailable"),
+            Self::RedisRefused => (502, "redis_refused"),
+            Self::OutcomeUnknown => (503, "outcome_unknown"),
             Self::ShuttingDown => (503, "shutting_down"),
             Self::NoAnswer => (503, "no_answer"),
             Self::NotReady => (503, "not_ready"),
@@ -167,6 +175,7 @@ impl Code {
             Self::QueueFull
                 | Self::TooManyPushes
                 | Self::RedisUnavailable
+                | Self::OutcomeUnknown
                 | Self::NoAnswer
                 | Self::NotReady
                 | Self::TooManyConnections
@@ -183,6 +192,8 @@ impl Code {
                 PublishRefused::QueueFull
             }
             Self::RedisUnavailable => PublishRefused::RedisUnavailable,
+            Self::RedisRefused => PublishRefused::RedisRefused,
+            Self::OutcomeUnknown | Self::NoAnswer => PublishRefused::OutcomeUnknown,
             Self::ShuttingDown => PublishRefused::ShuttingDown,
             _ => PublishRefused::Bad,
         }

@@ -8,18 +8,26 @@ use bytes::Bytes;
 
 use crate::api::head::Method;
 use crate::api::inbound::Request;
+use crate::api::outcome::{self, Copies, Later, Taken};
 use crate::api::publish::{self, Publish};
 use crate::api::push_log::By;
 use crate::api::refusal::{Code, Refusal};
 use crate::api::response::Response;
+use crate::api::tickets::Awaited;
 use crate::api::{Api, census, pushes, settings, views};
 use crate::batch::Address;
+use crate::ingest::answers::{Ticket, Verdict};
 use crate::ingest::publisher::{NewPush, NotTaken, Request as ToIngest};
 use crate::metrics::text::{classic, negotiate};
 use crate::metrics::{Audience, text};
+use crate::push::id::PushId;
+use crate::push::{self, Moment};
 
 /// The API's description, served as it is.
 pub const OPENAPI: &str = include_str!("openapi.yaml");
+
+/// The Redis subscription has been gone for so long that a publish does not wait for it.
+const REDIS_GONE_MS: u64 = 1000;
 
 /// What a path offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +118,8 @@ pub enum Answer {
     Whole(Response),
     /// The progress of the push of this id.
     Progress(String),
+    /// That of a publish, once it is known what became of it.
+    Later(Later),
 }
 
 /// The answer to a request.
@@ -133,14 +143,18 @@ pub async fn answer(api: &Api, request: &Request, peer: Option<SocketAddr>) -> A
     {
         return Answer::Progress(rest.to_owned());
     }
-    Answer::Whole(whole(api, route, rest, request, By::Api(peer)).await)
+    let published = match route.endpoint {
+        Endpoint::PushAll => take(api, publish::push_all(&request.body), Taken::GoPush),
+        Endpoint::PushRoom => take(api, publish::push_room(&request.body), Taken::GoPush),
+        Endpoint::Push => take_push(api, &request.body, By::Api(peer)).await,
+        _ => return Answer::Whole(whole(api, route, rest, request, By::Api(peer)).await),
+    };
+    published.unwrap_or_else(|refusal| Answer::Whole(Response::refusal(&refusal)))
 }
 
 async fn whole(api: &Api, route: &Route, rest: &str, request: &Request, by: By) -> Response {
     let answer = match route.endpoint {
-        Endpoint::PushAll => push_like_go_push(api, publish::push_all(&request.body)),
-        Endpoint::PushRoom => push_like_go_push(api, publish::push_room(&request.body)),
-        Endpoint::Push => push(api, &request.body, by).await,
+        Endpoint::PushAll | Endpoint::PushRoom | Endpoint::Push => unreachable!("answered by `answer`"),
         Endpoint::Pushes => Ok(pushes::list(api)),
         // The head of a stream is that of what it tells of.
         Endpoint::PushShow | Endpoint::PushEvents => pushes::show(api, rest),
@@ -159,53 +173,88 @@ async fn whole(api: &Api, route: &Route, rest: &str, request: &Request, by: By) 
     answer.unwrap_or_else(|refusal| Response::refusal(&refusal))
 }
 
-/// go-push answers 200 with an empty body to whatever it took.
-fn push_like_go_push(api: &Api, publish: Result<Publish, Refusal>) -> Result<Response, Refusal> {
-    take(api, publish).map(|_| Response::empty())
-}
-
-async fn push(api: &Api, body: &Bytes, by: By) -> Result<Response, Refusal> {
+async fn take_push(api: &Api, body: &Bytes, by: By) -> Result<Answer, Refusal> {
     let request = publish::v1(body).inspect_err(|refusal| api.count_publish_refused(refusal))?;
     let paced = request.to.iter().any(|address| api.config().pacing.rule_for(address).is_some());
     if request.is_job || paced {
         let begun = pushes::begin(api, request, by).await;
-        return begun.inspect_err(|refusal| {
+        return begun.map(Answer::Whole).inspect_err(|refusal| {
             api.count_publish_refused(refusal);
             api.push_log.borrow_mut().refused(&refusal.message, by);
         });
     }
-    let accepted = take(api, Ok(Publish { addresses: request.to, messages: request.messages }))?;
-    Ok(Response::json(
-        202,
-        &views::Accepted { id: api.next_id(), accepted, targeted: None, duplicate: false },
-    ))
+    let count = request.messages.len();
+    let publish = Publish { addresses: request.to, messages: request.messages };
+    take(api, Ok(publish), Taken::V1(api.next_id(), count))
 }
 
-/// Hands a push to the ingest core.
-pub(super) fn hand_push_over(api: &Api, new: NewPush) -> Result<(), Refusal> {
-    let (count, addresses) = (new.request.messages.len(), new.request.to.len());
-    let audience = audience_of(&new.request.to[0]);
-    hand_over_as(api, ToIngest::Push(Box::new(new)), audience, (count * addresses) as u64)
+/// Hands a push to the ingest core, and waits for its verdict.
+pub(super) async fn hand_push_over(
+    api: &Api,
+    id: PushId,
+    request: push::request::Request,
+    accepted: Moment,
+) -> Result<Verdict, Refusal> {
+    let copies = Copies {
+        audience: audience_of(&request.to[0]),
+        count: (request.messages.len() * request.to.len()) as u64,
+    };
+    let (ticket, awaited) = draw(api)?;
+    let new = NewPush { id, request, accepted, ticket };
+    match hand_over(api, ToIngest::Push(Box::new(new))) {
+        Ok(()) => {
+            let verdict = outcome::verdict(awaited).await;
+            let is_taken = matches!(verdict, Verdict::Done | Verdict::Duplicate);
+            outcome::count(api, copies, is_taken);
+            Ok(verdict)
+        }
+        Err(refusal) => {
+            awaited.withdraw();
+            outcome::count(api, copies, false);
+            Err(refusal)
+        }
+    }
 }
 
-/// Hands a publish to the ingest core; how many messages it has. Every refusal of a publish is counted here.
-fn take(api: &Api, publish: Result<Publish, Refusal>) -> Result<usize, Refusal> {
-    let taken = publish.and_then(|publish| hand_over(api, publish));
-    if let Err(refusal) = &taken {
+/// Hands a publish to the ingest core, and answers it, at once or later. Every refusal of a publish is counted here.
+fn take(api: &Api, publish: Result<Publish, Refusal>, taken: Taken) -> Result<Answer, Refusal> {
+    let answer = publish.and_then(|publish| hand_publish_over(api, publish, taken));
+    if let Err(refusal) = &answer {
         api.count_publish_refused(refusal);
     }
-    taken
+    answer
 }
 
-fn hand_over(api: &Api, publish: Publish) -> Result<usize, Refusal> {
+fn hand_publish_over(api: &Api, publish: Publish, taken: Taken) -> Result<Answer, Refusal> {
     let Publish { addresses, messages } = publish;
-    let count = messages.len();
-    if count == 0 {
-        return Ok(0);
+    if messages.is_empty() {
+        return Ok(Answer::Whole(taken.response()));
     }
-    let audience = audience_of(&addresses[0]);
-    let copies = (count * addresses.len()) as u64;
-    hand_over_as(api, ToIngest::Publish { addresses, messages }, audience, copies).map(|()| count)
+    let copies =
+        Copies { audience: audience_of(&addresses[0]), count: (messages.len() * addresses.len()) as u64 };
+    let (ticket, awaited) = match api.config().redis.is_some().then(|| draw(api)).transpose()? {
+        Some((ticket, awaited)) => (Some(ticket), Some(awaited)),
+        None => (None, None),
+    };
+    let handed = hand_over(api, ToIngest::Publish { ticket, addresses, messages });
+    match (handed, awaited) {
+        (Ok(()), Some(awaited)) => Ok(Answer::Later(Later { awaited, copies, answer: taken })),
+        (Ok(()), None) => {
+            outcome::count(api, copies, true);
+            Ok(Answer::Whole(taken.response()))
+        }
+        (Err(refusal), awaited) => {
+            if let Some(awaited) = awaited {
+                awaited.withdraw();
+            }
+            outcome::count(api, copies, false);
+            Err(refusal)
+        }
+    }
+}
+
+fn draw(api: &Api) -> Result<(Ticket, Awaited), Refusal> {
+    api.tickets.draw().ok_or_else(|| Refusal::new(Code::QueueFull, "as many publishes wait as there may be"))
 }
 
 fn audience_of(address: &Address) -> Audience {
@@ -215,21 +264,23 @@ fn audience_of(address: &Address) -> Audience {
     }
 }
 
-/// Hands `copies` messages to the ingest core, if it and Redis take some now.
-fn hand_over_as(api: &Api, request: ToIngest, audience: Audience, copies: u64) -> Result<(), Refusal> {
-    let control = &api.blocks.control;
-    let taken = if api.is_draining() {
-        Err(shutting_down())
-    } else if api.config().redis.is_some() && api.blocks.ingest.redis_publishing.get() == 0 {
-        Err(Refusal::new(Code::RedisUnavailable, "Redis does not take publishes now"))
-    } else {
-        ask(api, request)
-    };
-    match taken {
-        Ok(()) => control.messages_taken[audience as usize].add(copies),
-        Err(_) => control.messages_turned_away[audience as usize].add(copies),
+/// Hands a request over, if it and Redis take some now.
+fn hand_over(api: &Api, request: ToIngest) -> Result<(), Refusal> {
+    if api.is_draining() {
+        return Err(shutting_down());
     }
-    taken
+    if api.config().redis.is_some() {
+        let unavailable =
+            |why: &str| Refusal::new(Code::RedisUnavailable, format!("{why}; nothing was published"));
+        if let Some((_, why)) = views::publishing_missing(&api.blocks) {
+            return Err(unavailable(&why));
+        }
+        // One that is lost for a moment is waited for.
+        if api.redis_gone_ms().is_some_and(|gone| gone >= REDIS_GONE_MS) {
+            return Err(unavailable("the Redis subscription does not stand"));
+        }
+    }
+    ask(api, request)
 }
 
 async fn topic(api: &Api, encoded: &str) -> Result<Response, Refusal> {
@@ -244,7 +295,8 @@ async fn topic(api: &Api, encoded: &str) -> Result<Response, Refusal> {
 }
 
 fn ready(api: &Api) -> Response {
-    let missing = views::missing(&api.blocks, api.is_draining(), api.redis_gone_ms());
+    let missing =
+        views::missing(&api.blocks, api.is_draining(), api.config().redis.is_some(), api.redis_gone_ms());
     if missing.is_empty() {
         return Response::json(200, &serde_json::json!({"ready": true, "missing": []}));
     }
@@ -259,7 +311,8 @@ fn ready(api: &Api) -> Response {
 }
 
 fn metrics(api: &Api, request: &Request) -> Response {
-    let missing = views::missing(&api.blocks, api.is_draining(), api.redis_gone_ms());
+    let missing =
+        views::missing(&api.blocks, api.is_draining(), api.config().redis.is_some(), api.redis_gone_ms());
     api.blocks.control.ready.set(u64::from(missing.is_empty()));
     let openmetrics = api.exposition.text();
     if request.accept.as_deref().is_some_and(negotiate::wants_classic) {

@@ -9,7 +9,9 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::formats::FORMATS;
-use crate::metrics::{Audience, Blocks, PublishRefused, ShardBlock, process, total};
+use crate::ingest::redis::Role;
+use crate::metrics::{Audience, Blocks, PublishRefused, ShardBlock, Value, process, total};
+use crate::redis::RefusalKind;
 
 /// The answer to `/v1/push`.
 #[derive(Debug, Serialize)]
@@ -163,7 +165,7 @@ pub fn shards(blocks: &Blocks) -> Shards {
 /// A part without which the process is not ready.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Missing {
-    /// `shards`, `accept`, `redis_subscription` or `draining`.
+    /// `draining`, `shards`, `accept`, `threads`, `redis_role`, `redis_publishing` or `redis_subscription`.
     pub part: &'static str,
     /// One sentence.
     pub message: String,
@@ -172,9 +174,29 @@ pub struct Missing {
     pub for_ms: Option<u64>,
 }
 
+/// Why nothing can be published through Redis: the part that is missing, and a sentence. `None`: it can be, as far as is
+/// known.
+pub fn publishing_missing(blocks: &Blocks) -> Option<(&'static str, String)> {
+    let ingest = &blocks.ingest;
+    if ingest.redis_role.get() == Role::Replica as u64 {
+        let message = "the Redis server is a replica: what is published there does not reach the primary";
+        return Some(("redis_role", message.into()));
+    }
+    if ingest.redis_publishing.get() == 0 {
+        return Some(("redis_publishing", "the session that publishes to Redis does not stand".into()));
+    }
+    None
+}
+
+/// What was refused last, as far as a number can say.
+fn refused(kind: &Value) -> Option<&'static str> {
+    let kind = RefusalKind::ALL.get(kind.get() as usize)?;
+    (*kind != RefusalKind::None).then(|| kind.meaning())
+}
+
 /// What is missing; empty when the process is ready. `redis_gone_ms` is there when Redis is configured and the
 /// subscription does not stand.
-pub fn missing(blocks: &Blocks, draining: bool, redis_gone_ms: Option<u64>) -> Vec<Missing> {
+pub fn missing(blocks: &Blocks, draining: bool, has_redis: bool, redis_gone_ms: Option<u64>) -> Vec<Missing> {
     let mut missing = Vec::new();
     if draining {
         missing.push(Missing { part: "draining", message: "the gateway is stopping".into(), for_ms: None });
@@ -209,8 +231,22 @@ pub fn missing(blocks: &Blocks, draining: bool, redis_gone_ms: Option<u64>) -> V
         let message = format!("threads neither work nor wait, and the log says more: {}", stalled.join(", "));
         missing.push(Missing { part: "threads", message, for_ms: None });
     }
+    if has_redis {
+        let refused = || {
+            let meaning = refused(&blocks.ingest.redis_publish_refused)?;
+            Some(("redis_publishing", format!("Redis refuses PUBLISH: {meaning}")))
+        };
+        if let Some((part, message)) = publishing_missing(blocks).or_else(refused) {
+            missing.push(Missing { part, message, for_ms: None });
+        }
+    }
     if let Some(ms) = redis_gone_ms {
-        let message = format!("the Redis subscription has been gone for {}.{:03} s", ms / 1000, ms % 1000);
+        let mut message =
+            format!("the Redis subscription has been gone for {}.{:03} s", ms / 1000, ms % 1000);
+        if let Some(meaning) = refused(&blocks.ingest.redis_subscribe_refused) {
+            message.push_str(": Redis refuses PSUBSCRIBE: ");
+            message.push_str(meaning);
+        }
         missing.push(Missing { part: "redis_subscription", message, for_ms: Some(ms) });
     }
     missing
@@ -226,12 +262,12 @@ mod tests {
         let blocks = Blocks::new(3);
         blocks.shards[1].listening.set(1);
         let parts = |missing: Vec<Missing>| missing.into_iter().map(|m| m.message).collect::<Vec<_>>();
-        assert_eq!(parts(missing(&blocks, false, None)), ["2 of 3 shards do not listen: 0, 2"]);
+        assert_eq!(parts(missing(&blocks, false, false, None)), ["2 of 3 shards do not listen: 0, 2"]);
         blocks.shards[0].listening.set(1);
         blocks.shards[2].listening.set(1);
-        assert_eq!(missing(&blocks, false, None), []);
+        assert_eq!(missing(&blocks, false, false, None), []);
         blocks.shards[2].accept_blocked.set(1);
-        let blocked = &missing(&blocks, false, None)[0];
+        let blocked = &missing(&blocks, false, false, None)[0];
         assert_eq!(blocked.part, "accept");
         assert!(
             blocked.message.starts_with("1 of 3 shards cannot accept") && blocked.message.ends_with(": 2")
@@ -239,15 +275,37 @@ mod tests {
         blocks.shards[2].accept_blocked.set(0);
         blocks.main.shards_stalled[1].set(1);
         blocks.main.stalled[Working::Ingest as usize].set(1);
-        let stalled = missing(&blocks, false, None);
+        let stalled = missing(&blocks, false, false, None);
         assert_eq!(stalled[0].part, "threads");
         assert!(stalled[0].message.ends_with(": shard-1, ingest"), "{}", stalled[0].message);
         blocks.main.shards_stalled[1].set(0);
         blocks.main.stalled[Working::Ingest as usize].set(0);
         assert_eq!(
-            parts(missing(&blocks, true, Some(61_007))),
+            parts(missing(&blocks, true, false, Some(61_007))),
             ["the gateway is stopping", "the Redis subscription has been gone for 61.007 s"]
         );
+    }
+
+    #[test]
+    fn what_redis_is_and_refuses_is_missing_with_its_reason() {
+        let blocks = Blocks::new(1);
+        blocks.shards[0].listening.set(1);
+        let told = |gone| {
+            let missing = missing(&blocks, false, true, gone);
+            missing.into_iter().map(|m| (m.part, m.message)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(None)[0].0, "redis_publishing");
+        let ingest = &blocks.ingest;
+        ingest.redis_publishing.set(1);
+        assert_eq!(told(None), []);
+        ingest.redis_publish_refused.set(RefusalKind::NotPermitted as u64);
+        assert!(told(None)[0].1.contains("NOPERM"));
+        ingest.redis_publish_refused.set(0);
+        ingest.redis_role.set(Role::Replica as u64);
+        assert!(told(None)[0].0 == "redis_role" && told(None)[0].1.contains("replica"));
+        ingest.redis_role.set(Role::Primary as u64);
+        ingest.redis_subscribe_refused.set(RefusalKind::NotAuthenticated as u64);
+        assert!(told(Some(1))[0].1.contains("PSUBSCRIBE"));
     }
 
     #[test]

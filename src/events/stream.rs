@@ -44,7 +44,7 @@ pub async fn run(mut dialer: Dialer, place: Place, outlet: Arc<Shared>, blocks: 
     };
     let mut report = Report::new("events");
     while !outlet.is_over() {
-        let failure = match dialer.open(RESP_LINE_BYTES_MAX, &greeting).await {
+        let failure = match dialer.open(RESP_LINE_BYTES_MAX, &greeting, None).await {
             Err(failure) => {
                 report.failed(&failure);
                 failure

@@ -5,6 +5,9 @@
 
 use std::time::Duration;
 
+use super::answers::Verdict;
+use super::publisher::Request;
+use super::redis::Incoming;
 use super::turn::{Ingest, Lack, Next};
 use crate::downlink::ShardCommand;
 use crate::limits::{DRAIN_REDIS, STALL_RETRY};
@@ -65,7 +68,7 @@ impl Ingest {
             // What this gateway publishes comes back through its own subscription.
             Some(queue) => {
                 let quiet = now.saturating_sub(draining.quiet_since) >= QUIET.as_micros() as u64;
-                self.held.is_none() && queue.is_empty() && self.inbox.is_empty() && quiet
+                queue.is_empty() && self.inbox.is_empty() && quiet
             }
         }
     }
@@ -75,12 +78,20 @@ impl Ingest {
         let mut requests = 0;
         while let Some(request) = self.requests.pop() {
             requests += request.copies();
+            match request {
+                Request::Publish { ticket: Some(ticket), .. } => {
+                    self.answers.give(ticket, Verdict::stopping());
+                }
+                Request::Push(new) => self.answers.give(new.ticket, Verdict::stopping()),
+                Request::Publish { .. } | Request::Inspect { .. } => {}
+            }
         }
         let mut inbox = 0;
-        while self.inbox.try_pop().is_some() {
-            inbox += 1;
+        while let Some(incoming) = self.inbox.try_pop() {
+            inbox += u64::from(matches!(incoming, Incoming::Message { .. }));
         }
-        let redis = self.left_for_redis();
+        let redis = self.to_redis.as_ref().map_or(0, |queue| queue.give_up("the gateway is stopping")) as u64;
+        self.tell_verdicts();
         let ring = self.broadcast.give_up();
         for (place, count) in
             [(Left::Api, requests), (Left::ToRedis, redis), (Left::FromRedis, inbox), (Left::Ring, ring)]

@@ -2,6 +2,8 @@
 //!
 //! *Not here*: the session that brought it (`redis::subscribe`), batches (`batch::merger`).
 
+use std::time::Instant;
+
 use bytes::Bytes;
 
 use super::redis::Incoming;
@@ -19,6 +21,12 @@ impl Ingest {
             Incoming::Message { channel, payload } => {
                 if let Err(refused) = self.take_message(&channel, payload, now) {
                     self.blocks.ingest.messages_refused[refused as usize].add(1);
+                    self.strays.tell(&channel, refused, Instant::now());
+                }
+            }
+            Incoming::Mark => {
+                if let Some(queue) = &self.to_redis {
+                    queue.mark_taken();
                 }
             }
             // Nothing can be done about messages that did not come. The session has counted the gap.
@@ -31,7 +39,10 @@ impl Ingest {
         if &channel[..] == b"push" {
             let request = self.read_request(&payload)?;
             self.blocks.ingest.messages_redis.add((request.messages.len() * request.to.len()) as u64);
-            self.begin_push_of_redis(request);
+            return self.begin_push_of_redis(request);
+        }
+        // A gateway whose user may not open a transaction asks whether it may publish by doing so.
+        if &channel[..] == b"probe" {
             return Ok(());
         }
         let address = Self::address_of(channel, &payload)?;
@@ -44,7 +55,7 @@ impl Ingest {
             }
             Header::Push { terms, id, is_job, payload } => {
                 let messages = vec![Message { payload, kind: PayloadKind::Unknown }];
-                self.begin_push_of_redis(push::request::Request {
+                return self.begin_push_of_redis(push::request::Request {
                     to: vec![address],
                     messages,
                     terms,

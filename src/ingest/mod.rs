@@ -6,12 +6,14 @@
 //! feels TCP's back-pressure and publishers get 429. *Not here*: batches (`batch`), rings (`ring`), what a shard does
 //! (never named here).
 
+pub mod answers;
 mod drain;
 pub mod inbox;
 mod intake;
 pub mod publisher;
 pub mod pushes;
 pub mod redis;
+mod strays;
 mod turn;
 
 use std::io;
@@ -29,6 +31,7 @@ use crate::ring::doorbell::Doorbell;
 use crate::sys::clock::Clock;
 use crate::sys::eventfd::EventFd;
 use crate::sys::readiness::Readiness;
+use answers::Answers;
 use inbox::Inbox;
 use publisher::Requests;
 use pushes::{Births, Pushes};
@@ -49,6 +52,8 @@ pub struct Seat {
     pub blocks: Arc<Blocks>,
     /// The process's clock.
     pub clock: Clock,
+    /// The way of verdicts to the control thread.
+    pub answers: Answers,
     /// Pushes on their way to the control thread, which steers them.
     pub births: Births,
     /// Gives a lookup of Redis' host name a thread of its own.
@@ -57,7 +62,7 @@ pub struct Seat {
 
 /// Runs until a drain has given every shard its last command.
 pub async fn run(seat: Seat) -> io::Result<()> {
-    let Seat { edition, requests, doorbell, broadcast, blocks, clock, births, resolve } = seat;
+    let Seat { edition, requests, doorbell, broadcast, blocks, clock, answers, births, resolve } = seat;
     let config = &edition.config;
     let inbox = Inbox::new(REDIS_INBOX_MESSAGES_MAX);
     let to_redis = match &config.redis {
@@ -81,9 +86,12 @@ pub async fn run(seat: Seat) -> io::Result<()> {
         requests,
         inbox,
         to_redis,
-        held: None,
         draining: None,
         pushes: Pushes::new(births, config.pacing.clone()),
+        answers,
+        strays: strays::Strays::new(
+            config.redis.as_ref().map_or_else(String::new, |redis| redis.prefix.clone()),
+        ),
         clock,
     };
     loop {
@@ -123,9 +131,10 @@ fn begin_sessions(
         lookup.map_or(Ok(()), resolve)?;
         Ok(dialer)
     };
-    let queue = PublishQueue::new(&redis.prefix, REDIS_OUTBOX_BYTES_MAX);
-    monoio::spawn(redis::subscribe(dialer(0)?, redis.prefix.clone(), inbox.clone(), Arc::clone(blocks)));
-    monoio::spawn(redis::publish(dialer(1)?, queue.clone(), Arc::clone(blocks)));
+    let queue = PublishQueue::new(&redis.prefix, REDIS_OUTBOX_BYTES_MAX, inbox.clone());
+    let (prefix, inbox) = (redis.prefix.clone(), inbox.clone());
+    monoio::spawn(redis::subscribe(dialer(0)?, prefix, inbox, queue.clone(), Arc::clone(blocks)));
+    monoio::spawn(redis::publish(dialer(1)?, redis.prefix.clone(), queue.clone(), Arc::clone(blocks)));
     Ok(queue)
 }
 

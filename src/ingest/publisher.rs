@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::batch::{Address, Message};
 use crate::config::live::Edition;
 use crate::downlink::Census;
+use crate::ingest::answers::Ticket;
 use crate::limits::{COMMAND_SLOTS, PUBLISH_BYTES_MAX, PUBLISH_SLOTS};
 use crate::push::id::PushId;
 use crate::push::{self, Moment};
@@ -18,6 +19,8 @@ use crate::ring::doorbell::Doorbell;
 pub enum Request {
     /// Publish these messages, in order, to each of the addresses.
     Publish {
+        /// Whom to tell what became of it; with Redis there is one.
+        ticket: Option<Ticket>,
         /// To whom; never empty.
         addresses: Vec<Address>,
         /// What; never empty, each within [`crate::limits::MESSAGE_BYTES_MAX`].
@@ -52,6 +55,17 @@ pub struct NewPush {
     pub request: push::request::Request,
     /// When it was accepted.
     pub accepted: Moment,
+    /// Whom to tell what became of it.
+    pub ticket: Ticket,
+}
+
+/// Whom a publish on its way through Redis belongs to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Tag {
+    /// Whoever has this ticket.
+    Publish(Ticket),
+    /// Those who wait for the push of this id.
+    Push(PushId),
 }
 
 /// An address's offset and epoch, filled by ingest before it sends the census on.
@@ -85,7 +99,7 @@ impl Request {
     /// Messages, each once for every address.
     pub fn copies(&self) -> u64 {
         match self {
-            Self::Publish { addresses, messages } => (addresses.len() * messages.len()) as u64,
+            Self::Publish { addresses, messages, .. } => (addresses.len() * messages.len()) as u64,
             Self::Push(new) => (new.request.to.len() * new.request.messages.len()) as u64,
             Self::Inspect { .. } => 0,
         }
@@ -195,7 +209,7 @@ mod tests {
 
     fn publish(bytes: usize) -> Request {
         let message = Message { payload: vec![b'1'; bytes].into(), kind: PayloadKind::Json };
-        Request::Publish { addresses: vec![Address::All], messages: vec![message] }
+        Request::Publish { ticket: None, addresses: vec![Address::All], messages: vec![message] }
     }
 
     #[test]

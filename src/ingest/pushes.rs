@@ -9,11 +9,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::answers::{Answers, Failed, How, Ticket, Verdict};
+use super::publisher::{NewPush, Tag};
+use super::redis::To;
 use super::turn::Ingest;
 use crate::batch::{Batch, Epoch, Offset, seal};
 use crate::config::Pacing;
 use crate::downlink::Downlink;
-use crate::limits::PUSHES_RUNNING_MAX;
+use crate::limits::{MESSAGE_BYTES_MAX, PUSHES_RUNNING_MAX};
 use crate::log::throttle::Throttle;
 use crate::metrics::{Blocks, Refused};
 use crate::push::header::{self, Header};
@@ -21,7 +24,7 @@ use crate::push::id::PushId;
 use crate::push::pace::Pace;
 use crate::push::pacing;
 use crate::push::request::{self, Mistake, Request};
-use crate::push::seen::Seen;
+use crate::push::seen::{Asked, Come, Decided, Seen};
 use crate::push::share::Share;
 use crate::push::terms::{Lane, Terms};
 use crate::push::{Moment, Push, Source};
@@ -59,7 +62,7 @@ impl Births {
 /// What the ingest core knows of pushes.
 pub(super) struct Pushes {
     births: Births,
-    seen: Seen,
+    seen: Seen<Ticket>,
     rules: Pacing,
     /// Of those without a name of their own.
     made: u64,
@@ -75,6 +78,29 @@ impl Pushes {
     fn complain(&mut self, why: &str) {
         if let Some(count) = self.complaints.event(Instant::now()) {
             tracing::warn!("a push by Redis is refused, {count} since the last line like this: {why}");
+        }
+    }
+
+    /// Decides about a push on its way through Redis, and tells those who wait for it.
+    pub(super) fn decide(&mut self, id: &PushId, verdict: Verdict, answers: &mut Answers) {
+        let Decided { waiters, has_run, is_overruled } = self.seen.decide(id);
+        let first = match verdict {
+            // It came back, whatever Redis said of it: it was carried out.
+            _ if has_run && is_overruled => Verdict::Conflict,
+            _ if has_run => Verdict::Done,
+            Verdict::Done => {
+                let why = "it did not come back from Redis as it went there".into();
+                Verdict::Failed(Box::new(Failed { how: How::Unknown, taken: 1, of: 1, why }))
+            }
+            verdict => verdict,
+        };
+        let mut waiters = waiters.into_iter();
+        let head = waiters.next();
+        for waiter in waiters {
+            answers.give(waiter, first.again());
+        }
+        if let Some(head) = head {
+            answers.give(head, first);
         }
     }
 
@@ -164,19 +190,52 @@ impl Ingest {
         })
     }
 
-    pub(super) fn begin_push_of_redis(&mut self, request: Request) {
-        let accepted = self.clock.now();
-        let id = request.id.clone().unwrap_or_else(|| self.pushes.next_id("redis", accepted));
-        self.begin_push(id, request, Source::Redis, accepted);
+    /// A push of the API: one that is new is run, with Redis once it has come back from there.
+    pub(super) fn take_push(&mut self, new: NewPush) {
+        let NewPush { id, request, accepted, ticket } = new;
+        match self.pushes.seen.ask(&id, request.fingerprint(), ticket) {
+            Asked::New => {}
+            Asked::Waits => return,
+            Asked::Duplicate(ticket) => {
+                self.blocks.ingest.pushes_repeated.add(1);
+                return self.answers.give(ticket, Verdict::Duplicate);
+            }
+            Asked::Conflict(ticket) => return self.answers.give(ticket, Verdict::Conflict),
+        }
+        let Some(queue) = &self.to_redis else {
+            self.pushes.seen.come(&id, request.fingerprint(), accepted.us);
+            self.begin_push(id.clone(), request, Source::Http, accepted);
+            return self.pushes.decide(&id, Verdict::Done, &mut self.answers);
+        };
+        let payload = request.to_json(&id);
+        let refused = if payload.len() > MESSAGE_BYTES_MAX {
+            Err(Verdict::TooLarge)
+        } else {
+            let offered = queue.offer(Tag::Push(id.clone()), To::Push, vec![payload], Instant::now());
+            offered.map_err(|_| Verdict::Full)
+        };
+        if let Err(verdict) = refused {
+            self.pushes.decide(&id, verdict, &mut self.answers);
+        }
     }
 
-    /// Makes a push and sends it to every shard, in order with the messages around it. One whose name was there before
-    /// is not sent again.
-    pub(super) fn begin_push(&mut self, id: PushId, request: Request, source: Source, accepted: Moment) {
-        if !self.pushes.seen.note(&id, accepted.us) {
-            self.blocks.ingest.pushes_repeated.add(1);
-            return;
+    /// A push that has come by Redis. One that ran is not run again.
+    pub(super) fn begin_push_of_redis(&mut self, request: Request) -> Result<(), Refused> {
+        let accepted = self.clock.now();
+        let id = request.id.clone().unwrap_or_else(|| self.pushes.next_id("redis", accepted));
+        match self.pushes.seen.come(&id, request.fingerprint(), accepted.us) {
+            Come::New => self.begin_push(id, request, Source::Redis, accepted),
+            Come::Again => self.blocks.ingest.pushes_repeated.add(1),
+            Come::Other => {
+                self.pushes.complain(&format!("{id} is the id of a push that asked for something else"));
+                return Err(Refused::IdConflict);
+            }
         }
+        Ok(())
+    }
+
+    /// Makes a push and sends it to every shard, in order with the messages around it.
+    fn begin_push(&mut self, id: PushId, request: Request, source: Source, accepted: Moment) {
         let Request { to, messages, terms, .. } = request;
         let bytes = messages.iter().map(|message| message.payload.len() as u64).sum();
         let count = messages.len();

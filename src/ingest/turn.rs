@@ -5,19 +5,20 @@
 //! *Not here*: the wait itself (`super`), what a message from Redis means (`intake`), the end (`drain`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::answers::{Answers, Verdict};
 use super::drain::Draining;
 use super::inbox::Inbox;
-use super::publisher::{Directive, Request, Requests};
+use super::publisher::{Directive, Request, Requests, Tag};
 use super::pushes::Pushes;
-use super::redis::{Incoming, PublishQueue};
+use super::redis::{Full, Incoming, PublishQueue, To};
+use super::strays::Strays;
 use crate::batch::merger::Merger;
-use crate::batch::{Address, Message, PayloadKind, seal};
+use crate::batch::{Address, Message, seal};
 use crate::downlink::{Downlink, ShardCommand};
 use crate::limits::{INGEST_TURN, STALL_RETRY, TICK};
 use crate::metrics::Blocks;
-use crate::push::Source;
 use crate::ring::broadcast::Broadcast;
 use crate::sys::clock::Clock;
 
@@ -39,48 +40,10 @@ pub(super) enum Lack {
     Ring,
     /// Pushes that are over: too many run.
     Pushes,
-    /// Room in the queue to Redis.
-    Redis,
     /// The rest of what entered before the drain.
     Rest,
     /// An item: of Redis or of the API.
     Item,
-}
-
-/// A publish on its way to Redis that its queue had no room for.
-pub(super) struct Held {
-    channels: Channels,
-    messages: Vec<Message>,
-    /// How many of the messages times channels are in the queue already.
-    done: usize,
-}
-
-/// Where a publish goes in Redis.
-enum Channels {
-    /// The channels of these addresses.
-    Of(Vec<Address>),
-    /// The channel of pushes.
-    Push,
-}
-
-impl Channels {
-    fn len(&self) -> usize {
-        match self {
-            Self::Of(addresses) => addresses.len(),
-            Self::Push => 1,
-        }
-    }
-
-    /// The name of one, without the prefix.
-    fn name(&self, index: usize) -> String {
-        match self {
-            Self::Push => "push".to_owned(),
-            Self::Of(addresses) => match &addresses[index] {
-                Address::All => "all".to_owned(),
-                Address::Topic(topic) => format!("topic:{}", topic.as_str()),
-            },
-        }
-    }
 }
 
 /// The state of the loop.
@@ -93,9 +56,10 @@ pub(super) struct Ingest {
     pub(super) requests: Requests,
     pub(super) inbox: Inbox<Incoming>,
     pub(super) to_redis: Option<PublishQueue>,
-    pub(super) held: Option<Held>,
     pub(super) draining: Option<Draining>,
     pub(super) pushes: Pushes,
+    pub(super) answers: Answers,
+    pub(super) strays: Strays,
     pub(super) clock: Clock,
 }
 
@@ -122,6 +86,8 @@ impl Ingest {
                 draining.quiet_since = now;
             }
         }
+        let told = self.tell_verdicts();
+        self.blocks.ingest.progress.add(told as u64);
         self.seal_due();
         self.blocks.ingest.open_messages.set(self.merger.open_messages() as u64);
         self.blocks.ingest.topics.set(self.merger.len() as u64);
@@ -143,9 +109,7 @@ impl Ingest {
             self.take_incoming(incoming, now);
             taken += 1;
         }
-        taken += usize::from(self.try_held());
         while taken < 2 * INGEST_TURN
-            && self.held.is_none()
             && !self.broadcast.is_waiting()
             && let Some(request) = self.requests.pop()
         {
@@ -168,8 +132,6 @@ impl Ingest {
             Next::Wait(Lack::Pushes, STALL_RETRY)
         } else if !self.inbox.is_empty() {
             Next::Again
-        } else if self.held.is_some() {
-            Next::Wait(Lack::Redis, STALL_RETRY)
         } else if !self.requests.is_empty() {
             Next::Again
         } else if self.draining.is_some() {
@@ -206,29 +168,28 @@ impl Ingest {
 
     fn take_request(&mut self, request: Request, now: u64) {
         match request {
-            Request::Publish { addresses, messages } => {
-                if self.to_redis.is_some() {
-                    self.held = Some(Held { channels: Channels::Of(addresses), messages, done: 0 });
-                    self.try_held();
-                } else {
+            Request::Publish { ticket, addresses, messages } => match (ticket, &self.to_redis) {
+                (Some(ticket), Some(queue)) => {
+                    let to = To::Addresses(addresses.into());
+                    let payloads = messages.into_iter().map(|message| message.payload).collect();
+                    let offered = queue.offer(Tag::Publish(ticket), to, payloads, Instant::now());
+                    if let Err((Tag::Publish(ticket), Full)) = offered {
+                        self.answers.give(ticket, Verdict::Full);
+                    }
+                }
+                (ticket, _) => {
                     self.blocks.ingest.messages_http.add((messages.len() * addresses.len()) as u64);
                     for address in &addresses {
                         for message in &messages {
                             self.merge(address, message.clone(), now);
                         }
                     }
+                    if let Some(ticket) = ticket {
+                        self.answers.give(ticket, Verdict::Done);
+                    }
                 }
-            }
-            Request::Push(new) => {
-                if self.to_redis.is_some() {
-                    let message = Message { payload: new.request.to_json(&new.id), kind: PayloadKind::Json };
-                    let channels = Channels::Push;
-                    self.held = Some(Held { channels, messages: vec![message], done: 0 });
-                    self.try_held();
-                } else {
-                    self.begin_push(new.id, new.request, Source::Http, new.accepted);
-                }
-            }
+            },
+            Request::Push(new) => self.take_push(*new),
             Request::Inspect { position, census } => {
                 if let Some((next, epoch)) = self.merger.position(&census.address) {
                     position.fill(next.0, epoch.0);
@@ -276,27 +237,18 @@ impl Ingest {
         })
     }
 
-    /// Publishes that Redis has not answered.
-    pub(super) fn left_for_redis(&self) -> u64 {
-        let held = self.held.as_ref().map_or(0, |held| held.channels.len() * held.messages.len() - held.done);
-        (held + self.to_redis.as_ref().map_or(0, PublishQueue::len)) as u64
-    }
-
-    /// Moves a held publish on towards Redis, as far as there is room; whether something of it moved.
-    fn try_held(&mut self) -> bool {
-        let (Some(held), Some(queue)) = (&mut self.held, &self.to_redis) else { return false };
-        let before = held.done;
-        let total = held.channels.len() * held.messages.len();
-        while held.done < total {
-            let channel = held.channels.name(held.done / held.messages.len());
-            let message = &held.messages[held.done % held.messages.len()];
-            if queue.try_publish(channel.as_bytes(), message.payload.clone()).is_err() {
-                return held.done > before;
+    /// Tells verdicts of publishes to those who wait for them; how many.
+    pub(super) fn tell_verdicts(&mut self) -> usize {
+        let mut told = 0;
+        let now = Instant::now();
+        while let Some((tag, verdict)) = self.to_redis.as_ref().and_then(|queue| queue.verdict(now)) {
+            match tag {
+                Tag::Publish(ticket) => self.answers.give(ticket, verdict),
+                Tag::Push(id) => self.pushes.decide(&id, verdict, &mut self.answers),
             }
-            held.done += 1;
+            told += 1;
         }
-        self.held = None;
-        true
+        told
     }
 }
 

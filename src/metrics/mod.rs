@@ -255,6 +255,12 @@ pub struct IngestBlock {
     pub redis_subscribed: Value,
     /// 1 while the publishing session stands.
     pub redis_publishing: Value,
+    /// Why Redis refused the last publish or probe of one, a [`RefusalKind`](crate::redis::RefusalKind).
+    pub redis_publish_refused: Value,
+    /// Why it refused the last attempt to subscribe, the same.
+    pub redis_subscribe_refused: Value,
+    /// What the server is, a [`Role`](crate::ingest::redis::Role).
+    pub redis_role: Value,
     /// Times that the subscription was lost after it stood: messages may have been missed.
     pub redis_gaps: Value,
     /// Microseconds without a subscription, all gaps together.
@@ -310,11 +316,14 @@ pub enum Refused {
     Uid,
     /// Options of a push that are not right.
     BadPush,
+    /// A push under the id of another.
+    IdConflict,
 }
 
 impl Refused {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 5] = [Self::UnknownChannel, Self::BadTopic, Self::TooBig, Self::Uid, Self::BadPush];
+    pub const ALL: [Self; 6] =
+        [Self::UnknownChannel, Self::BadTopic, Self::TooBig, Self::Uid, Self::BadPush, Self::IdConflict];
 
     /// Label in `messages_refused_total{reason}`.
     pub const fn label(self) -> &'static str {
@@ -324,6 +333,7 @@ impl Refused {
             Self::TooBig => "too_big",
             Self::Uid => "uid",
             Self::BadPush => "bad_push",
+            Self::IdConflict => "id_conflict",
         }
     }
 }
@@ -340,14 +350,25 @@ pub enum PublishRefused {
     QueueFull,
     /// Redis is configured and does not take publishes now (503).
     RedisUnavailable,
+    /// Redis said no (502).
+    RedisRefused,
+    /// It was handed to Redis and is not known to have come back (503).
+    OutcomeUnknown,
     /// The process is stopping (503).
     ShuttingDown,
 }
 
 impl PublishRefused {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 5] =
-        [Self::Bad, Self::TooLarge, Self::QueueFull, Self::RedisUnavailable, Self::ShuttingDown];
+    pub const ALL: [Self; 7] = [
+        Self::Bad,
+        Self::TooLarge,
+        Self::QueueFull,
+        Self::RedisUnavailable,
+        Self::RedisRefused,
+        Self::OutcomeUnknown,
+        Self::ShuttingDown,
+    ];
 
     /// Label in `publish_refused_total{reason}`.
     pub const fn label(self) -> &'static str {
@@ -356,6 +377,8 @@ impl PublishRefused {
             Self::TooLarge => "too_large",
             Self::QueueFull => "queue_full",
             Self::RedisUnavailable => "redis_unavailable",
+            Self::RedisRefused => "redis_refused",
+            Self::OutcomeUnknown => "outcome_unknown",
             Self::ShuttingDown => "shutting_down",
         }
     }

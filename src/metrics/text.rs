@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 use super::histogram::{Histogram, Snapshot};
 use super::{Blocks, ConfigOutcome, process};
 use crate::connection::reason::CloseReason;
+use crate::ingest::redis::Role;
 use crate::log;
 use keys::{
     AUDIENCE, CAUSE, CLASS, CLOSED, DROP, FAILED, FOREIGN, FORMAT, HANDSHAKE, HELD, Key, LOG_DROP, OUTCOME,
@@ -495,6 +496,19 @@ static FAMILIES: &[Family] = &[
     .microseconds(),
     counter("redis_connect_errors", "Failed attempts to connect to Redis", |s, _, _| {
         s.blocks.ingest.redis_connect_errors.get()
+    }),
+    gauge(
+        "redis_primary",
+        "1 while the Redis server that is published to says that it is the primary",
+        |s, _, _| u64::from(s.blocks.ingest.redis_role.get() == Role::Primary as u64),
+    ),
+    gauge(
+        "redis_replica",
+        "1 while that server says that it is a replica: publishes are refused",
+        |s, _, _| u64::from(s.blocks.ingest.redis_role.get() == Role::Replica as u64),
+    ),
+    gauge("redis_publish_refused", "1 while Redis refuses to publish", |s, _, _| {
+        u64::from(s.blocks.ingest.redis_publish_refused.get() != 0)
     }),
     counter("redis_published", "Messages that Redis took", |s, _, _| s.blocks.ingest.redis_published.get()),
     counter("redis_publish_failed", "Messages that Redis refused or whose fate is not known", |s, _, _| {

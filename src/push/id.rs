@@ -30,6 +30,11 @@ impl PushId {
         }
     }
 
+    /// How many copies of it there are.
+    pub fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -12,7 +12,6 @@ use super::latency::{self, Spread};
 use super::pace::Pace;
 use super::pacing::{self, Demand};
 use super::rate::Rate;
-use super::request::Request;
 use super::share::{Failed, Standing, UNLIMITED};
 use super::terms::Terms;
 use super::{Moment, Push, Source};
@@ -83,14 +82,6 @@ pub struct Facts {
     pub accepted: Moment,
 }
 
-impl Facts {
-    /// Whether both are the same request, as far as can be seen without its messages.
-    fn asks_the_same(&self, other: &Self) -> bool {
-        (&self.to, self.terms, self.messages, self.bytes)
-            == (&other.to, other.terms, other.messages, other.bytes)
-    }
-}
-
 /// A push as it is at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -120,7 +111,6 @@ pub struct Snapshot {
 #[derive(Debug)]
 struct Running {
     facts: Arc<Facts>,
-    fingerprint: Option<u64>,
     push: Option<Arc<Push>>,
     pace: Pace,
     weight: u32,
@@ -129,22 +119,11 @@ struct Running {
     rate_now_milli: u64,
 }
 
-/// What a sender gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// It is noted; hand it on.
-    New,
-    /// The same was accepted before.
-    Duplicate,
-}
-
 /// Why a push, or a change of one, is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// [`PUSHES_RUNNING_MAX`] run already.
     TooMany,
-    /// A push of this name asked for something else.
-    Conflict,
     /// There is none of this name.
     Unknown,
     /// It is over.
@@ -167,7 +146,7 @@ pub struct Change {
 pub struct Registry {
     shards: usize,
     running: Vec<Running>,
-    recent: VecDeque<(u64, Option<u64>, Snapshot)>,
+    recent: VecDeque<(u64, Snapshot)>,
     over: [u64; State::OVER.len()],
     /// Of pushes that are over: devices sent, and not, by [`Failed`].
     past: Standing,
@@ -211,25 +190,25 @@ impl Registry {
         standings.fold(self.past, Standing::and)
     }
 
-    /// Notes a push before it is handed on.
-    pub fn accept(&mut self, facts: Facts, request: &Request) -> Result<Admission, Refused> {
-        let fingerprint = request.fingerprint();
-        let running = self.running.iter().map(|push| (push.fingerprint, &push.facts));
-        // One that was lost was sent to nobody: its sender may try again.
-        let recent = self.recent.iter().filter(|(_, _, old)| old.state != State::Lost);
-        let recent = recent.map(|(_, fingerprint, old)| (*fingerprint, &old.facts));
-        match running.chain(recent).find(|(_, known)| known.id == facts.id) {
-            Some((Some(known), _)) if known != fingerprint => return Err(Refused::Conflict),
-            // It came another way, without its messages: what is known of it has to be the same.
-            Some((None, known)) if !known.asks_the_same(&facts) => return Err(Refused::Conflict),
-            Some(_) => return Ok(Admission::Duplicate),
-            None => {}
+    /// Notes a push before it is handed on; `false`: one of its name runs, and stays as it is.
+    pub fn note(&mut self, facts: Facts) -> Result<bool, Refused> {
+        if self.running.iter().any(|running| running.facts.id == facts.id) {
+            return Ok(false);
         }
         if self.running.len() >= PUSHES_RUNNING_MAX {
             return Err(Refused::TooMany);
         }
-        self.running.push(Running::new(facts, Some(fingerprint), None));
-        Ok(Admission::New)
+        self.running.push(Running::new(facts, None));
+        Ok(true)
+    }
+
+    /// Puts a push aside that was handed on and is not known to have come back, unless it has.
+    pub fn lose(&mut self, id: &str, now_us: u64) {
+        let is_it = |push: &Running| push.facts.id.as_str() == id && push.push.is_none();
+        if let Some(at) = self.running.iter().position(is_it) {
+            let lost = self.running.remove(at);
+            self.put_aside(&lost, State::Lost, now_us);
+        }
     }
 
     /// Forgets a push that could not be handed on.
@@ -255,7 +234,7 @@ impl Registry {
             bytes: push.bytes,
             accepted: push.accepted,
         };
-        self.running.push(Running::new(facts, None, Some(push)));
+        self.running.push(Running::new(facts, Some(push)));
         self.running.last().map(|running| &*running.facts)
     }
 
@@ -288,8 +267,7 @@ impl Registry {
             }
         }
         let oldest = now_us.saturating_sub(PUSH_RECENT_AGE.as_micros() as u64);
-        while self.recent.len() > PUSHES_RECENT_MAX
-            || self.recent.back().is_some_and(|(at, _, _)| *at < oldest)
+        while self.recent.len() > PUSHES_RECENT_MAX || self.recent.back().is_some_and(|(at, _)| *at < oldest)
         {
             self.recent.pop_back();
         }
@@ -309,7 +287,7 @@ impl Registry {
         snapshot.eta_s = None;
         snapshot.expires_in_s = None;
         snapshot.rate_now_milli = 0;
-        self.recent.push_front((now_us, over.fingerprint, snapshot));
+        self.recent.push_front((now_us, snapshot));
     }
 
     /// Changes a push that runs. In force with the next [`Registry::tick`].
@@ -349,7 +327,7 @@ impl Registry {
     }
 
     fn find(&mut self, id: &str) -> Result<&mut Running, Refused> {
-        let is_over = self.recent.iter().any(|(_, _, old)| old.facts.id.as_str() == id);
+        let is_over = self.recent.iter().any(|(_, old)| old.facts.id.as_str() == id);
         let running = self.running.iter_mut().find(|running| running.facts.id.as_str() == id);
         running.ok_or(if is_over { Refused::Over } else { Refused::Unknown })
     }
@@ -358,8 +336,8 @@ impl Registry {
     pub fn snapshot(&self, id: &str, now_us: u64) -> Option<Snapshot> {
         let running = self.running.iter().find(|running| running.facts.id.as_str() == id);
         running.map(|running| running.snapshot(now_us)).or_else(|| {
-            let recent = self.recent.iter().find(|(_, _, old)| old.facts.id.as_str() == id);
-            recent.map(|(_, _, snapshot)| snapshot.clone())
+            let recent = self.recent.iter().find(|(_, old)| old.facts.id.as_str() == id);
+            recent.map(|(_, snapshot)| snapshot.clone())
         })
     }
 
@@ -370,7 +348,7 @@ impl Registry {
 
     /// Those that are over, the newest first.
     pub fn all_recent(&self) -> impl Iterator<Item = &Snapshot> {
-        self.recent.iter().map(|(_, _, snapshot)| snapshot)
+        self.recent.iter().map(|(_, snapshot)| snapshot)
     }
 }
 
@@ -385,12 +363,11 @@ fn known(push: &Push) -> Standing {
 }
 
 impl Running {
-    fn new(facts: Facts, fingerprint: Option<u64>, push: Option<Arc<Push>>) -> Self {
+    fn new(facts: Facts, push: Option<Arc<Push>>) -> Self {
         let terms = facts.terms;
         Self {
             pace: Pace::new(terms.rate, terms.ramp, facts.accepted.us),
             facts: Arc::new(facts),
-            fingerprint,
             push,
             weight: terms.weight,
             is_paused: false,

@@ -80,21 +80,28 @@ impl Dialer {
         self.timing
     }
 
-    /// A connection on which the greeting was answered, or why there is none within the deadline.
+    /// A connection on which the greeting was answered, or why there is none within the deadline. Of a name's addresses
+    /// `first` is tried first, if it is among them.
     pub(crate) async fn open(
         &mut self,
         bulk_bytes_max: usize,
         greeting: &Greeting<'_>,
+        first: Option<SocketAddr>,
     ) -> Result<Link, Failure> {
         let deadline = self.timing.connect_deadline;
-        let attempt = self.attempt(bulk_bytes_max, greeting);
+        let attempt = self.attempt(bulk_bytes_max, greeting, first);
         timeout(deadline, attempt).await.unwrap_or(Err(Failure::TimedOut(deadline)))
     }
 
-    async fn attempt(&mut self, bulk_bytes_max: usize, greeting: &Greeting<'_>) -> Result<Link, Failure> {
+    async fn attempt(
+        &mut self,
+        bulk_bytes_max: usize,
+        greeting: &Greeting<'_>,
+        first: Option<SocketAddr>,
+    ) -> Result<Link, Failure> {
         let within = self.timing.connect_deadline;
         let tls = self.security.session()?;
-        let mut link = Link::new(self.route.connect(within).await?, tls, bulk_bytes_max);
+        let mut link = Link::new(self.route.connect(within, first).await?, tls, bulk_bytes_max);
         link.shake_hands(within).await?;
         self.authenticate(&mut link).await?;
         let mut out = BytesMut::new();
@@ -143,14 +150,15 @@ impl Security {
 }
 
 impl Route {
-    async fn connect(&mut self, within: Duration) -> Result<Socket, Failure> {
+    async fn connect(&mut self, within: Duration, first: Option<SocketAddr>) -> Result<Socket, Failure> {
         match self {
             Self::Unix(path) => {
                 UnixStream::connect(path).await.map(Socket::Unix).map_err(Failure::Unreachable)
             }
             Self::Address(address) => tcp(*address).await,
             Self::Name(resolver) => {
-                let addresses = resolver.addresses(REDIS_RESOLVE_PATIENCE.min(within / 2)).await?;
+                let mut addresses = resolver.addresses(REDIS_RESOLVE_PATIENCE.min(within / 2)).await?;
+                addresses.sort_by_key(|address| Some(*address) != first);
                 // Each gets an equal share of the time, so that one that swallows packets leaves some to the next.
                 let share = within / addresses.len() as u32;
                 let mut failure = Failure::TimedOut(within);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::backoff::Pace;
@@ -30,6 +31,55 @@ pub enum Failure {
     Broken(io::Error),
     /// Nothing was heard, or nothing taken, for this long.
     Silent(Duration),
+    /// The server is a replica, and the session publishes.
+    Replica,
+    /// The publishing session is at this server, and the subscription was at another.
+    Elsewhere(SocketAddr),
+}
+
+/// What an operator can tell from a refusal without its words. A metric's value, and a sentence of `/readyz`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RefusalKind {
+    /// There is none.
+    None,
+    /// The user may not.
+    NotPermitted,
+    /// The session is not logged in.
+    NotAuthenticated,
+    /// The server will be ready by itself.
+    NotNow,
+    /// Anything else.
+    Other,
+}
+
+impl RefusalKind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 5] =
+        [Self::None, Self::NotPermitted, Self::NotAuthenticated, Self::NotNow, Self::Other];
+
+    /// Of an error's text.
+    pub fn of(text: &str) -> Self {
+        match text.split(' ').next() {
+            Some("NOPERM") => Self::NotPermitted,
+            Some("NOAUTH" | "WRONGPASS") => Self::NotAuthenticated,
+            _ if passes_by_itself(text) => Self::NotNow,
+            _ => Self::Other,
+        }
+    }
+
+    /// What it means, as a clause.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::None => "nothing is refused",
+            Self::NotPermitted => {
+                "the ACL user may not (NOPERM): it needs +psubscribe, +publish and the channels &PREFIX*"
+            }
+            Self::NotAuthenticated => "the server wants another user or password than redis.url has",
+            Self::NotNow => "the server is busy, loads, or fails over",
+            Self::Other => "the log has the server's words",
+        }
+    }
 }
 
 impl Failure {
@@ -41,9 +91,12 @@ impl Failure {
             | Self::TimedOut(_)
             | Self::Closed
             | Self::Broken(_)
+            | Self::Elsewhere(_)
             | Self::Silent(_) => Pace::Absent,
             Self::Refused(text) if passes_by_itself(text) => Pace::Absent,
-            Self::Refused(_) | Self::Tls(_) | Self::NotRedis(_) | Self::Unexpected => Pace::Refused,
+            Self::Refused(_) | Self::Tls(_) | Self::NotRedis(_) | Self::Unexpected | Self::Replica => {
+                Pace::Refused
+            }
         }
     }
 
@@ -63,6 +116,10 @@ impl Failure {
             Self::NotRedis(_) | Self::Unexpected => {
                 "something other than Redis answers there; a server with TLS needs rediss://"
             }
+            Self::Replica => {
+                "publishes are refused until redis.url leads to the primary; a host's name is resolved again each time"
+            }
+            Self::Elsewhere(_) => "nothing: the subscription follows",
             Self::Closed | Self::Broken(_) => {
                 "the server's log says why: a restart, CLIENT KILL, or client-output-buffer-limit; a server with TLS \
                  closes on redis:// without a word and needs rediss://"
@@ -72,8 +129,9 @@ impl Failure {
 }
 
 /// Errors of a server that starts, fails over, or runs a script.
-fn passes_by_itself(text: &str) -> bool {
-    ["LOADING", "BUSY", "MASTERDOWN", "TRYAGAIN"].iter().any(|kind| text.starts_with(kind))
+pub(crate) fn passes_by_itself(text: &str) -> bool {
+    let kind = text.split(' ').next().unwrap_or_default();
+    ["LOADING", "BUSY", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN"].contains(&kind)
 }
 
 fn refusal_remedy(text: &str) -> &'static str {
@@ -105,6 +163,8 @@ impl fmt::Display for Failure {
             Self::Closed => write!(f, "the server closed the connection"),
             Self::Broken(error) => write!(f, "the connection failed: {error}"),
             Self::Silent(long) => write!(f, "the server was silent for {long:?}"),
+            Self::Replica => write!(f, "the server is a replica: what is published there stays there"),
+            Self::Elsewhere(there) => write!(f, "publishes go to another server, {there}"),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! opened (`dial`), what is said on it (`subscribe`, `publish`).
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -32,6 +33,13 @@ pub(crate) struct Link {
 }
 
 impl Socket {
+    fn server(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
     async fn readable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.readable(false).await,
@@ -58,6 +66,11 @@ impl Link {
     /// A link over a socket that was just connected. With `tls` the handshake is next ([`Self::shake_hands`]).
     pub(crate) fn new(socket: Socket, tls: Option<Tls>, bulk_bytes_max: usize) -> Self {
         Self { socket, tls, decoder: Decoder::new(bulk_bytes_max), cipher: Vec::new() }
+    }
+
+    /// The server at the other end; `None` for a Unix socket.
+    pub(crate) fn server(&self) -> Option<SocketAddr> {
+        self.socket.server()
     }
 
     /// Completes the TLS handshake; returns at once without TLS.

@@ -23,7 +23,8 @@ use std::time::Duration;
 
 pub use dial::Dialer;
 pub(crate) use dial::Greeting;
-pub use failure::Failure;
+pub(crate) use failure::passes_by_itself;
+pub use failure::{Failure, RefusalKind};
 pub(crate) use link::Link;
 pub(crate) use pulse::{Due, Pulse};
 pub(crate) use report::Report;

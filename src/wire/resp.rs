@@ -49,7 +49,9 @@ pub enum Reply {
         /// Length of the bulk string.
         bytes: u64,
     },
-    /// A null, or an array that no session asked for.
+    /// Another array: its strings, `None` for what is none.
+    Array(Vec<Option<Bytes>>),
+    /// A null.
     Other,
 }
 
@@ -66,10 +68,12 @@ pub enum RespError {
     BadLength,
     /// A bulk string above [`crate::limits::RESP_BULK_BYTES_MAX`].
     BulkTooLong(u64),
-    /// An array of more than [`crate::limits::RESP_ELEMENTS_MAX`] elements.
+    /// An array with which a reply has more than [`crate::limits::RESP_ELEMENTS_MAX`] elements.
     ArrayTooLong(u64),
-    /// An array in an array.
-    Nested,
+    /// Arrays in arrays, more than [`crate::limits::RESP_DEPTH_MAX`] deep.
+    TooDeep,
+    /// A reply that has more bytes than any that is asked for.
+    ReplyTooLong,
     /// A bulk string without CRLF after it.
     NoCrlf,
     /// An integer that is none.
@@ -85,7 +89,8 @@ impl fmt::Display for RespError {
             Self::BadLength => write!(f, "a length is not a number"),
             Self::BulkTooLong(n) => write!(f, "a bulk string of {n} bytes"),
             Self::ArrayTooLong(n) => write!(f, "an array of {n} elements"),
-            Self::Nested => write!(f, "an array within an array"),
+            Self::TooDeep => write!(f, "arrays within arrays, too deep"),
+            Self::ReplyTooLong => write!(f, "a reply that does not end"),
             Self::NoCrlf => write!(f, "a bulk string does not end with CRLF"),
             Self::BadInteger => write!(f, "an integer is not a number"),
         }
@@ -96,8 +101,7 @@ impl std::error::Error for RespError {}
 
 /// Turns a byte stream into replies. Owns the buffer that the stream is read into.
 ///
-/// It holds at most one incomplete reply ([`crate::limits::RESP_ELEMENTS_MAX`] bulk strings within the bound) and what one read
-/// brought. After an error it is of no further use.
+/// It holds at most one incomplete reply (eight bulk strings of the bound, and lines) and what one read brought. After an error it is of no further use.
 #[derive(Debug)]
 pub struct Decoder {
     buffer: BytesMut,
@@ -224,7 +228,9 @@ impl Decoder {
 
     fn array(&mut self, elements: &[RangeFrame], extent: usize) -> Option<Reply> {
         use RangeFrame::BulkString;
-        let Some(BulkString((from, to))) = elements.first() else { return None };
+        let Some(BulkString((from, to))) = elements.first() else {
+            return Some(self.strings(elements, extent));
+        };
         match (&self.buffer[*from..*to], &elements[1..]) {
             (b"pmessage", [BulkString(_), BulkString((from, to)), BulkString(payload)]) => {
                 let channel = Bytes::copy_from_slice(&self.buffer[*from..*to]);
@@ -237,8 +243,21 @@ impl Decoder {
                 self.pass(extent);
                 Some(Reply::Pong)
             }
-            _ => None,
+            _ => Some(self.strings(elements, extent)),
         }
+    }
+
+    /// The strings of an array, as they are: they are few and short.
+    fn strings(&mut self, elements: &[RangeFrame], extent: usize) -> Reply {
+        let string = |element: &RangeFrame| match element {
+            RangeFrame::BulkString((from, to)) | RangeFrame::SimpleString((from, to)) => {
+                Some(Bytes::copy_from_slice(&self.buffer[*from..*to]))
+            }
+            _ => None,
+        };
+        let strings = elements.iter().map(string).collect();
+        self.pass(extent);
+        Reply::Array(strings)
     }
 
     /// Passes a reply and takes a part of it out of the buffer: as a copy, unless the reply is large and has the block
@@ -288,7 +307,7 @@ fn head(out: &mut BytesMut, kind: u8, n: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::RESP_ELEMENTS_MAX;
+    use crate::limits::RESP_DEPTH_MAX;
     use proptest::prelude::*;
 
     const BULK_MAX: usize = 64;
@@ -339,7 +358,7 @@ mod tests {
                 Reply::Pong,
                 Reply::Subscribed { pattern: bytes("f*") },
                 Reply::Message { channel: bytes("f:all"), payload: bytes("hi") },
-                Reply::Other,
+                Reply::Array(vec![]),
             ]
         );
     }
@@ -357,14 +376,46 @@ mod tests {
             (b"$99999999999999999999999\r\n", RespError::BadLength),
             (b"$536870913\r\n", RespError::BulkTooLong(536_870_913)),
             (b"*1000000000\r\n", RespError::ArrayTooLong(1_000_000_000)),
-            (b"*1\r\n*1\r\n", RespError::Nested),
-            (b"*2\r\n:1\r\n*-1\r\n", RespError::Nested),
+            (&b"*1\r\n".repeat(RESP_DEPTH_MAX + 1), RespError::TooDeep),
+            (b"*2\r\n*2000\r\n:1\r\n", RespError::ArrayTooLong(2000)),
             (b"$1\r\nxyz", RespError::NoCrlf),
             (b"*1\r\n$1\r\nx\r\r", RespError::NoCrlf),
             (b":1x\r\n", RespError::BadInteger),
         ] {
             assert_eq!(whole(stream), (vec![], Some(error)), "{:?}", String::from_utf8_lossy(stream));
         }
+    }
+
+    #[test]
+    fn the_answer_to_hello_is_its_strings() {
+        let stream = b"*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$5\r\nproto\r\n:2\r\n\
+            $2\r\nid\r\n:3\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$7\r\nreplica\r\n$7\r\nmodules\r\n\
+            *1\r\n*4\r\n$4\r\nname\r\n$1\r\nx\r\n$4\r\nargs\r\n*0\r\n+OK\r\n";
+        let (replies, error) = whole(stream);
+        assert_eq!(error, None);
+        let [Reply::Array(strings), Reply::Simple(_)] = &replies[..] else { panic!("{replies:?}") };
+        assert_eq!(
+            (strings.len(), &strings[10], &strings[11]),
+            (14, &Some(bytes("role")), &Some(bytes("replica")))
+        );
+        assert_eq!((&strings[5], &strings[13]), (&None, &None));
+    }
+
+    #[test]
+    fn a_reply_that_never_ends_is_not_held() {
+        let mut decoder = Decoder::new(BULK_MAX);
+        decoder.buffer_mut().extend_from_slice(b"*1000\r\n");
+        let line = format!("+{}\r\n", "x".repeat(RESP_LINE_BYTES_MAX - 10));
+        let mut lines = 0;
+        let error = loop {
+            decoder.buffer_mut().extend_from_slice(line.as_bytes());
+            lines += 1;
+            match decoder.next_reply() {
+                Ok(None) => assert!(lines < 20, "{} bytes are held", decoder.buffer.len()),
+                other => break other,
+            }
+        };
+        assert_eq!(error, Err(RespError::ReplyTooLong));
     }
 
     #[test]
@@ -457,7 +508,10 @@ mod tests {
                 [format!("${}\r\n", payload.len()).as_bytes(), &payload, b"\r\n"].concat()
             }),
         ];
-        let array = prop::collection::vec(scalar.clone(), 0..=RESP_ELEMENTS_MAX).prop_map(|elements| {
+        let array = prop::collection::vec(scalar.clone(), 0..=8).prop_map(|elements| {
+            [format!("*{}\r\n", elements.len()).as_bytes(), &elements.concat()].concat()
+        });
+        let nested = prop::collection::vec(array.clone(), 0..=8).prop_map(|elements| {
             [format!("*{}\r\n", elements.len()).as_bytes(), &elements.concat()].concat()
         });
         let message = prop::collection::vec(any::<u8>(), 0..BULK_MAX * 2).prop_map(|payload| {
@@ -465,7 +519,7 @@ mod tests {
             command(&mut out, &[b"pmessage", b"f*", b"f:all", &payload]);
             out.to_vec()
         });
-        prop_oneof![scalar, array, message]
+        prop_oneof![scalar, array, nested, message]
     }
 
     /// A stream cut at the places given.

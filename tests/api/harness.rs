@@ -16,6 +16,7 @@ use fanfare::api::routes::{OPENAPI, ROUTES};
 use fanfare::api::{Control, Deadlines, serve_within};
 use fanfare::config::live::Edition;
 use fanfare::config::{Config, Redis, RedisEndpoint, RedisUrl};
+use fanfare::ingest::answers::{Answers, answers};
 use fanfare::ingest::publisher::{Publisher, Request, Requests};
 use fanfare::ingest::pushes::births;
 use fanfare::metrics::Blocks;
@@ -37,6 +38,8 @@ pub(crate) struct Gateway {
     pub(crate) asked: Inbox,
     /// The ingest core's end.
     pub(crate) requests: Requests,
+    /// Its way back.
+    pub(crate) answers: Answers,
 }
 
 impl Gateway {
@@ -51,6 +54,8 @@ impl Gateway {
         let (proposals, asked) = proposals(|| {});
         let doorbell = Arc::new(Doorbell::new(EventFd::new().expect("an eventfd")));
         let (publisher, requests) = Publisher::new(doorbell);
+        let bell = Arc::new(Doorbell::new(EventFd::new().expect("an eventfd")));
+        let (answers, verdicts) = answers(bell);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let control = Control {
@@ -62,6 +67,7 @@ impl Gateway {
             proposals,
             clock: Clock::start(),
             births: births().1,
+            verdicts,
         };
         std::thread::spawn(move || {
             monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
@@ -70,7 +76,7 @@ impl Gateway {
                 .expect("io_uring")
                 .block_on(serve_within(control, deadlines));
         });
-        Self { address, blocks, orders, asked, requests }
+        Self { address, blocks, orders, asked, requests, answers }
     }
 
     pub(crate) fn client(&self) -> Client {

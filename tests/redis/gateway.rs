@@ -1,12 +1,15 @@
 //! The ingest core's side of both sessions, in a runtime like its own.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use fanfare::batch::{Address, Topic};
 use fanfare::config::{RedisEndpoint, RedisUrl};
+use fanfare::ingest::answers::{How, Ticket, Verdict};
 use fanfare::ingest::inbox::Inbox;
-use fanfare::ingest::redis::{Incoming, PublishQueue, publish, subscribe};
+use fanfare::ingest::publisher::Tag;
+use fanfare::ingest::redis::{Incoming, PublishQueue, To, publish, subscribe};
 use fanfare::limits::REDIS_OUTBOX_BYTES_MAX;
 use fanfare::metrics::{Blocks, IngestBlock};
 use fanfare::redis::{Dialer, Timing};
@@ -30,9 +33,10 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) fn new(inbox_messages_max: usize) -> Self {
+        let inbox = Inbox::new(inbox_messages_max);
         Self {
-            inbox: Inbox::new(inbox_messages_max),
-            queue: PublishQueue::new(PREFIX, REDIS_OUTBOX_BYTES_MAX),
+            queue: PublishQueue::new(PREFIX, REDIS_OUTBOX_BYTES_MAX, inbox.clone()),
+            inbox,
             blocks: Arc::new(Blocks::new(1)),
         }
     }
@@ -51,11 +55,49 @@ impl Gateway {
 
     pub(crate) fn subscribes(&self, url: &RedisUrl, timing: Timing) {
         let dialer = Self::dialer(url, timing);
-        monoio::spawn(subscribe(dialer, PREFIX.into(), self.inbox.clone(), Arc::clone(&self.blocks)));
+        let (inbox, queue) = (self.inbox.clone(), self.queue.clone());
+        monoio::spawn(subscribe(dialer, PREFIX.into(), inbox, queue, Arc::clone(&self.blocks)));
     }
 
     pub(crate) fn publishes(&self, url: &RedisUrl, timing: Timing) {
-        monoio::spawn(publish(Self::dialer(url, timing), self.queue.clone(), Arc::clone(&self.blocks)));
+        let (dialer, queue) = (Self::dialer(url, timing), self.queue.clone());
+        monoio::spawn(publish(dialer, PREFIX.into(), queue, Arc::clone(&self.blocks)));
+    }
+
+    /// Publishes by HTTP, as far as Redis is concerned: to everybody, or to a topic.
+    pub(crate) fn offer(&self, topic: Option<&str>, payload: impl Into<Bytes>) {
+        let address = topic.map_or(Address::All, |name| Address::Topic(Topic::new(name).expect("a topic")));
+        let (tag, to) = (Tag::Publish(Ticket(0)), To::Addresses([address].into()));
+        assert!(self.queue.offer(tag, to, vec![payload.into()], Instant::now()).is_ok());
+    }
+
+    /// What became of the oldest publish that was not told: `None` is done.
+    pub(crate) async fn outcome(&self) -> Option<How> {
+        let told = async {
+            loop {
+                if let Some((_, verdict)) = self.queue.verdict(Instant::now()) {
+                    return verdict;
+                }
+                monoio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        match within("it is known what became of a publish", told).await {
+            Verdict::Done => None,
+            Verdict::Failed(failed) => Some(failed.how),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Takes everything that comes, as the ingest core does, until a publish is decided.
+    pub(crate) async fn outcome_of_one_that_comes_back(&self) -> Option<How> {
+        while !self.queue.has_verdict() {
+            match self.inbox.try_pop() {
+                Some(Incoming::Mark) => self.queue.mark_taken(),
+                Some(_) => {}
+                None => within("something comes in, or a verdict", self.inbox.wait()).await,
+            }
+        }
+        self.outcome().await
     }
 
     pub(crate) async fn subscribed(&self) {
@@ -65,8 +107,12 @@ impl Gateway {
     /// The next thing that comes in.
     pub(crate) async fn next(&self) -> Incoming {
         loop {
-            if let Some(incoming) = self.inbox.try_pop() {
-                return incoming;
+            match self.inbox.try_pop() {
+                Some(Incoming::Mark) => self.queue.mark_taken(),
+                // Of a user that may not open a transaction.
+                Some(Incoming::Message { channel, .. }) if channel == "probe" => {}
+                Some(incoming) => return incoming,
+                None => {}
             }
             within("something comes in", self.inbox.wait()).await;
         }
@@ -76,6 +122,7 @@ impl Gateway {
         match self.next().await {
             Incoming::Message { channel, payload } => (channel, payload),
             Incoming::Gap => panic!("a gap"),
+            Incoming::Mark => unreachable!("`next` takes them"),
         }
     }
 }

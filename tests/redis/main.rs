@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fanfare::config::{RedisEndpoint, RedisUrl};
+use fanfare::ingest::answers::How;
 use fanfare::ingest::redis::{Incoming, subscribe};
 use fanfare::limits::{MESSAGE_BYTES_MAX, REDIS_INBOX_MESSAGES_MAX};
 use fanfare::metrics::Refused;
-use fanfare::redis::{Dialer, Timing};
-use gateway::{Gateway, IMPATIENT, PREFIX, channel, eventually, run, tcp, within};
+use fanfare::redis::{Dialer, RefusalKind, Timing};
+use gateway::{Gateway, IMPATIENT, PREFIX, channel, eventually, run, tcp};
 use server::{RedisServer, free_port};
 
 #[test]
@@ -93,7 +94,7 @@ fn an_idle_session_stands_by_its_pings() {
         gateway.publishes(&tcp(server.port), IMPATIENT);
         gateway.subscribed().await;
         monoio::time::sleep((IMPATIENT.ping_after + IMPATIENT.pong_within) * 3).await;
-        gateway.queue.try_publish(b"all", Bytes::from_static(b"hi")).unwrap();
+        gateway.offer(None, "hi");
         assert_eq!(gateway.next_message().await.1, "hi");
         let count = gateway.count();
         assert_eq!((count.redis_gaps.get(), count.redis_connect_errors.get()), (0, 0));
@@ -111,16 +112,19 @@ fn publishes_reach_redis_in_order_and_are_counted_once_answered() {
         // Before the session: they wait for it.
         let large = Bytes::from(vec![b'x'; MESSAGE_BYTES_MAX]);
         for n in 0..3000 {
-            gateway.queue.try_publish(b"topic:a", Bytes::from(format!("{n}"))).unwrap();
+            gateway.offer(Some("a"), format!("{n}"));
         }
-        gateway.queue.try_publish(b"topic:b", large.clone()).unwrap();
+        gateway.offer(Some("b"), large.clone());
         gateway.publishes(&tcp(server.port), Timing::default());
-        within("the queue is flushed", gateway.queue.flushed()).await;
         for n in 0..3000 {
             let (channel, payload) = gateway.next_message().await;
             assert_eq!((&channel[..], &payload[..]), (&b"topic:a"[..], format!("{n}").as_bytes()));
         }
         assert_eq!(gateway.next_message().await.1, large);
+        for _ in 0..3001 {
+            assert_eq!(gateway.outcome_of_one_that_comes_back().await, None);
+        }
+        assert!(gateway.queue.is_empty());
         assert_eq!(
             (gateway.count().redis_published.get(), gateway.count().redis_publish_failed.get()),
             (3001, 0)
@@ -142,7 +146,7 @@ fn a_killed_server_is_a_gap_and_delivery_resumes_within_a_second_of_its_return()
         eventually("both are seen", || gateway.count().redis_publishing.get() == 0).await;
         // Long enough for the pauses to have reached their longest.
         monoio::time::sleep(Duration::from_secs(3)).await;
-        gateway.queue.try_publish(b"kept", Bytes::from_static(b"published while Redis was away")).unwrap();
+        gateway.offer(Some("kept"), "published while Redis was away");
         server.restart();
         let returned = Instant::now();
         let mut client = server.client();
@@ -154,7 +158,7 @@ fn a_killed_server_is_a_gap_and_delivery_resumes_within_a_second_of_its_return()
         assert_eq!(gateway.next().await, Incoming::Gap);
         client.say(&[b"PUBLISH", &channel("all"), b"last"]);
         while gateway.next_message().await.1 != "last" {}
-        within("what waited is sent", gateway.queue.flushed()).await;
+        assert_eq!(gateway.outcome_of_one_that_comes_back().await, None);
         let count = gateway.count();
         assert_eq!((count.redis_published.get(), count.redis_publish_failed.get()), (1, 0));
         assert_eq!(count.redis_gaps.get(), 1);
@@ -174,7 +178,7 @@ fn a_stopped_server_is_noticed_and_what_it_was_given_counts_as_failed() {
         eventually("publishing", || gateway.count().redis_publishing.get() == 1).await;
         server.signal("STOP");
         let stopped = Instant::now();
-        gateway.queue.try_publish(b"all", Bytes::from_static(b"into the void")).unwrap();
+        gateway.offer(None, "into the void");
         eventually("the loss is seen", || {
             gateway.count().redis_subscribed.get() + gateway.count().redis_publishing.get() == 0
         })
@@ -227,7 +231,7 @@ fn passwords_and_acl_users_are_let_in_and_wrong_ones_are_not() {
             let count = gateway.count();
             if welcome {
                 gateway.subscribed().await;
-                gateway.queue.try_publish(b"all", Bytes::from_static(b"hi")).unwrap();
+                gateway.offer(None, "hi");
                 assert_eq!(gateway.next_message().await.1, "hi");
             } else {
                 eventually("both are refused", || count.redis_connect_errors.get() >= 2).await;
@@ -253,11 +257,13 @@ fn an_acl_user_without_ping_stands_and_a_publish_it_may_not_make_counts_as_faile
         gateway.publishes(&url, IMPATIENT);
         gateway.subscribed().await;
         monoio::time::sleep((IMPATIENT.ping_after + IMPATIENT.pong_within) * 2).await;
-        gateway.queue.try_publish(b"all", Bytes::from_static(b"allowed")).unwrap();
+        gateway.offer(None, "allowed");
         assert_eq!(gateway.next_message().await.1, "allowed");
         client.say(&[b"ACL", b"SETUSER", b"dev", b"-publish"]);
-        gateway.queue.try_publish(b"all", Bytes::from_static(b"forbidden")).unwrap();
-        within("it is answered", gateway.queue.flushed()).await;
+        assert_eq!(gateway.outcome_of_one_that_comes_back().await, None);
+        gateway.offer(None, "forbidden");
+        assert_eq!(gateway.outcome().await, Some(How::Refused));
+        assert_eq!(gateway.count().redis_publish_refused.get(), RefusalKind::NotPermitted as u64);
         let count = gateway.count();
         assert_eq!((count.redis_published.get(), count.redis_publish_failed.get()), (1, 1));
         assert_eq!((count.redis_publishing.get(), count.redis_gaps.get()), (1, 0));
@@ -277,7 +283,7 @@ fn a_unix_socket_and_a_host_name_lead_to_the_server() {
             gateway.subscribes(&url, Timing::default());
             gateway.publishes(&url, Timing::default());
             gateway.subscribed().await;
-            gateway.queue.try_publish(b"all", Bytes::from_static(b"hi")).unwrap();
+            gateway.offer(None, "hi");
             assert_eq!(gateway.next_message().await.1, "hi");
         }
     });
@@ -301,7 +307,7 @@ fn tls_client() {
         }
         let large = Bytes::from(vec![b'x'; MESSAGE_BYTES_MAX]);
         for payload in [Bytes::from_static(b"small"), large, Bytes::from_static(b"last")] {
-            gateway.queue.try_publish(b"all", payload.clone()).unwrap();
+            gateway.offer(None, payload.clone());
             assert_eq!(gateway.next_message().await.1, payload);
         }
         monoio::time::sleep((IMPATIENT.ping_after + IMPATIENT.pong_within) * 2).await;
@@ -383,12 +389,18 @@ fn garbage_on_a_subscription_that_stood_is_a_gap() {
 
 #[test]
 fn a_publish_whose_answer_never_came_counts_as_failed_and_is_not_sent_again() {
-    let (port, accepts) = fake_server(&[b"+PONG\r\n", b""]);
+    let server = RedisServer::start(&[]);
+    let (port, accepts) = fake_server(&[b"+PONG\r\n", b"*2\r\n$4\r\nrole\r\n$6\r\nmaster\r\n", b""]);
     run(async {
         let gateway = Gateway::new(64);
-        gateway.queue.try_publish(b"all", Bytes::from_static(b"once")).unwrap();
+        // Only one that is subscribed publishes. By a socket file, because the subscription follows to another address.
+        let endpoint = RedisEndpoint::Unix(server.unix_socket());
+        let url = RedisUrl { endpoint, user: None, password: None };
+        gateway.subscribes(&url, Timing::default());
+        gateway.subscribed().await;
+        gateway.offer(None, "once");
         gateway.publishes(&tcp(port), Timing::default());
-        within("it is given up", gateway.queue.flushed()).await;
+        assert_eq!(gateway.outcome().await, Some(How::Unknown));
         eventually("the session is back", || accepts.try_iter().count() > 0).await;
         assert_eq!(
             (gateway.count().redis_published.get(), gateway.count().redis_publish_failed.get()),
@@ -416,7 +428,8 @@ fn a_resolver_that_hangs_holds_up_nothing_but_its_session() {
                 counted.set(counted.get() + 1);
             }
         });
-        monoio::spawn(subscribe(dialer, PREFIX.into(), gateway.inbox.clone(), Arc::clone(&gateway.blocks)));
+        let (inbox, queue) = (gateway.inbox.clone(), gateway.queue.clone());
+        monoio::spawn(subscribe(dialer, PREFIX.into(), inbox, queue, Arc::clone(&gateway.blocks)));
         eventually("two attempts time out", || gateway.count().redis_connect_errors.get() == 2).await;
         assert!(turns.get() > 50, "other tasks had {} turns", turns.get());
     });

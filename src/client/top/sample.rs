@@ -180,7 +180,7 @@ pub(super) mod tests {
     /// The gateway's own answers about these counters.
     pub(in crate::client::top) fn sample(blocks: &Arc<Blocks>, after: Duration, pushes: &str) -> Sample {
         let started = SystemTime::now();
-        let missing = views::missing(blocks, false, None);
+        let missing = views::missing(blocks, false, false, None);
         let ready = serde_json::json!({"ready": missing.is_empty(), "missing": missing});
         let json = |value: &serde_json::Value| value.to_string().into_bytes();
         let bodies = Bodies {

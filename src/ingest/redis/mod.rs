@@ -6,14 +6,18 @@
 //! come, and it is told to the operator once, with the remedy. *Not here*: how a connection is made and kept (`redis`),
 //! what a channel's name means (`ingest`).
 
+mod outbound;
 mod publish;
 mod queue;
+mod role;
 mod subscribe;
 
 use bytes::Bytes;
 
+pub use outbound::{Full, To};
 pub use publish::publish;
-pub use queue::{Full, PublishQueue};
+pub use queue::PublishQueue;
+pub use role::Role;
 pub use subscribe::subscribe;
 
 /// What the subscription brings, in the order in which Redis sent it.
@@ -28,4 +32,6 @@ pub enum Incoming {
     },
     /// The subscription was lost and stands again: messages published in between will not come.
     Gap,
+    /// A mark that was sent on the subscription has come back: everything before it has come.
+    Mark,
 }

@@ -1,186 +1,200 @@
-//! Publishes on their way to Redis: those that wait for the session, and those that it sent and has no answer for.
+//! The publishes on their way through Redis, for the three tasks that share them: the loop that offers, the session that
+//! sends, the session that is subscribed. Each is woken by what concerns it.
 //!
-//! Both halves hold bytes of one bound, so a server that stops answering fills it as surely as one that is away, and
-//! an empty queue means that Redis has everything. *Not here*: the connection (`publish`).
+//! *Not here*: the states of a publish (`outbound`), the connections (`publish`, `subscribe`).
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::ingest::inbox::Bell;
-use crate::limits::REDIS_PUBLISH_BYTES;
-use crate::wire::resp;
+use super::Incoming;
+use super::outbound::{Full, Outbound, To};
+use crate::ingest::answers::Verdict;
+use crate::ingest::inbox::{Bell, Inbox};
+use crate::ingest::publisher::Tag;
 
-/// The queue's end that everybody in ingest may hold; the session holds another.
+/// One of the ends; all are alike.
 #[derive(Clone)]
 pub struct PublishQueue(Rc<Inner>);
 
-/// The bytes on their way have reached the bound: try again later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
-
 struct Inner {
-    prefix: Box<[u8]>,
-    bytes_max: usize,
-    /// Bytes of both halves.
-    bytes: Cell<usize>,
-    waiting: RefCell<VecDeque<Publish>>,
-    /// Bytes of each publish that was sent, in the order in which Redis answers.
-    sent: RefCell<VecDeque<usize>>,
-    sent_bytes: Cell<usize>,
-    arrived: Bell,
-    emptied: Bell,
-}
-
-struct Publish {
-    channel: Box<[u8]>,
-    payload: Bytes,
-}
-
-impl Publish {
-    fn bytes(&self) -> usize {
-        REDIS_PUBLISH_BYTES + self.channel.len() + self.payload.len()
-    }
+    outbound: RefCell<Outbound>,
+    /// For the publishing session: something can be sent.
+    sendable: Bell,
+    /// For the subscription: a mark is wanted, or the publishing session has moved.
+    wanted: Bell,
+    /// The loop's: it is notified of verdicts.
+    inbox: Inbox<Incoming>,
+    /// The server that the publishing session is connected to.
+    publishing_at: Cell<Option<SocketAddr>>,
 }
 
 impl PublishQueue {
-    /// An empty queue for channels under `prefix`.
-    pub fn new(prefix: &str, bytes_max: usize) -> Self {
+    /// An empty queue for channels under `prefix`; `inbox` is that of the loop that takes the verdicts.
+    pub fn new(prefix: &str, bytes_max: usize, inbox: Inbox<Incoming>) -> Self {
         Self(Rc::new(Inner {
-            prefix: prefix.as_bytes().into(),
-            bytes_max,
-            bytes: Cell::default(),
-            waiting: RefCell::default(),
-            sent: RefCell::default(),
-            sent_bytes: Cell::default(),
-            arrived: Bell::default(),
-            emptied: Bell::default(),
+            outbound: RefCell::new(Outbound::new(prefix, bytes_max, Instant::now())),
+            sendable: Bell::default(),
+            wanted: Bell::default(),
+            inbox,
+            publishing_at: Cell::default(),
         }))
     }
 
-    /// Takes a publish to `prefix` + `channel`, or says that it has no space. Never waits.
-    pub fn try_publish(&self, channel: &[u8], payload: Bytes) -> Result<(), Full> {
-        let publish = Publish { channel: [&self.0.prefix, channel].concat().into(), payload };
-        let bytes = self.0.bytes.get() + publish.bytes();
-        if bytes > self.0.bytes_max {
-            return Err(Full);
-        }
-        self.0.bytes.set(bytes);
-        self.0.waiting.borrow_mut().push_back(publish);
-        self.0.arrived.ring();
-        Ok(())
+    /// Takes a publish, or gives its tag back because it has no room. Never waits.
+    pub fn offer(&self, tag: Tag, to: To, payloads: Vec<Bytes>, now: Instant) -> Result<(), (Tag, Full)> {
+        let offered = self.0.outbound.borrow_mut().offer(tag, to, payloads, now);
+        self.0.sendable.ring();
+        offered.map_err(|tag| (tag, Full))
     }
 
-    /// Bytes on their way: payloads, channels, and [`REDIS_PUBLISH_BYTES`] for each publish.
+    /// Bytes of publishes without a verdict.
     pub fn bytes(&self) -> usize {
-        self.0.bytes.get()
+        self.0.outbound.borrow().bytes()
     }
 
-    /// Publishes on their way.
-    pub fn len(&self) -> usize {
-        self.0.waiting.borrow().len() + self.0.sent.borrow().len()
-    }
-
-    /// Whether every publish was answered by Redis, or given up.
+    /// Whether every publish has its verdict.
     pub fn is_empty(&self) -> bool {
-        self.0.bytes.get() == 0
+        self.0.outbound.borrow().is_empty()
     }
 
-    /// Waits until the queue is empty: while Redis is away that is not before its return, so give it a deadline.
-    /// Cancel-safe. One task waits at a time, or it panics.
-    pub async fn flushed(&self) {
-        self.0.emptied.until(|| self.is_empty()).await;
+    /// The oldest verdict that was not told. What is too late has one.
+    pub fn verdict(&self, now: Instant) -> Option<(Tag, Verdict)> {
+        let mut outbound = self.0.outbound.borrow_mut();
+        outbound.look(now);
+        outbound.verdict()
     }
 
-    /// Waits until something waits to be sent. Cancel-safe.
-    pub(super) async fn arrived(&self) {
-        self.0.arrived.until(|| !self.0.waiting.borrow().is_empty()).await;
+    /// Whether a verdict waits to be told.
+    pub fn has_verdict(&self) -> bool {
+        self.0.outbound.borrow().has_verdict()
     }
 
-    /// Moves the oldest publishes from waiting to sent; returns them as commands, about `bytes` of them, or nothing.
-    pub(in crate::ingest) fn send(&self, bytes: usize) -> BytesMut {
-        let mut out = BytesMut::new();
-        let (mut waiting, mut sent) = (self.0.waiting.borrow_mut(), self.0.sent.borrow_mut());
-        while out.len() < bytes {
-            let Some(publish) = waiting.pop_front() else { break };
-            resp::command(&mut out, &[b"PUBLISH", &publish.channel, &publish.payload]);
-            self.0.sent_bytes.set(self.0.sent_bytes.get() + publish.bytes());
-            sent.push_back(publish.bytes());
-        }
-        out
+    /// The loop has taken [`Incoming::Mark`] from the inbox, and all that came before.
+    pub fn mark_taken(&self) {
+        self.0.outbound.borrow_mut().mark_taken();
+    }
+
+    /// Gives every publish up; how many there were.
+    pub fn give_up(&self, why: &str) -> usize {
+        self.0.outbound.borrow_mut().give_up(why)
+    }
+
+    // --- for the publishing session
+
+    /// Waits until something can be sent. Cancel-safe. One task waits at a time, or it panics.
+    pub(super) async fn sendable(&self) {
+        self.0.sendable.until(|| self.0.outbound.borrow().can_send(Instant::now())).await;
+    }
+
+    /// When something can be sent by time alone.
+    pub(super) fn sends_at(&self) -> Option<Instant> {
+        self.0.outbound.borrow().sends_at()
+    }
+
+    /// The next commands, and how many.
+    pub(super) fn send(&self, bytes: usize) -> (BytesMut, usize) {
+        self.0.outbound.borrow_mut().send(bytes, Instant::now())
     }
 
     /// Bytes that were sent and not answered.
     pub(super) fn sent_bytes(&self) -> usize {
-        self.0.sent_bytes.get()
+        self.0.outbound.borrow().sent_bytes()
     }
 
-    /// The oldest publish that was sent is answered; `false`: there is none.
-    pub(in crate::ingest) fn answered(&self) -> bool {
-        let Some(bytes) = self.0.sent.borrow_mut().pop_front() else { return false };
-        self.release(bytes);
-        true
+    /// Redis has answered the oldest publish that was sent; `false`: there is none.
+    pub(super) fn answered(&self, answer: Result<i64, String>) -> bool {
+        let is_one = self.0.outbound.borrow_mut().answered(answer, Instant::now());
+        self.tell();
+        is_one
     }
 
-    /// Gives up what was sent and not answered; how many.
-    pub(super) fn lost(&self) -> usize {
-        let lost = std::mem::take(&mut *self.0.sent.borrow_mut());
-        self.release(lost.iter().sum());
-        lost.len()
+    /// The publishing connection stands, to this server.
+    pub(super) fn connected(&self, server: Option<SocketAddr>) {
+        self.0.publishing_at.set(server);
+        self.0.wanted.ring();
     }
 
-    fn release(&self, sent_bytes: usize) {
-        self.0.sent_bytes.set(self.0.sent_bytes.get() - sent_bytes);
-        self.0.bytes.set(self.0.bytes.get() - sent_bytes);
-        if self.is_empty() {
-            self.0.emptied.ring();
+    /// It is lost; parts whose fate is not known.
+    pub(super) fn connection_lost(&self) -> usize {
+        let lost = self.0.outbound.borrow_mut().connection_lost();
+        self.tell();
+        lost
+    }
+
+    /// Nothing can be published for now, for this reason.
+    pub(super) fn refuse_unsent(&self, why: &str) {
+        self.0.outbound.borrow_mut().refuse_unsent(why);
+        self.tell();
+    }
+
+    // --- for the subscription
+
+    /// It stands.
+    pub(super) fn subscription_stands(&self) {
+        self.0.outbound.borrow_mut().subscription_stands();
+        self.0.sendable.ring();
+    }
+
+    /// It is lost.
+    pub(super) fn subscription_lost(&self) {
+        self.0.outbound.borrow_mut().subscription_lost();
+        self.tell();
+    }
+
+    /// Where the publishing session is, if that is another server than these: the subscription's own, and one that it could
+    /// not follow to.
+    pub(super) fn publishes_elsewhere(&self, here: [Option<SocketAddr>; 2]) -> Option<SocketAddr> {
+        let there = self.0.publishing_at.get();
+        there.filter(|_| here[0].is_some() && !here.contains(&there))
+    }
+
+    /// The server that the publishing session is connected to.
+    pub(super) fn publishing_at(&self) -> Option<SocketAddr> {
+        self.0.publishing_at.get()
+    }
+
+    /// Waits until a mark is wanted, or the publishing session is elsewhere. Cancel-safe, as [`Self::sendable`].
+    pub(super) async fn wanted(&self, here: [Option<SocketAddr>; 2]) {
+        let is_wanted = || self.wants_mark() || self.publishes_elsewhere(here).is_some();
+        self.0.wanted.until(is_wanted).await;
+    }
+
+    /// Whether a mark is to be sent now.
+    pub(super) fn wants_mark(&self) -> bool {
+        self.0.outbound.borrow().wants_mark()
+    }
+
+    /// A mark is being sent.
+    pub(super) fn mark_sent(&self) {
+        self.0.outbound.borrow_mut().mark_sent();
+    }
+
+    /// It came back; `false`: none was sent.
+    pub(super) fn mark_arrived(&self) -> bool {
+        self.0.outbound.borrow_mut().mark_arrived()
+    }
+
+    /// Wakes whoever has something to do by what has changed.
+    fn tell(&self) {
+        let outbound = self.0.outbound.borrow();
+        let (has_verdict, wants_mark) = (outbound.has_verdict(), outbound.wants_mark());
+        drop(outbound);
+        if has_verdict {
+            self.0.inbox.notify();
         }
+        if wants_mark {
+            self.0.wanted.ring();
+        }
+        self.0.sendable.ring();
     }
 }
 
 impl std::fmt::Debug for PublishQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PublishQueue").field("bytes", &self.bytes()).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn payload(bytes: usize) -> Bytes {
-        vec![b'x'; bytes].into()
-    }
-
-    #[test]
-    fn a_publish_counts_until_it_is_answered() {
-        let queue = PublishQueue::new("p:", 2 * (REDIS_PUBLISH_BYTES + 5 + 100));
-        queue.try_publish(b"all", payload(100)).unwrap();
-        queue.try_publish(b"all", payload(100)).unwrap();
-        assert_eq!(queue.try_publish(b"", Bytes::new()), Err(Full));
-        assert!(!queue.send(1 << 20).is_empty());
-        assert_eq!(queue.try_publish(b"", Bytes::new()), Err(Full), "sent is not answered");
-        assert!(queue.answered());
-        queue.try_publish(b"all", payload(100)).unwrap();
-        assert!(queue.answered() && !queue.answered());
-        assert_eq!((queue.sent_bytes(), queue.bytes()), (0, REDIS_PUBLISH_BYTES + 5 + 100));
-    }
-
-    #[test]
-    fn what_was_sent_is_given_up_with_its_session_and_what_waits_is_kept() {
-        let queue = PublishQueue::new("p:", 1 << 20);
-        for n in 0..10 {
-            queue.try_publish(format!("{n}").as_bytes(), payload(1000)).unwrap();
-        }
-        let first = queue.send(3000);
-        assert!(first.starts_with(b"*3\r\n$7\r\nPUBLISH\r\n$3\r\np:0\r\n$1000\r\n"));
-        assert_eq!(queue.lost(), 3);
-        assert!(queue.send(1).starts_with(b"*3\r\n$7\r\nPUBLISH\r\n$3\r\np:3\r\n"));
-        assert_eq!((queue.lost(), queue.lost()), (1, 0));
-        queue.send(1 << 20);
-        assert_eq!(queue.lost(), 6);
-        assert!(queue.is_empty());
     }
 }

@@ -1,45 +1,55 @@
-//! The subscribing session: one `PSUBSCRIBE` for everything under the prefix.
+//! The subscribing session: one `PSUBSCRIBE` for everything under the prefix, and again as a mark.
+//!
+//! Whoever may subscribe may say the same `PSUBSCRIBE` once more. Redis answers it on the connection on which the messages
+//! come, behind all that it had sent before: that is how publishes are known to have come back (`outbound`).
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use monoio::time::timeout;
+use monoio::time::sleep;
 
 use super::Incoming;
+use super::queue::PublishQueue;
 use crate::ingest::inbox::Inbox;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::log::throttle::Throttle;
 use crate::metrics::{Blocks, Refused};
-use crate::redis::{Dialer, Due, Failure, Greeting, Link, Pulse, Report, Timing};
+use crate::redis::{Dialer, Due, Failure, Greeting, Link, Pulse, RefusalKind, Report, Timing};
 use crate::wire::resp::{self, Reply};
 
 /// Subscribes to every channel that starts with `prefix`, and keeps at it for ever.
 ///
 /// Messages go to the inbox in Redis' order. While it is full the socket is not read: TCP holds Redis back, which
 /// drops us at its client-output-buffer-limit, and that is a gap like any other. A message above
-/// [`MESSAGE_BYTES_MAX`] is counted as refused and its bytes are dropped as they come. Writes `redis_subscribed`,
+/// [`MESSAGE_BYTES_MAX`] is counted as refused and its bytes are dropped as they come. Where the host's name leads to several
+/// servers, it goes to the one that the publishing session has. Writes `redis_subscribed`, `redis_subscribe_refused`,
 /// `redis_gaps`, `redis_gap_us`, `redis_connect_errors` and `messages_refused` of the ingest block; whoever takes
 /// from the inbox counts what it accepts.
 pub async fn subscribe(
     mut dialer: Dialer,
     prefix: String,
     inbox: Inbox<Incoming>,
+    queue: PublishQueue,
     blocks: Arc<Blocks>,
 ) -> Infallible {
     let pattern = pattern(prefix.as_bytes());
-    let greeting = Greeting {
-        words: &[b"PSUBSCRIBE", &pattern],
-        answers: |reply| matches!(reply, Reply::Subscribed { .. }),
-    };
+    let words: &[&[u8]] = &[b"PSUBSCRIBE", &pattern];
+    let greeting = Greeting { words, answers: |reply| matches!(reply, Reply::Subscribed { .. }) };
     let mut report = Report::new("subscribe");
     let mut oversized = Throttle::default();
     let mut lost_at: Option<Instant> = None;
+    let mut followed = None;
     loop {
-        let failure = match dialer.open(MESSAGE_BYTES_MAX, &greeting).await {
+        let failure = match dialer.open(MESSAGE_BYTES_MAX, &greeting, queue.publishing_at()).await {
             Err(failure) => {
                 blocks.ingest.redis_connect_errors.add(1);
+                if let Failure::Refused(text) = &failure {
+                    blocks.ingest.redis_subscribe_refused.set(RefusalKind::of(text) as u64);
+                }
                 report.failed(&failure);
                 failure
             }
@@ -48,18 +58,27 @@ pub async fn subscribe(
                 let gap = lost_at.take().map(|lost| stood_at.saturating_duration_since(lost));
                 back(&inbox, &blocks, gap).await;
                 report.stands(gap);
+                queue.subscription_stands();
                 let pulse = Pulse::new(&dialer.timing(), Instant::now());
                 let session = Session {
+                    here: [link.server(), followed],
                     link,
                     pulse,
+                    asked: VecDeque::new(),
+                    mark: words,
                     prefix: &prefix,
                     inbox: &inbox,
+                    queue: &queue,
                     blocks: &blocks,
                     oversized: &mut oversized,
                 };
                 let (failure, lost) = session.run(dialer.timing()).await;
                 blocks.ingest.redis_subscribed.set(0);
                 blocks.ingest.redis_gaps.add(1);
+                queue.subscription_lost();
+                if let Failure::Elsewhere(there) = failure {
+                    followed = Some(there);
+                }
                 dialer.backoff.stood(lost.saturating_duration_since(stood_at));
                 lost_at = Some(lost);
                 report.lost(&failure);
@@ -73,18 +92,32 @@ pub async fn subscribe(
 /// The subscription stands; the first one after the start ends no gap.
 async fn back(inbox: &Inbox<Incoming>, blocks: &Blocks, gap: Option<Duration>) {
     blocks.ingest.redis_subscribed.set(1);
+    blocks.ingest.redis_subscribe_refused.set(RefusalKind::None as u64);
     if let Some(gap) = gap {
         blocks.ingest.redis_gap_us.add(gap.as_micros() as u64);
         inbox.push(Incoming::Gap).await;
     }
 }
 
+/// What was asked and is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Ping,
+    Mark,
+}
+
 /// A subscription that stands.
 struct Session<'a> {
     link: Link,
+    /// The server at the other end, where it has an address; and the one that the session wanted to follow to.
+    here: [Option<SocketAddr>; 2],
     pulse: Pulse,
+    /// Oldest first.
+    asked: VecDeque<Asked>,
+    mark: &'a [&'a [u8]],
     prefix: &'a str,
     inbox: &'a Inbox<Incoming>,
+    queue: &'a PublishQueue,
     blocks: &'a Blocks,
     oversized: &'a mut Throttle,
 }
@@ -105,25 +138,36 @@ impl Session<'_> {
             while let Some(reply) = self.link.next_reply()? {
                 self.take(reply).await?;
             }
+            if let Some(there) = self.queue.publishes_elsewhere(self.here) {
+                return Err(Failure::Elsewhere(there));
+            }
+            if self.queue.wants_mark() {
+                self.queue.mark_sent();
+                self.ask(Asked::Mark, self.mark, timing).await?;
+            }
             let patience = self.pulse.patience(Instant::now());
-            match timeout(patience, self.link.readable()).await {
-                Ok(readable) => {
+            monoio::select! {
+                readable = self.link.readable() => {
                     readable?;
                     self.link.receive().await?;
                     self.pulse.heard(Instant::now());
                 }
-                Err(_) => match self.pulse.due(Instant::now()) {
+                () = self.queue.wanted(self.here) => {}
+                () = sleep(patience) => match self.pulse.due(Instant::now()) {
                     Due::Nothing => {}
                     Due::Dead => return Err(Failure::Silent(self.pulse.last_heard().elapsed())),
-                    Due::Ping => {
-                        let mut ping = BytesMut::new();
-                        resp::command(&mut ping, &[b"PING"]);
-                        self.pulse.asked(Instant::now());
-                        self.link.send(ping, timing.pong_within).await?;
-                    }
+                    Due::Ping => self.ask(Asked::Ping, &[b"PING"], timing).await?,
                 },
             }
         }
+    }
+
+    async fn ask(&mut self, asked: Asked, words: &[&[u8]], timing: Timing) -> Result<(), Failure> {
+        let mut out = BytesMut::new();
+        resp::command(&mut out, words);
+        self.asked.push_back(asked);
+        self.pulse.asked(Instant::now());
+        self.link.send(out, timing.pong_within).await
     }
 
     async fn take(&mut self, reply: Reply) -> Result<(), Failure> {
@@ -136,7 +180,6 @@ impl Session<'_> {
                     // It may have waited for space, and a server that was not listened to is not silent.
                     self.pulse.heard(Instant::now());
                 }
-                Ok(())
             }
             Reply::TooBig { bytes } => {
                 self.blocks.ingest.messages_refused[Refused::TooBig as usize].add(1);
@@ -147,18 +190,21 @@ impl Session<'_> {
                         "redis: a message above {MESSAGE_BYTES_MAX} bytes is refused"
                     );
                 }
-                Ok(())
             }
+            Reply::Subscribed { .. } if self.asked.pop_front() == Some(Asked::Mark) => {
+                if self.queue.mark_arrived() {
+                    self.inbox.push(Incoming::Mark).await;
+                    self.pulse.heard(Instant::now());
+                }
+            }
+            Reply::Pong if self.asked.pop_front() == Some(Asked::Ping) => {}
             // A user that may not PING gets an answer all the same.
-            Reply::Error(text) if !text.starts_with("NOPERM") => Err(Failure::Refused(text)),
-            Reply::Error(_)
-            | Reply::Pong
-            | Reply::Subscribed { .. }
-            | Reply::Simple(_)
-            | Reply::Integer(_)
-            | Reply::Bulk(_)
-            | Reply::Other => Ok(()),
+            Reply::Error(text)
+                if self.asked.pop_front() == Some(Asked::Ping) && text.starts_with("NOPERM") => {}
+            Reply::Error(text) => return Err(Failure::Refused(text)),
+            _ => return Err(Failure::Unexpected),
         }
+        Ok(())
     }
 }
 

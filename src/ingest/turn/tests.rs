@@ -8,9 +8,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::batch::Topic;
+use crate::batch::{PayloadKind, Topic};
 use crate::config::live::Edition;
 use crate::config::{Config, Merge};
+use crate::ingest::answers::{Ticket, Verdicts, answers};
 use crate::ingest::publisher::Publisher;
 use crate::ingest::pushes::births;
 use crate::limits::{DRAIN_REDIS, MESSAGE_BYTES_MAX, PUBLISH_SLOTS, REDIS_OUTBOX_BYTES_MAX};
@@ -25,6 +26,8 @@ struct World {
     shards: Vec<Receiver>,
     editions: u64,
     now: u64,
+    verdicts: Verdicts,
+    tickets: u32,
     _born: rtrb::Consumer<Arc<crate::push::Push>>,
 }
 
@@ -39,21 +42,24 @@ impl World {
         let (senders, shards): (Vec<_>, Vec<_>) = (0..shards).map(ring).unzip();
         let (publisher, requests) = Publisher::new(doorbell());
         let (births, born) = births();
+        let (answers, verdicts) = answers(doorbell());
         let config = Config::default();
+        let inbox = Inbox::new(8);
         let ingest = Ingest {
             drain: Duration::from_secs(1),
             merger: Merger::new(Merge { messages_max: 1, ..config.merge }, 1),
             broadcast: Broadcast::new(senders),
             blocks,
             requests,
-            inbox: Inbox::new(8),
-            to_redis: has_redis.then(|| PublishQueue::new("f:", REDIS_OUTBOX_BYTES_MAX)),
-            held: None,
+            to_redis: has_redis.then(|| PublishQueue::new("f:", REDIS_OUTBOX_BYTES_MAX, inbox.clone())),
+            inbox,
             draining: None,
             pushes: Pushes::new(births, config.pacing),
+            answers,
+            strays: Strays::new("f:".into()),
             clock: Clock::start(),
         };
-        Self { ingest, publisher, shards, editions: 1, now: 1, _born: born }
+        Self { ingest, publisher, shards, editions: 1, now: 1, verdicts, tickets: 0, _born: born }
     }
 
     /// Turns until there is nothing to do. Each turn that says there is more must be followed by one that does something.
@@ -81,7 +87,9 @@ impl World {
         let topic = |n| Address::Topic(Topic::new(&format!("t{n}")).expect("a topic"));
         let message = Message { payload: vec![b'1'; bytes].into(), kind: PayloadKind::Json };
         let addresses = (0..topics).map(topic).collect();
-        self.publisher.request(Request::Publish { addresses, messages: vec![message] }).is_ok()
+        self.tickets += 1;
+        let ticket = Some(Ticket(self.tickets));
+        self.publisher.request(Request::Publish { ticket, addresses, messages: vec![message] }).is_ok()
     }
 
     /// A message from Redis; whether the inbox had room.
@@ -117,14 +125,9 @@ impl World {
         taken
     }
 
-    /// Redis takes what waits for it, and answers so many.
-    fn redis_answers(&mut self, count: usize) {
-        if let Some(queue) = &self.ingest.to_redis {
-            queue.send(usize::MAX);
-            for _ in 0..count {
-                queue.answered();
-            }
-        }
+    /// Verdicts that have come.
+    fn verdicts(&mut self) -> Vec<Verdict> {
+        std::iter::from_fn(|| self.verdicts.next()).map(|(_, verdict)| verdict).collect()
     }
 
     /// Fills a shard's ring, and the ingest core behind it.
@@ -136,24 +139,29 @@ impl World {
 }
 
 #[test]
-fn a_full_queue_to_redis_is_waited_for_and_not_asked_about_for_ever() {
-    // One publish of ten megabytes, and one behind it; and as many as there may be of the smallest.
-    for (topics, bytes, count) in [(100, 100_000, 2), (1, 1_000_000, 30), (100, 1, PUBLISH_SLOTS)] {
-        let mut world = World::new(1, true);
-        for _ in 0..count {
-            assert!(world.publish(topics, bytes));
-        }
-        let stalled = Next::Wait(Lack::Redis, STALL_RETRY);
-        let next = world.turn();
-        assert!(next == stalled || count == PUBLISH_SLOTS, "{next:?}");
-        // A Redis that takes it one by one is enough.
-        for _ in 0..count * topics {
-            world.redis_answers(1);
-            world.turn();
-        }
-        world.redis_answers(count * topics);
-        assert_eq!(world.turn(), Next::Wait(Lack::Item, TICK));
+fn what_has_no_room_on_its_way_to_redis_is_refused_at_once_and_holds_up_nothing() {
+    // One publish that is larger than the queue has room alone, whatever its size; one behind it has not.
+    let mut world = World::new(1, true);
+    assert!(world.publish(1, 2 * REDIS_OUTBOX_BYTES_MAX) && world.publish(1, 1));
+    assert_eq!(world.turn(), Next::Wait(Lack::Item, TICK));
+    assert_eq!(world.verdicts(), [Verdict::Full]);
+    // A payload counts once however many channels it is for, so 50 such publishes fit where each part of them would not.
+    let mut world = World::new(1, true);
+    for _ in 0..50 {
+        assert!(world.publish(100, 100_000));
     }
+    world.turn();
+    assert_eq!(world.verdicts(), []);
+    // As many of the smallest as there may be, and more: what has no room is told, and the rest waits.
+    let mut world = World::new(1, true);
+    let mut refused = 0;
+    for _ in 0..40 {
+        while world.publish(100, 1) {}
+        assert_eq!(world.turn(), Next::Wait(Lack::Item, TICK));
+        refused += world.verdicts().iter().filter(|verdict| **verdict == Verdict::Full).count();
+    }
+    assert!(refused > 0, "the queue has a bound for small ones");
+    assert!(world.ingest.to_redis.as_ref().is_some_and(|queue| queue.bytes() <= REDIS_OUTBOX_BYTES_MAX));
 }
 
 #[test]
@@ -162,7 +170,7 @@ fn a_configuration_and_a_drain_pass_everything_that_waits() {
         let mut world = World::new(2, has_redis);
         if has_redis {
             while world.publish(100, 100_000) {}
-            assert_eq!(world.turn(), Next::Wait(Lack::Redis, STALL_RETRY));
+            assert_eq!(world.turn(), Next::Wait(Lack::Item, TICK));
         } else {
             world.fill_rings();
             while world.publish(1, 100_000) {}
@@ -185,6 +193,8 @@ fn a_configuration_and_a_drain_pass_everything_that_waits() {
         }
         let left: u64 = world.ingest.blocks.ingest.drain_left.iter().map(crate::metrics::Value::get).sum();
         assert!(left > 0, "what was left behind is counted");
+        let tickets = world.tickets as usize;
+        assert!(!has_redis || world.verdicts().len() + PUBLISH_SLOTS >= tickets, "whoever waits is told");
     }
 }
 
@@ -211,7 +221,6 @@ enum Act {
     Comes { bytes: usize },
     Configure,
     Take { shard: usize, count: usize },
-    Answer { count: usize },
     Pass { us: u64 },
     Drain,
 }
@@ -224,7 +233,6 @@ fn act() -> impl Strategy<Value = Act> {
         4 => bytes.prop_map(|bytes| Act::Comes { bytes }),
         1 => Just(Act::Configure),
         2 => (0..2_usize, 0..200_usize).prop_map(|(shard, count)| Act::Take { shard, count }),
-        2 => (0..200_usize).prop_map(|count| Act::Answer { count }),
         1 => (0..500_000_u64).prop_map(|us| Act::Pass { us }),
         1 => Just(Act::Drain),
     ]
@@ -256,7 +264,6 @@ proptest! {
                 }
                 Act::Configure => {}
                 Act::Take { shard, count } => drop(world.take(shard, count)),
-                Act::Answer { count } => world.redis_answers(count),
                 Act::Pass { us } => world.now += us,
                 Act::Drain => {
                     if drains_at.is_none() {
@@ -266,6 +273,7 @@ proptest! {
                 }
             }
             let next = world.turn();
+            world.verdicts();
             if let Some(at) = drains_at {
                 let is_late = world.now >= at + DRAIN_REDIS.as_micros() as u64;
                 prop_assert!(next == Next::Over || !is_late, "{:?}", next);

@@ -7,10 +7,10 @@ use bytes::Bytes;
 
 const MINUTE_US: u64 = 60_000_000;
 
-fn request(id: &str, message: u32) -> (Facts, Request) {
-    let body = format!(r#"{{"to":{{"topic":"t"}},"messages":[{message}],"rate":100,"id":"{id}"}}"#);
+fn facts(id: &str) -> Facts {
+    let body = format!(r#"{{"to":{{"topic":"t"}},"messages":[1],"rate":100,"id":"{id}"}}"#);
     let request = request::parse(&Bytes::from(body)).expect("a request");
-    let facts = Facts {
+    Facts {
         id: request.id.clone().expect("it has one"),
         to: request.to.clone().into(),
         terms: request.terms,
@@ -18,19 +18,12 @@ fn request(id: &str, message: u32) -> (Facts, Request) {
         messages: 1,
         bytes: request.bytes(),
         accepted: Moment::default(),
-    };
-    (facts, request)
-}
-
-fn accept(registry: &mut Registry, id: &str, message: u32) -> Result<Admission, Refused> {
-    let (facts, request) = request(id, message);
-    registry.accept(facts, &request)
+    }
 }
 
 /// What the ingest core makes of it, for two shards.
 fn made(id: &str, accepted_us: u64) -> Arc<Push> {
-    let (facts, _) = request(id, 1);
-    let Facts { id, to, terms, source, messages, bytes, .. } = facts;
+    let Facts { id, to, terms, source, messages, bytes, .. } = facts(id);
     let shares = [Share::new(0), Share::new(0)].into();
     let accepted = Moment { us: accepted_us, unix_ms: 0 };
     Arc::new(Push { id, terms, source, to, messages, bytes, accepted, shares })
@@ -49,35 +42,36 @@ fn state(registry: &Registry, id: &str) -> Option<State> {
 }
 
 #[test]
-fn the_same_request_again_is_one_push_and_another_of_its_name_is_refused() {
+fn one_that_runs_is_noted_once_and_stays_as_it_is() {
     let mut registry = Registry::new(2);
-    assert_eq!(accept(&mut registry, "a", 1), Ok(Admission::New));
-    for _ in 0..2 {
-        assert_eq!(accept(&mut registry, "a", 1), Ok(Admission::Duplicate));
-        assert_eq!(accept(&mut registry, "a", 2), Err(Refused::Conflict));
-        running(&mut registry, "a", 0);
-        registry.tick(None, 0);
-        assert_eq!(registry.running(), 0, "the second time around it is over");
-    }
+    assert_eq!(registry.note(facts("a")), Ok(true));
+    assert_eq!(registry.note(facts("a")), Ok(false));
+    running(&mut registry, "a", 1);
+    registry.withdraw("a");
+    registry.lose("a", 0);
+    assert_eq!(state(&registry, "a"), Some(State::Running), "it was made, and is nobody's to take back");
+    assert_eq!(registry.note(facts("a")), Ok(false));
 }
 
 #[test]
-fn a_name_that_came_by_redis_is_compared_as_far_as_it_is_known() {
+fn one_that_was_handed_on_and_is_not_known_to_have_come_back_is_shown_as_lost() {
     let mut registry = Registry::new(2);
-    running(&mut registry, "a", 1);
-    assert_eq!(accept(&mut registry, "a", 1), Ok(Admission::Duplicate));
-    assert_eq!(accept(&mut registry, "a", 10), Err(Refused::Conflict), "it has more bytes");
+    assert_eq!(registry.note(facts("a")), Ok(true));
+    registry.lose("a", 5);
+    assert_eq!((state(&registry, "a"), registry.running(), registry.over()[3]), (Some(State::Lost), 0, 1));
+    assert_eq!(registry.note(facts("a")), Ok(true), "its id is free");
+    assert_eq!(state(&registry, "a"), Some(State::Queued));
 }
 
 #[test]
 fn a_push_that_never_comes_back_is_lost_and_may_be_asked_for_again() {
     let mut registry = Registry::new(2);
-    assert_eq!(accept(&mut registry, "a", 1), Ok(Admission::New));
+    assert_eq!(registry.note(facts("a")), Ok(true));
     registry.tick(None, MINUTE_US - 1);
     assert_eq!(state(&registry, "a"), Some(State::Queued));
     registry.tick(None, MINUTE_US);
     assert_eq!((state(&registry, "a"), registry.running()), (Some(State::Lost), 0));
-    assert_eq!(accept(&mut registry, "a", 1), Ok(Admission::New));
+    assert_eq!(registry.note(facts("a")), Ok(true));
     assert_eq!((state(&registry, "a"), registry.made_over()), (Some(State::Queued), 0));
 }
 
@@ -119,7 +113,7 @@ fn how_a_push_ended_is_what_its_devices_were_told() {
 fn an_order_given_before_the_push_was_made_is_its_order() {
     let mut registry = Registry::new(2);
     for id in ["paused", "cancelled"] {
-        assert_eq!(accept(&mut registry, id, 1), Ok(Admission::New));
+        assert_eq!(registry.note(facts(id)), Ok(true));
     }
     let change = Change { is_paused: Some(true), ..Change::default() };
     assert_eq!((registry.change("paused", change, 0), registry.cancel("cancelled")), (Ok(()), Ok(())));
@@ -149,9 +143,9 @@ fn those_that_are_over_are_remembered_within_a_count_and_an_age() {
 fn no_more_than_so_many_run_and_one_that_was_withdrawn_leaves_its_place() {
     let mut registry = Registry::new(2);
     for n in 0..PUSHES_RUNNING_MAX {
-        assert_eq!(accept(&mut registry, &format!("p{n}"), 1), Ok(Admission::New));
+        assert_eq!(registry.note(facts(&format!("p{n}"))), Ok(true));
     }
-    assert_eq!(accept(&mut registry, "more", 1), Err(Refused::TooMany));
+    assert_eq!(registry.note(facts("more")), Err(Refused::TooMany));
     registry.withdraw("p0");
-    assert_eq!(accept(&mut registry, "more", 1), Ok(Admission::New));
+    assert_eq!(registry.note(facts("more")), Ok(true));
 }

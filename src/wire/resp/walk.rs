@@ -1,15 +1,23 @@
 //! The walk over a reply's heads that finds its end, within the bounds, before anything is decoded.
 
 use super::{CRLF, RespError};
-use crate::limits::{RESP_BULK_BYTES_MAX, RESP_ELEMENTS_MAX, RESP_LINE_BYTES_MAX};
+use crate::limits::{RESP_BULK_BYTES_MAX, RESP_DEPTH_MAX, RESP_ELEMENTS_MAX, RESP_LINE_BYTES_MAX};
+
+/// Bulk strings of the decoder's bound that one reply may have, and about as many lines.
+const RESP_PLAIN_BULKS: usize = 8;
 
 /// How far the buffer's first reply was walked. Whole elements are not looked at again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Walk {
     /// Bytes that were walked.
     pub(super) offset: usize,
-    /// Elements still to come; `None` until the first head was seen. A reply that is no array is one element.
-    left: Option<usize>,
+    /// Elements still to come of the array that is walked and of those around it, outermost first. A reply that is no array
+    /// is one element.
+    left: [usize; RESP_DEPTH_MAX],
+    /// Arrays that the walk is in; `None` until the first head was seen.
+    depth: Option<usize>,
+    /// Elements that were announced so far.
+    elements: usize,
     /// Length of the buffer below which the walk gets no further.
     pub(super) needs: usize,
 }
@@ -27,7 +35,11 @@ pub(super) enum Walked {
 impl Walk {
     /// Walks on for as long as whole elements are there.
     pub(super) fn on(&mut self, buffer: &[u8], bulk_bytes_max: usize) -> Result<Walked, RespError> {
-        while self.left != Some(0) {
+        let bytes_max = RESP_PLAIN_BULKS * bulk_bytes_max + RESP_LINE_BYTES_MAX * RESP_PLAIN_BULKS;
+        while self.depth != Some(0) {
+            if self.offset > bytes_max {
+                return Err(RespError::ReplyTooLong);
+            }
             let rest = &buffer[self.offset..];
             let Some(line) = line(rest)? else {
                 self.needs = buffer.len() + 1;
@@ -64,22 +76,36 @@ impl Walk {
         Ok(Walked::Whole)
     }
 
-    /// One element of that many bytes is past.
+    /// One element of that many bytes is past, and with it the arrays of which it is the last.
     pub(super) fn pass(&mut self, bytes: usize) {
         self.offset += bytes;
-        self.left = Some(self.left.map_or(0, |left| left.saturating_sub(1)));
+        let mut depth = self.depth.unwrap_or(0);
+        while depth > 0 {
+            self.left[depth - 1] -= 1;
+            if self.left[depth - 1] > 0 {
+                break;
+            }
+            depth -= 1;
+        }
+        self.depth = Some(depth);
     }
 
     fn array(&mut self, elements: Option<u64>, head: usize) -> Result<(), RespError> {
-        if self.left.is_some() {
-            return Err(RespError::Nested);
-        }
         let elements = elements.unwrap_or(0);
-        if elements > RESP_ELEMENTS_MAX as u64 {
+        let announced = elements.saturating_add(self.elements as u64);
+        if announced > RESP_ELEMENTS_MAX as u64 {
             return Err(RespError::ArrayTooLong(elements));
         }
+        if elements == 0 {
+            self.pass(head);
+            return Ok(());
+        }
+        let depth = self.depth.unwrap_or(0);
+        let Some(left) = self.left.get_mut(depth) else { return Err(RespError::TooDeep) };
+        *left = elements as usize;
+        self.elements = announced as usize;
+        self.depth = Some(depth + 1);
         self.offset += head;
-        self.left = Some(elements as usize);
         Ok(())
     }
 }

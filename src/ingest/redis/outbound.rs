@@ -1,0 +1,526 @@
+//! Publishes on their way through Redis: which wait, which were sent, which Redis has answered, and which the subscription
+//! is known to have got. Pure: replies, losses and times come in, commands and verdicts go out.
+//!
+//! ```text
+//!  offer ─► waiting ─► sent ─► answered ─► passing ─► done
+//!              ▲         │ │       │           │
+//!              └─ busy ──┘ │       │           └ the subscription is lost, or the time over: unknown
+//!                          │       └ Redis refuses: refused
+//!                          └ the connection is lost, or the time over: unknown
+//! ```
+//! A publish is done when Redis has answered every part of it with a number, and a question that was sent on the
+//! subscription afterwards is answered there: Redis writes to a subscriber in order, so everything before the answer has
+//! been read. One question is for all publishes that were answered before it. What Redis cannot do for the moment (a script
+//! runs, it loads) is sent again, in order; a part that a later one for the same channel has overtaken is not.
+//! *Not here*: the connections (`publish`, `subscribe`), who is told a verdict (`ingest::verdicts`).
+
+use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::batch::Address;
+use crate::ingest::answers::{Failed, How, Verdict};
+use crate::ingest::publisher::Tag;
+use crate::limits::{PUBLISH_DEADLINE, REDIS_BUSY_PAUSE, REDIS_PUBLISH_BYTES};
+use crate::redis::passes_by_itself;
+use crate::wire::resp;
+
+/// Where a publish goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum To {
+    /// The channels of these addresses.
+    Addresses(Box<[Address]>),
+    /// The channel of pushes.
+    Push,
+}
+
+/// A place in Redis, as far as order goes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Channel {
+    Of(Address),
+    Push,
+}
+
+impl To {
+    fn len(&self) -> usize {
+        match self {
+            Self::Addresses(addresses) => addresses.len(),
+            Self::Push => 1,
+        }
+    }
+
+    fn channel(&self, index: usize) -> Channel {
+        match self {
+            Self::Addresses(addresses) => Channel::Of(addresses[index].clone()),
+            Self::Push => Channel::Push,
+        }
+    }
+
+    fn write_name(&self, index: usize, name: &mut Vec<u8>) {
+        match self {
+            Self::Push => name.extend_from_slice(b"push"),
+            Self::Addresses(addresses) => match &addresses[index] {
+                Address::All => name.extend_from_slice(b"all"),
+                Address::Topic(topic) => {
+                    name.extend_from_slice(b"topic:");
+                    name.extend_from_slice(topic.as_str().as_bytes());
+                }
+            },
+        }
+    }
+
+    /// Bytes that the addresses take.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Push => 0,
+            Self::Addresses(addresses) => {
+                let name = |address: &Address| match address {
+                    Address::All => 0,
+                    Address::Topic(topic) => topic.as_str().len() + 2 * size_of::<usize>(),
+                };
+                size_of_val(&**addresses) + addresses.iter().map(name).sum::<usize>()
+            }
+        }
+    }
+}
+
+/// The bytes on their way have reached the bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// One message for one channel.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    job: u64,
+    index: u32,
+}
+
+#[derive(Debug)]
+struct Job {
+    tag: Tag,
+    to: To,
+    payloads: Vec<Bytes>,
+    due: Instant,
+    bytes: usize,
+    /// The subscription that stood when the first part was sent.
+    subscription: Option<u64>,
+    /// Parts that Redis took, that it refused, and that it has not answered.
+    taken: u32,
+    refused: u32,
+    unanswered: u32,
+    /// Redis' last words against it.
+    words: Option<Box<str>>,
+}
+
+impl Job {
+    fn parts(&self) -> u32 {
+        (self.to.len() * self.payloads.len()) as u32
+    }
+
+    fn channel(&self, part: u32) -> Channel {
+        self.to.channel(part as usize / self.payloads.len())
+    }
+}
+
+/// A publish that Redis has answered and that the subscription has yet to show.
+#[derive(Debug)]
+struct Passing {
+    tag: Tag,
+    due: Instant,
+    parts: u32,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Outbound {
+    prefix: Box<[u8]>,
+    bytes_max: usize,
+    bytes: usize,
+    /// In the order in which they came; `None`: its verdict is given.
+    jobs: VecDeque<Option<Job>>,
+    /// Number of the first job.
+    first: u64,
+    /// The next part that was never sent.
+    next: Part,
+    /// Parts to be sent again, before any other.
+    again: VecDeque<Part>,
+    /// Parts that Redis could not take for the moment, and their channels.
+    busy: VecDeque<Part>,
+    busy_channels: HashSet<Channel>,
+    busy_until: Instant,
+    /// What Redis will answer, oldest first, with its bytes.
+    sent: VecDeque<(Part, u32)>,
+    sent_bytes: usize,
+    /// The subscription that stands, by its number.
+    subscription: Option<u64>,
+    subscriptions: u64,
+    /// To be covered by the next question on the subscription, by the one that is asked, by those whose answers wait in the
+    /// inbox.
+    gathering: Vec<Passing>,
+    asked: Option<Vec<Passing>>,
+    arrived: VecDeque<Vec<Passing>>,
+    finished: VecDeque<(Tag, Verdict)>,
+    /// When deadlines are looked at next.
+    look_at: Instant,
+}
+
+/// How often deadlines are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+impl Outbound {
+    /// Nothing, for channels under `prefix`.
+    pub fn new(prefix: &str, bytes_max: usize, now: Instant) -> Self {
+        Self {
+            prefix: prefix.as_bytes().into(),
+            bytes_max,
+            bytes: 0,
+            jobs: VecDeque::new(),
+            first: 0,
+            next: Part { job: 0, index: 0 },
+            again: VecDeque::new(),
+            busy: VecDeque::new(),
+            busy_channels: HashSet::new(),
+            busy_until: now,
+            sent: VecDeque::new(),
+            sent_bytes: 0,
+            subscription: None,
+            subscriptions: 0,
+            gathering: Vec::new(),
+            asked: None,
+            arrived: VecDeque::new(),
+            finished: VecDeque::new(),
+            look_at: now,
+        }
+    }
+
+    /// Takes a publish, or gives its tag back when its bytes have no room. Alone it has room whatever its size.
+    pub fn offer(&mut self, tag: Tag, to: To, payloads: Vec<Bytes>, now: Instant) -> Result<(), Tag> {
+        // A payload counts once, however many channels it goes to.
+        let payload_bytes: usize = payloads.iter().map(|payload| payload.len() + size_of::<Bytes>()).sum();
+        let bytes = REDIS_PUBLISH_BYTES + size_of::<Option<Job>>() + to.bytes() + payload_bytes;
+        if self.bytes > 0 && self.bytes + bytes > self.bytes_max {
+            return Err(tag);
+        }
+        self.bytes += bytes;
+        let due = now + PUBLISH_DEADLINE;
+        self.jobs.push_back(Some(Job {
+            tag,
+            to,
+            payloads,
+            due,
+            bytes,
+            subscription: None,
+            taken: 0,
+            refused: 0,
+            unanswered: 0,
+            words: None,
+        }));
+        Ok(())
+    }
+
+    /// Bytes of publishes that have no verdict.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Publishes that have no verdict.
+    pub fn len(&self) -> usize {
+        let passing = self.gathering.len()
+            + self.asked.as_ref().map_or(0, Vec::len)
+            + self.arrived.iter().map(Vec::len).sum::<usize>();
+        self.jobs.iter().flatten().count() + passing
+    }
+
+    /// Whether every publish has its verdict.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+            && self.gathering.is_empty()
+            && self.asked.as_ref().is_none_or(Vec::is_empty)
+            && self.arrived.is_empty()
+    }
+
+    /// Bytes that were sent and not answered.
+    pub fn sent_bytes(&self) -> usize {
+        self.sent_bytes
+    }
+
+    /// Whether [`Self::send`] has something now.
+    pub fn can_send(&self, now: Instant) -> bool {
+        if self.subscription.is_none() {
+            return false;
+        }
+        if !self.busy.is_empty() {
+            return self.sent.is_empty() && now >= self.busy_until;
+        }
+        !self.again.is_empty() || self.next.job < self.first + self.jobs.len() as u64
+    }
+
+    /// When [`Self::can_send`] changes by time alone.
+    pub fn sends_at(&self) -> Option<Instant> {
+        (!self.busy.is_empty() && self.sent.is_empty()).then_some(self.busy_until)
+    }
+
+    /// The next commands, about `bytes` of them, and how many.
+    pub fn send(&mut self, bytes: usize, now: Instant) -> (BytesMut, usize) {
+        let (mut out, mut count) = (BytesMut::new(), 0);
+        if !self.can_send(now) {
+            return (out, 0);
+        }
+        self.again.append(&mut self.busy);
+        self.busy_channels.clear();
+        let (prefix, subscription) = (self.prefix.len(), self.subscription);
+        let mut name = self.prefix.to_vec();
+        while out.len() < bytes {
+            let Some(part) = self.again.pop_front().or_else(|| self.never_sent()) else { break };
+            let Some(job) = self.job(part.job) else { continue };
+            let each = job.payloads.len();
+            job.subscription = job.subscription.or(subscription);
+            job.unanswered += 1;
+            let before = out.len();
+            name.truncate(prefix);
+            job.to.write_name(part.index as usize / each, &mut name);
+            resp::command(&mut out, &[b"PUBLISH", &name, &job.payloads[part.index as usize % each]]);
+            let length = (out.len() - before) as u32;
+            self.sent.push_back((part, length));
+            self.sent_bytes += length as usize;
+            count += 1;
+        }
+        (out, count)
+    }
+
+    /// The next part that was never sent; it counts as sent from here on.
+    fn never_sent(&mut self) -> Option<Part> {
+        loop {
+            let at = self.next.job.checked_sub(self.first)? as usize;
+            match self.jobs.get(at)? {
+                Some(job) if self.next.index < job.parts() => {
+                    let part = self.next;
+                    self.next.index += 1;
+                    return Some(part);
+                }
+                _ => self.next = Part { job: self.next.job + 1, index: 0 },
+            }
+        }
+    }
+
+    fn job(&mut self, number: u64) -> Option<&mut Job> {
+        let at = number.checked_sub(self.first)? as usize;
+        self.jobs.get_mut(at)?.as_mut()
+    }
+
+    /// Redis has answered the oldest part that was sent: with the number of its subscribers, or an error. `false`: there is
+    /// none.
+    pub fn answered(&mut self, answer: Result<i64, String>, now: Instant) -> bool {
+        let Some((part, length)) = self.sent.pop_front() else { return false };
+        self.sent_bytes -= length as usize;
+        let Some(job) = self.job(part.job) else { return true };
+        job.unanswered -= 1;
+        match answer {
+            Ok(1..) => {
+                job.taken += 1;
+                let channel = job.channel(part.index);
+                self.overtake(&channel);
+            }
+            Ok(_) => {
+                job.refused += 1;
+                job.words = Some("nobody is subscribed to the channel at this server".into());
+            }
+            Err(words) if passes_by_itself(&words) => {
+                job.words = Some(words.into());
+                let channel = job.channel(part.index);
+                self.busy.push_back(part);
+                self.busy_channels.insert(channel);
+                self.busy_until = now + REDIS_BUSY_PAUSE;
+                return true;
+            }
+            Err(words) => {
+                job.refused += 1;
+                job.words = Some(words.into());
+            }
+        }
+        self.conclude(part.job);
+        true
+    }
+
+    /// A part for this channel went through: those before it that were to be sent again would come after it now.
+    fn overtake(&mut self, channel: &Channel) {
+        if !self.busy_channels.remove(channel) {
+            return;
+        }
+        let mut overtaken = Vec::new();
+        let busy = std::mem::take(&mut self.busy);
+        for part in busy {
+            match self.job(part.job) {
+                Some(job) if job.channel(part.index) == *channel => overtaken.push(part),
+                _ => self.busy.push_back(part),
+            }
+        }
+        for part in overtaken {
+            if let Some(job) = self.job(part.job) {
+                job.refused += 1;
+            }
+            self.conclude(part.job);
+        }
+    }
+
+    /// Gives a job its verdict once every part of it is answered, or lets the subscription show it.
+    fn conclude(&mut self, number: u64) {
+        let subscription = self.subscription;
+        let Some(job) = self.job(number) else { return };
+        let parts = job.parts();
+        if job.taken + job.refused < parts {
+            return;
+        }
+        if job.refused > 0 {
+            self.fail(number, How::Refused, "");
+        } else if job.subscription != subscription || subscription.is_none() {
+            self.fail(number, How::Unknown, "the subscription was lost before it showed the publish");
+        } else if let Some(job) = self.remove(number) {
+            self.gathering.push(Passing { tag: job.tag, due: job.due, parts });
+        }
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Job> {
+        let at = number.checked_sub(self.first)? as usize;
+        let job = self.jobs.get_mut(at)?.take()?;
+        self.bytes -= job.bytes;
+        while let Some(None) = self.jobs.front() {
+            self.jobs.pop_front();
+            self.first += 1;
+        }
+        if self.next.job < self.first {
+            self.next = Part { job: self.first, index: 0 };
+        }
+        Some(job)
+    }
+
+    /// Gives a job a verdict other than done. Redis' words go before `why`.
+    fn fail(&mut self, number: u64, how: How, why: &str) {
+        let Some(job) = self.remove(number) else { return };
+        let why = job.words.clone().unwrap_or_else(|| why.into());
+        let failed = Failed { how, taken: job.taken, of: job.parts(), why };
+        self.finished.push_back((job.tag, Verdict::Failed(Box::new(failed))));
+    }
+
+    /// The publishing connection is lost: what was sent on it and not answered is unknown, the rest waits. How many parts.
+    pub fn connection_lost(&mut self) -> usize {
+        self.sent_bytes = 0;
+        let sent = std::mem::take(&mut self.sent);
+        for (part, _) in &sent {
+            if let Some(job) = self.job(part.job) {
+                job.words = None;
+            }
+            self.fail(part.job, How::Unknown, "the connection to Redis was lost before it answered");
+        }
+        sent.len()
+    }
+
+    /// Everything that was never sent fails for this reason.
+    pub fn refuse_unsent(&mut self, why: &str) {
+        for number in self.first..self.first + self.jobs.len() as u64 {
+            if self.job(number).is_some_and(|job| job.unanswered == 0) {
+                self.fail(number, How::Unavailable, why);
+            }
+        }
+    }
+
+    /// A subscription stands from here on.
+    pub fn subscription_stands(&mut self) {
+        self.subscriptions += 1;
+        self.subscription = Some(self.subscriptions);
+    }
+
+    /// It is lost: what it has not shown is unknown.
+    pub fn subscription_lost(&mut self) {
+        self.subscription = None;
+        let asked = self.asked.take().unwrap_or_default();
+        let gathering = std::mem::take(&mut self.gathering);
+        for passing in asked.into_iter().chain(gathering) {
+            self.unknown(passing, "the subscription was lost before it showed the publish");
+        }
+    }
+
+    fn unknown(&mut self, passing: Passing, why: &str) {
+        let Passing { tag, parts, .. } = passing;
+        let failed = Failed { how: How::Unknown, taken: parts, of: parts, why: why.into() };
+        self.finished.push_back((tag, Verdict::Failed(Box::new(failed))));
+    }
+
+    /// Whether the subscription is to be asked a question now.
+    pub fn wants_mark(&self) -> bool {
+        self.subscription.is_some() && self.asked.is_none() && !self.gathering.is_empty()
+    }
+
+    /// The question is being sent: it covers everything that Redis has answered by now.
+    pub fn mark_sent(&mut self) {
+        self.asked = Some(std::mem::take(&mut self.gathering));
+    }
+
+    /// The question is answered, and what came before the answer is in the inbox. `false`: none was asked.
+    pub fn mark_arrived(&mut self) -> bool {
+        let Some(asked) = self.asked.take() else { return false };
+        self.arrived.push_back(asked);
+        true
+    }
+
+    /// The ingest core has taken everything that came before an answer.
+    pub fn mark_taken(&mut self) {
+        for passing in self.arrived.pop_front().unwrap_or_default() {
+            self.finished.push_back((passing.tag, Verdict::Done));
+        }
+    }
+
+    /// Gives what is too late its verdict.
+    pub fn look(&mut self, now: Instant) {
+        if now < self.look_at {
+            return;
+        }
+        self.look_at = now + LOOK_EVERY;
+        let late = |job: &&Option<Job>| job.as_ref().is_none_or(|job| job.due <= now);
+        for number in self.first..self.first + self.jobs.iter().take_while(late).count() as u64 {
+            let Some(job) = self.job(number) else { continue };
+            if job.unanswered > 0 {
+                job.words = None;
+                self.fail(number, How::Unknown, "Redis has not answered in time");
+            } else {
+                self.fail(number, How::Unavailable, "Redis could not be given it in time");
+            }
+        }
+        let mut late = Vec::new();
+        let passing = self.arrived.iter_mut().chain(&mut self.asked).chain([&mut self.gathering]);
+        for list in passing {
+            late.extend(list.extract_if(.., |passing| passing.due <= now));
+        }
+        for passing in late {
+            self.unknown(passing, "the subscription has not shown the publish in time");
+        }
+    }
+
+    /// Gives everything up: the process ends. Publishes that have no verdict by then.
+    pub fn give_up(&mut self, why: &str) -> usize {
+        let left = self.len();
+        self.connection_lost();
+        for number in self.first..self.first + self.jobs.len() as u64 {
+            self.fail(number, How::Stopping, why);
+        }
+        self.subscription_lost();
+        for passing in std::mem::take(&mut self.arrived).into_iter().flatten() {
+            self.unknown(passing, why);
+        }
+        left
+    }
+
+    /// The oldest verdict that was not told.
+    pub fn verdict(&mut self) -> Option<(Tag, Verdict)> {
+        self.finished.pop_front()
+    }
+
+    /// Whether there is one.
+    pub fn has_verdict(&self) -> bool {
+        !self.finished.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;

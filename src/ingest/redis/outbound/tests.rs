@@ -1,0 +1,363 @@
+//! Claims of the publishes on their way, with a Redis that answers, refuses, is busy, forgets and goes.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::batch::Topic;
+use crate::ingest::answers::Ticket;
+
+const MAX: usize = 1 << 20;
+
+/// A Redis with one subscriber, as far as these publishes go, and what was said of each.
+struct World {
+    outbound: Outbound,
+    now: Instant,
+    tickets: u32,
+    /// Publishes that Redis has and has not answered, by topic and number.
+    pipe: VecDeque<(String, u32)>,
+    /// What it gave the subscriber that stands, and whether it stands.
+    given: Vec<(String, u32)>,
+    is_subscribed: bool,
+}
+
+fn topic(name: &str) -> Address {
+    Address::Topic(Topic::new(name).expect("a topic"))
+}
+
+impl World {
+    fn new() -> Self {
+        let now = Instant::now();
+        let mut outbound = Outbound::new("p:", MAX, now);
+        outbound.subscription_stands();
+        let (pipe, given) = (VecDeque::new(), Vec::new());
+        Self { outbound, now, tickets: 0, pipe, given, is_subscribed: true }
+    }
+
+    /// Publishes the next number to these topics.
+    fn publish(&mut self, topics: &[&str]) -> u32 {
+        self.tickets += 1;
+        let to = To::Addresses(topics.iter().map(|name| topic(name)).collect());
+        let payload = Bytes::from(self.tickets.to_string());
+        let offered = self.outbound.offer(Tag::Publish(Ticket(self.tickets)), to, vec![payload], self.now);
+        assert_eq!(offered, Ok(()));
+        self.tickets
+    }
+
+    /// Sends what can be sent.
+    fn send(&mut self) -> usize {
+        let (bytes, count) = self.outbound.send(usize::MAX, self.now);
+        let text = String::from_utf8(bytes.to_vec()).expect("text");
+        let words: Vec<&str> = text.split("\r\n").filter(|line| !line.starts_with(['*', '$'])).collect();
+        for command in words.chunks_exact(3) {
+            assert_eq!(command[0], "PUBLISH");
+            self.pipe.push_back((command[1].into(), command[2].parse().expect("a number")));
+        }
+        count
+    }
+
+    /// Redis answers the oldest.
+    fn answer(&mut self, error: Option<&str>) -> bool {
+        let Some(publish) = self.pipe.pop_front() else { return false };
+        let answer = match error {
+            Some(error) => Err(error.to_owned()),
+            None if self.is_subscribed => {
+                self.given.push(publish);
+                Ok(1)
+            }
+            None => Ok(0),
+        };
+        assert!(self.outbound.answered(answer, self.now));
+        true
+    }
+
+    /// The subscription is asked for a mark and shows it.
+    fn mark(&mut self) {
+        if self.outbound.wants_mark() {
+            self.outbound.mark_sent();
+            assert!(self.outbound.mark_arrived());
+            self.outbound.mark_taken();
+        }
+    }
+
+    fn verdicts(&mut self) -> Vec<(u32, Verdict)> {
+        let next = |outbound: &mut Outbound| outbound.verdict();
+        std::iter::from_fn(|| next(&mut self.outbound))
+            .map(|(tag, verdict)| match tag {
+                Tag::Publish(ticket) => (ticket.0, verdict),
+                Tag::Push(_) => unreachable!("none was published"),
+            })
+            .collect()
+    }
+
+    fn how(&mut self) -> Vec<(u32, Option<(How, u32, u32)>)> {
+        let told = self.verdicts().into_iter();
+        told.map(|(ticket, verdict)| match verdict {
+            Verdict::Done => (ticket, None),
+            Verdict::Failed(failed) => (ticket, Some((failed.how, failed.taken, failed.of))),
+            other => panic!("{other:?}"),
+        })
+        .collect()
+    }
+}
+
+#[test]
+fn a_publish_is_done_when_redis_has_answered_and_the_subscription_has_shown_it() {
+    let mut world = World::new();
+    let first = world.publish(&["a", "b"]);
+    world.send();
+    assert!(world.answer(None) && !world.outbound.wants_mark(), "one part of two");
+    assert!(world.answer(None) && world.outbound.wants_mark());
+    world.outbound.mark_sent();
+    // What is answered while a mark is on its way is for the next one.
+    let second = world.publish(&["a"]);
+    world.send();
+    world.answer(None);
+    assert!(!world.outbound.wants_mark() && world.outbound.mark_arrived());
+    assert_eq!(world.how(), [], "it is in the inbox, and not taken");
+    world.outbound.mark_taken();
+    assert_eq!(world.how(), [(first, None)]);
+    world.mark();
+    assert_eq!(world.how(), [(second, None)]);
+    assert!(world.outbound.is_empty() && !world.outbound.mark_arrived());
+}
+
+#[test]
+fn a_subscription_that_is_lost_before_it_shows_a_publish_leaves_it_unknown() {
+    for step in 0..4 {
+        let mut world = World::new();
+        let publish = world.publish(&["a"]);
+        world.send();
+        if step > 0 {
+            world.answer(None);
+        }
+        if step > 1 {
+            world.outbound.mark_sent();
+        }
+        if step > 2 {
+            world.outbound.mark_arrived();
+        }
+        world.outbound.subscription_lost();
+        world.outbound.subscription_stands();
+        world.answer(None);
+        world.mark();
+        world.outbound.mark_taken();
+        let expected = (step <= 2).then_some((How::Unknown, 1, 1));
+        assert_eq!(world.how(), [(publish, expected)], "step {step}");
+        assert!(world.outbound.is_empty());
+    }
+}
+
+#[test]
+fn nothing_is_sent_without_a_subscription_and_what_waits_is_sent_with_the_next() {
+    let mut world = World::new();
+    world.outbound.subscription_lost();
+    world.publish(&["a"]);
+    assert_eq!((world.send(), world.outbound.can_send(world.now)), (0, false));
+    world.outbound.subscription_stands();
+    assert_eq!(world.send(), 1);
+    world.answer(None);
+    world.mark();
+    assert_eq!(world.how(), [(1, None)]);
+}
+
+#[test]
+fn a_refusal_has_redis_words_and_says_how_much_was_taken() {
+    let mut world = World::new();
+    world.publish(&["a", "b", "c"]);
+    world.send();
+    world.answer(None);
+    world.answer(Some("NOPERM no"));
+    assert_eq!(world.how(), []);
+    world.answer(None);
+    let [(1, Verdict::Failed(failed))] = &world.verdicts()[..] else { panic!("a verdict") };
+    assert_eq!((failed.how, failed.taken, failed.of, &*failed.why), (How::Refused, 2, 3, "NOPERM no"));
+    world.is_subscribed = false;
+    world.publish(&["a"]);
+    world.send();
+    world.answer(None);
+    assert_eq!(world.how(), [(2, Some((How::Refused, 0, 1)))], "a publish that nobody got is not done");
+}
+
+#[test]
+fn what_redis_cannot_do_now_is_sent_again_in_order_and_never_after_a_later_one() {
+    let mut world = World::new();
+    for topics in [&["a"][..], &["a"], &["b"]] {
+        world.publish(topics);
+    }
+    world.send();
+    for _ in 0..3 {
+        world.answer(Some("BUSY a script runs"));
+    }
+    world.publish(&["a"]);
+    assert_eq!(world.send(), 0, "it is given time");
+    world.now += REDIS_BUSY_PAUSE;
+    assert_eq!(world.send(), 4);
+    let numbers: Vec<u32> = world.pipe.iter().map(|(_, number)| *number).collect();
+    assert_eq!(numbers, [1, 2, 3, 4]);
+    // The script ends between the first and the second.
+    world.answer(Some("BUSY a script runs"));
+    for _ in 0..3 {
+        world.answer(None);
+    }
+    world.mark();
+    assert_eq!(
+        world.how(),
+        [(1, Some((How::Refused, 0, 1))), (3, None), (2, None), (4, None)]
+            .into_iter()
+            .filter(|(number, _)| *number == 1)
+            .chain([(2, None), (3, None), (4, None)])
+            .collect::<Vec<_>>(),
+        "the first was overtaken on its channel, and is not sent again"
+    );
+}
+
+#[test]
+fn every_publish_has_its_verdict_by_its_deadline() {
+    let mut world = World::new();
+    let answered = world.publish(&["a"]);
+    let sent = world.publish(&["a"]);
+    world.send();
+    world.answer(None);
+    world.answer(Some("LOADING"));
+    let busy = sent;
+    world.now += REDIS_BUSY_PAUSE;
+    let silent = world.publish(&["b"]);
+    world.send();
+    world.answer(Some("LOADING"));
+    world.now += PUBLISH_DEADLINE;
+    world.outbound.look(world.now);
+    let mut told = world.how();
+    told.sort_by_key(|(ticket, _)| *ticket);
+    assert_eq!(
+        told,
+        [
+            (answered, Some((How::Unknown, 1, 1))),
+            (busy, Some((How::Unavailable, 0, 1))),
+            (silent, Some((How::Unknown, 0, 1)))
+        ]
+    );
+    // Late answers belong to nobody, and harm nobody.
+    world.answer(None);
+    world.mark();
+    assert_eq!(world.how(), []);
+    assert!(world.outbound.is_empty());
+}
+
+#[test]
+fn a_lost_connection_leaves_what_was_sent_unknown_and_keeps_the_rest() {
+    let mut world = World::new();
+    world.publish(&["a"]);
+    world.send();
+    world.publish(&["a"]);
+    assert_eq!(world.outbound.connection_lost(), 1);
+    world.pipe.clear();
+    assert_eq!(world.how(), [(1, Some((How::Unknown, 0, 1)))]);
+    assert_eq!(world.send(), 1);
+    world.answer(None);
+    world.mark();
+    assert_eq!(world.how(), [(2, None)]);
+    world.publish(&["a"]);
+    world.outbound.refuse_unsent("a replica");
+    assert_eq!(world.how(), [(3, Some((How::Unavailable, 0, 1)))]);
+    world.publish(&["a"]);
+    assert_eq!(world.outbound.give_up("it stops"), 1);
+    assert_eq!(world.how(), [(4, Some((How::Stopping, 0, 1)))]);
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Publish(Vec<usize>),
+    Send,
+    Answer,
+    Refuse,
+    Busy,
+    MarkSent,
+    MarkArrives,
+    MarkTaken,
+    LoseConnection,
+    LoseSubscription,
+    Subscribe,
+    Pass(u64),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        6 => prop::collection::vec(0..3_usize, 1..4).prop_map(Act::Publish),
+        5 => Just(Act::Send),
+        8 => Just(Act::Answer),
+        1 => Just(Act::Refuse),
+        2 => Just(Act::Busy),
+        3 => Just(Act::MarkSent),
+        3 => Just(Act::MarkArrives),
+        3 => Just(Act::MarkTaken),
+        1 => Just(Act::LoseConnection),
+        1 => Just(Act::LoseSubscription),
+        2 => Just(Act::Subscribe),
+        2 => (0..3000_u64).prop_map(Act::Pass),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn done_means_that_this_subscription_got_all_of_it_in_order_and_everybody_is_told_once(
+        acts in prop::collection::vec(act(), 1..200),
+    ) {
+        let mut world = World::new();
+        let mut told = HashSet::new();
+        let mut parts = Vec::new();
+        for act in acts {
+            match act {
+                Act::Publish(topics) => {
+                    let names: HashSet<usize> = topics.into_iter().collect();
+                    let names: Vec<&str> = names.into_iter().map(|name| ["a", "b", "c"][name]).collect();
+                    parts.push(names.len());
+                    world.publish(&names);
+                }
+                Act::Send => drop(world.send()),
+                Act::Answer => drop(world.answer(None)),
+                Act::Refuse => drop(world.answer(Some("OOM"))),
+                Act::Busy => drop(world.answer(Some("BUSY"))),
+                Act::MarkSent if world.outbound.wants_mark() => world.outbound.mark_sent(),
+                Act::MarkArrives => drop(world.outbound.mark_arrived()),
+                Act::MarkTaken => world.outbound.mark_taken(),
+                Act::LoseConnection => {
+                    world.outbound.connection_lost();
+                    // Redis may have got what it was sent, or not.
+                    world.pipe.clear();
+                }
+                Act::LoseSubscription => {
+                    world.outbound.subscription_lost();
+                    world.is_subscribed = false;
+                }
+                Act::Subscribe if !world.is_subscribed => {
+                    world.is_subscribed = true;
+                    world.outbound.subscription_stands();
+                }
+                Act::Pass(ms) => world.now += Duration::from_millis(ms),
+                Act::MarkSent | Act::Subscribe => {}
+            }
+            world.outbound.look(world.now);
+            for (ticket, how) in world.how() {
+                prop_assert!(told.insert(ticket), "{} is told twice", ticket);
+                let got = world.given.iter().filter(|(_, number)| *number == ticket).count();
+                if how.is_none() {
+                    prop_assert_eq!(got, parts[ticket as usize - 1], "{} is done", ticket);
+                } else if let Some((How::Unavailable, taken, _)) = how {
+                    prop_assert_eq!(got, taken as usize, "{} is not", ticket);
+                }
+            }
+        }
+        // Each channel got its numbers in order, each at most once.
+        for name in ["p:topic:a", "p:topic:b", "p:topic:c"] {
+            let numbers: Vec<u32> =
+                world.given.iter().filter(|(channel, _)| channel == name).map(|(_, number)| *number).collect();
+            prop_assert!(numbers.is_sorted_by(|a, b| a < b), "{}: {:?}", name, numbers);
+        }
+        world.outbound.give_up("it stops");
+        for (ticket, _) in world.how() {
+            prop_assert!(told.insert(ticket));
+        }
+        prop_assert_eq!(told.len(), parts.len());
+        prop_assert!(world.outbound.is_empty() && world.outbound.bytes() == 0);
+    }
+}
