@@ -64,7 +64,7 @@ impl Piece {
     /// Some of it: by reference, or a copy where that is short, so that the buffer can go.
     fn part(&self, range: std::ops::Range<usize>) -> Self {
         match self {
-            Self::Shared(bytes) if range.len() >= bytes.len() / COPIED_PART => {
+            Self::Shared(bytes) if range.len() >= COPIED_BYTES.max(bytes.len() / COPIED_PART) => {
                 Self::Shared(bytes.slice(range))
             }
             _ => Self::Own(self.as_slice()[range].to_vec()),
@@ -129,7 +129,9 @@ impl Item {
 pub const ITEM_BYTES: usize = 2 * size_of::<Item>();
 /// Control frames are joined up to so many bytes: a list's entry for each would be most of what they take.
 const JOINED_BYTES_MAX: usize = 4096;
-/// Less than this part of a shared buffer is copied rather than keep it: an eighth.
+/// Less than so many bytes of a shared buffer, or less than an eighth of it, is copied rather than keep it.
+const COPIED_BYTES: usize = 16 * 1024;
+/// See [`COPIED_BYTES`].
 const COPIED_PART: usize = 8;
 /// A list with less room than this is not worth shrinking.
 const SHRINK_FLOOR: usize = 16;
