@@ -226,7 +226,7 @@ mod tests {
                 let foretold = decoder.capacity_with(input.len());
                 let _ = decoder.take(&mut input).expect("well-formed");
                 assert!(decoder.bytes.capacity() <= foretold, "{} of {foretold}", decoder.bytes.capacity());
-                assert!(foretold <= (2 * decoder.bytes.len()).max(17 * 1024).min(1 << 20));
+                assert!(foretold <= (2 * decoder.bytes.len()).clamp(17 * 1024, 1 << 20));
             }
             assert_eq!(decoder.bytes.capacity(), 1 << 20);
         }

@@ -295,19 +295,18 @@ impl Client<'_> {
         let Self { slot, stream, scratch, canceller, .. } = self;
         let buffer = std::mem::take(scratch);
         let mut read = pin!(stream.cancelable_read(buffer, canceller.handle()));
-        let (result, buffer) = match slot.unless_displaced(read.as_mut()).await {
-            Ok(read) => read,
-            Err(Displaced) => {
-                *canceller = std::mem::take(canceller).cancel();
-                let read = read.await;
-                if read.0.as_ref().is_ok_and(|read| *read > 0) {
-                    slot.enter_again();
-                }
-                read
+        let (result, buffer) = if let Ok(read) = slot.unless_displaced(read.as_mut()).await {
+            read
+        } else {
+            *canceller = std::mem::take(canceller).cancel();
+            let read = read.await;
+            if read.0.as_ref().is_ok_and(|read| *read > 0) {
+                slot.enter_again();
             }
+            read
         };
         *scratch = buffer;
-        something(result)
+        something(&result)
     }
 
     /// Reads into the scratch buffer, which then has at least one byte.
@@ -316,7 +315,7 @@ impl Client<'_> {
         let (result, buffer): BufResult<usize, Vec<u8>> =
             self.slot.unless_displaced(self.stream.read(buffer)).await?;
         self.scratch = buffer;
-        something(result)
+        something(&result)
     }
 
     async fn write(&mut self, bytes: Vec<u8>) -> Result<(), Gone> {
@@ -341,7 +340,7 @@ impl Client<'_> {
 }
 
 /// A read that brought nothing is the client's end.
-fn something(read: std::io::Result<usize>) -> Result<(), Gone> {
+fn something(read: &std::io::Result<usize>) -> Result<(), Gone> {
     match read {
         Ok(0) | Err(_) => Err(Gone),
         Ok(_) => Ok(()),

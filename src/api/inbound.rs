@@ -98,54 +98,50 @@ impl Inbound {
 
     /// What to do next by these rules. Call again after [`Step::Answer`]: the next request may be here.
     pub fn poll_step(&mut self, rules: &config::Api) -> Step {
-        loop {
-            match std::mem::replace(&mut self.state, State::Refused) {
-                State::Refused => return Step::Read,
-                State::Head => match self.take_head(rules) {
-                    Ok(None) => {
-                        self.state = State::Head;
-                        return Step::Read;
-                    }
-                    Ok(Some(Head { denied: Some(refusal), method, .. })) => {
-                        return Step::Refuse(refusal, Some(method));
-                    }
-                    Ok(Some(head)) => match Decoder::new(head.framing, rules.body_bytes_max) {
-                        Ok(decoder) => {
-                            // RFC 9110, section 10.1.1: no 100 when some of the body is here, and none without a body.
-                            let waits = head.expects_continue
-                                && self.bytes.is_empty()
-                                && head.framing != head::Framing::Length(0);
-                            let (method, is_probe) = (head.method, head.is_probe());
-                            self.state = State::Body { head, decoder };
-                            self.is_awaited = waits;
-                            return Step::Admit { method, is_probe };
-                        }
-                        Err(refusal) => return Step::Refuse(refusal, Some(head.method)),
-                    },
-                    Err(refusal) => return Step::Refuse(refusal, None),
-                },
-                State::Body { head, decoder } if std::mem::take(&mut self.is_awaited) => {
-                    self.state = State::Body { head, decoder };
-                    return Step::Continue;
+        match std::mem::replace(&mut self.state, State::Refused) {
+            State::Refused => Step::Read,
+            State::Head => match self.take_head(rules) {
+                Ok(None) => {
+                    self.state = State::Head;
+                    Step::Read
                 }
-                State::Body { head, mut decoder } => match decoder.take(&mut self.bytes) {
-                    Ok(Progress::Partial) => {
+                Ok(Some(Head { denied: Some(refusal), method, .. })) => Step::Refuse(refusal, Some(method)),
+                Ok(Some(head)) => match Decoder::new(head.framing, rules.body_bytes_max) {
+                    Ok(decoder) => {
+                        // RFC 9110, section 10.1.1: no 100 when some of the body is here, and none without a body.
+                        let waits = head.expects_continue
+                            && self.bytes.is_empty()
+                            && head.framing != head::Framing::Length(0);
+                        let (method, is_probe) = (head.method, head.is_probe());
                         self.state = State::Body { head, decoder };
-                        return Step::Read;
+                        self.is_awaited = waits;
+                        Step::Admit { method, is_probe }
                     }
-                    Ok(Progress::Whole) => {
-                        self.state = State::Head;
-                        return Step::Answer(Request {
-                            method: head.method,
-                            path: head.path,
-                            accept: head.accept,
-                            body: decoder.into_bytes().into(),
-                            keep_alive: head.keep_alive,
-                        });
-                    }
-                    Err(refusal) => return Step::Refuse(refusal, Some(head.method)),
+                    Err(refusal) => Step::Refuse(refusal, Some(head.method)),
                 },
+                Err(refusal) => Step::Refuse(refusal, None),
+            },
+            State::Body { head, decoder } if std::mem::take(&mut self.is_awaited) => {
+                self.state = State::Body { head, decoder };
+                Step::Continue
             }
+            State::Body { head, mut decoder } => match decoder.take(&mut self.bytes) {
+                Ok(Progress::Partial) => {
+                    self.state = State::Body { head, decoder };
+                    Step::Read
+                }
+                Ok(Progress::Whole) => {
+                    self.state = State::Head;
+                    Step::Answer(Request {
+                        method: head.method,
+                        path: head.path,
+                        accept: head.accept,
+                        body: decoder.into_bytes().into(),
+                        keep_alive: head.keep_alive,
+                    })
+                }
+                Err(refusal) => Step::Refuse(refusal, Some(head.method)),
+            },
         }
     }
 
