@@ -1,7 +1,7 @@
 //! Publish requests: what the bodies of `/push/all`, `/push/room` and `/v1/push` ask for. Pure.
 //!
-//! A message is a slice of its request's body, byte for byte as it came: nothing is parsed further than to find where
-//! one JSON value ends and the next begins. *Not here*: whether it can be taken now (`routes`).
+//! A message is a copy of a part of its request's body, byte for byte as it came: nothing is parsed further than to find
+//! where one JSON value ends and the next begins, and no message keeps a body alive. *Not here*: whether it can be taken now (`routes`).
 
 use bytes::Bytes;
 use percent_encoding::percent_decode;
@@ -68,10 +68,9 @@ fn items(body: &[u8]) -> Result<Vec<Message>, Refusal> {
     let items = form_value(body, b"items").ok_or_else(|| {
         Refusal::new(Code::BadItems, "`items` is missing; the body is application/x-www-form-urlencoded")
     })?;
-    let items = Bytes::from(items);
     let elements: Vec<&RawValue> = serde_json::from_slice(&items)
         .map_err(|error| Refusal::new(Code::BadItems, format!("`items` is no JSON array: {error}")))?;
-    Ok(request::messages(&items, &elements, PUSH_ITEMS_MAX)?)
+    Ok(request::messages(&elements, PUSH_ITEMS_MAX)?)
 }
 
 /// The first value of a key in an application/x-www-form-urlencoded body, decoded: `+` is a blank, `%41` an `A`, and a

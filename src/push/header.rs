@@ -22,6 +22,9 @@ const OPTIONS: [&str; 7] = ["rate", "ramp_s", "expires_in_s", "id", "lane", "wei
 /// A header longer than this is none: every option at its longest takes less than half of it.
 const HEADER_BYTES_MAX: usize = 512;
 
+/// Payloads below this are copied out from behind their header.
+const COPY_BELOW: usize = 32 * HEADER_BYTES_MAX;
+
 /// What stands in front of a payload.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Header {
@@ -90,7 +93,11 @@ pub fn parse(payload: &Bytes) -> Result<Header, BadHeader> {
         }
     }
     terms.check()?;
-    Ok(Header::Push { terms, id, is_job, payload: payload.slice(end + 1..) })
+    // A short payload does not keep a header alive that may be longer.
+    let rest = &payload[end + 1..];
+    let payload =
+        if rest.len() < COPY_BELOW { Bytes::copy_from_slice(rest) } else { payload.slice(end + 1..) };
+    Ok(Header::Push { terms, id, is_job, payload })
 }
 
 /// Whether a line is meant as options, right or wrong; `is_whole`: a line feed ends it.

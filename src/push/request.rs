@@ -1,7 +1,7 @@
 //! The JSON object that asks for a publish: the body of `POST /v1/push`, and the payload of the Redis channel `push`.
 //!
-//! A message is a slice of its request, byte for byte as it came: nothing is parsed further than to find where one JSON
-//! value ends and the next begins. *Not here*: whether it can be taken now (`api::routes`), what becomes of it
+//! A message is a copy of a part of its request, byte for byte as it came: nothing is parsed further than to find where
+//! one JSON value ends and the next begins, and nothing keeps the request alive. *Not here*: whether it can be taken now (`api::routes`), what becomes of it
 //! (`ingest`).
 
 use std::collections::HashSet;
@@ -105,7 +105,7 @@ pub fn parse(body: &Bytes) -> Result<Request, BadRequest> {
     if shape.messages.is_empty() {
         return Err(BadRequest::new(Mistake::Shape, "`messages` is empty"));
     }
-    let messages = messages(body, &shape.messages, PUSH_MESSAGES_MAX)?;
+    let messages = messages(&shape.messages, PUSH_MESSAGES_MAX)?;
     Ok(Request { to, messages, terms, id, is_job })
 }
 
@@ -168,22 +168,22 @@ pub fn bad_topic(place: &str, why: BadTopic) -> BadRequest {
     BadRequest::new(Mistake::Topic, format!("{place}: {why}"))
 }
 
-/// Each element, which is a part of `whole`, as a message.
-pub fn messages(whole: &Bytes, elements: &[&RawValue], count_max: usize) -> Result<Vec<Message>, BadRequest> {
+/// Each element as a message with an allocation of its own.
+pub fn messages(elements: &[&RawValue], count_max: usize) -> Result<Vec<Message>, BadRequest> {
     if elements.len() > count_max {
         let message = format!("a push has at most {count_max} messages, this one has {}", elements.len());
         return Err(BadRequest::new(Mistake::TooLarge, message));
     }
     let message = |(i, element): (usize, &&RawValue)| {
-        let payload = whole.slice_ref(element.get().as_bytes());
+        let payload = element.get().as_bytes();
         if payload.len() > MESSAGE_BYTES_MAX {
             let message =
                 format!("message {i} has {} bytes, at most {MESSAGE_BYTES_MAX} are allowed", payload.len());
             return Err(BadRequest::new(Mistake::TooLarge, message));
         }
-        json::check(&payload)
+        json::check(payload)
             .map_err(|why| BadRequest::new(Mistake::Unreadable, format!("message {i} {why}")))?;
-        Ok(Message { payload, kind: PayloadKind::Json })
+        Ok(Message::copied(payload, PayloadKind::Json))
     };
     elements.iter().enumerate().map(message).collect()
 }
@@ -238,6 +238,11 @@ impl Request {
     /// Payload bytes.
     pub fn bytes(&self) -> u64 {
         self.messages.iter().map(|message| message.payload.len() as u64).sum()
+    }
+
+    /// Memory of its messages.
+    pub fn allocated_bytes(&self) -> usize {
+        self.messages.iter().map(Message::allocated_bytes).sum()
     }
 }
 
