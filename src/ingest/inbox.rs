@@ -55,12 +55,19 @@ impl Drop for Leave<'_> {
     }
 }
 
-/// A bounded queue between two tasks of one thread.
+/// What an inbox can hold: something whose memory is known.
+pub trait Weigh {
+    /// Bytes that it takes in a queue, as allocated.
+    fn allocated_bytes(&self) -> usize;
+}
+
+/// A queue between two tasks of one thread, bounded in bytes as allocated.
 pub struct Inbox<T>(Rc<Inner<T>>);
 
 struct Inner<T> {
     items: RefCell<VecDeque<T>>,
-    items_max: usize,
+    bytes: Cell<usize>,
+    bytes_max: usize,
     notified: Cell<bool>,
     arrived: Bell,
     freed: Bell,
@@ -74,17 +81,20 @@ impl<T> Clone for Inbox<T> {
 
 impl<T> std::fmt::Debug for Inbox<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inbox").field("len", &self.len()).field("items_max", &self.0.items_max).finish()
+        f.debug_struct("Inbox")
+            .field("bytes", &self.0.bytes.get())
+            .field("bytes_max", &self.0.bytes_max)
+            .finish()
     }
 }
 
-impl<T> Inbox<T> {
-    /// An empty queue of at most `items_max` items; at least one.
-    pub fn new(items_max: usize) -> Self {
-        assert!(items_max > 0, "an inbox has space for one item");
+impl<T: Weigh> Inbox<T> {
+    /// An empty queue of at most so many bytes. One item fits whatever it weighs.
+    pub fn new(bytes_max: usize) -> Self {
         Self(Rc::new(Inner {
             items: RefCell::default(),
-            items_max,
+            bytes: Cell::new(0),
+            bytes_max,
             notified: Cell::new(false),
             arrived: Bell::default(),
             freed: Bell::default(),
@@ -96,23 +106,24 @@ impl<T> Inbox<T> {
     /// Cancel-safe for the queue, not for the item: dropped while it waits, it drops the item with it. One pusher
     /// waits at a time, or it panics.
     pub async fn push(&self, item: T) {
-        self.0.freed.until(|| self.len() < self.0.items_max).await;
+        let bytes = item.allocated_bytes();
+        self.0.freed.until(|| self.is_empty() || self.bytes() + bytes <= self.0.bytes_max).await;
+        self.0.bytes.set(self.bytes() + bytes);
         self.0.items.borrow_mut().push_back(item);
         self.0.arrived.ring();
     }
 
     /// Takes the oldest item.
     pub fn try_pop(&self) -> Option<T> {
-        let item = self.0.items.borrow_mut().pop_front();
-        if item.is_some() {
-            self.0.freed.ring();
-        }
-        item
+        let item = self.0.items.borrow_mut().pop_front()?;
+        self.0.bytes.set(self.bytes() - item.allocated_bytes());
+        self.0.freed.ring();
+        Some(item)
     }
 
-    /// Items now.
-    pub fn len(&self) -> usize {
-        self.0.items.borrow().len()
+    /// Bytes of the items now.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes.get()
     }
 
     /// Whether there is no item.
@@ -143,6 +154,25 @@ impl<T> Inbox<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Weigh for i32 {
+        fn allocated_bytes(&self) -> usize {
+            1
+        }
+    }
+
+    impl Weigh for () {
+        fn allocated_bytes(&self) -> usize {
+            1
+        }
+    }
+
+    impl Weigh for &'static str {
+        fn allocated_bytes(&self) -> usize {
+            self.len()
+        }
+    }
+
     use std::future::Future;
     use std::pin::pin;
     use std::sync::Arc;
@@ -171,9 +201,27 @@ mod tests {
         assert!(poll!(pin!(inbox.push(1)), wakes) && poll!(pin!(inbox.push(2)), wakes));
         let mut third = pin!(inbox.push(3));
         assert!(!poll!(third, wakes));
-        assert_eq!((inbox.len(), inbox.try_pop(), wakes.0.load(Ordering::Relaxed)), (2, Some(1), 1));
+        assert_eq!((inbox.bytes(), inbox.try_pop(), wakes.0.load(Ordering::Relaxed)), (2, Some(1), 1));
         assert!(poll!(third, wakes));
         assert_eq!((inbox.try_pop(), inbox.try_pop(), inbox.try_pop()), (Some(2), Some(3), None));
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_one_item_fits_whatever_it_weighs() {
+        let (inbox, wakes) = (Inbox::new(10), Arc::new(Wakes::default()));
+        assert!(poll!(pin!(inbox.push("much more than ten bytes")), wakes));
+        {
+            let mut second = pin!(inbox.push("x"));
+            assert!(!poll!(second, wakes));
+        }
+        assert!(inbox.try_pop().is_some());
+        for item in ["12345", "", "67890", ""] {
+            assert!(poll!(pin!(inbox.push(item)), wakes));
+        }
+        assert!(!poll!(pin!(inbox.push("x")), wakes));
+        assert_eq!(inbox.bytes(), 10);
+        while inbox.try_pop().is_some() {}
+        assert_eq!(inbox.bytes(), 0);
     }
 
     #[test]
@@ -184,7 +232,7 @@ mod tests {
         assert!(poll!(pin!(inbox.push(1)), wakes));
         assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
         assert!(poll!(wait, wakes));
-        assert_eq!(inbox.len(), 1, "waiting takes nothing");
+        assert_eq!(inbox.bytes(), 1, "waiting takes nothing");
     }
 
     #[test]

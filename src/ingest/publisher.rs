@@ -87,11 +87,11 @@ pub enum NotTaken {
 }
 
 impl Request {
-    /// Payload bytes, for the byte bound.
-    fn bytes(&self) -> u64 {
+    /// Memory of its messages, for the byte bound.
+    pub fn bytes(&self) -> u64 {
         match self {
-            Self::Publish { messages, .. } => messages.iter().map(|m| m.payload.len() as u64).sum(),
-            Self::Push(new) => new.request.bytes(),
+            Self::Publish { messages, .. } => messages.iter().map(|m| m.allocated_bytes() as u64).sum(),
+            Self::Push(new) => new.request.allocated_bytes() as u64,
             Self::Inspect { .. } => 0,
         }
     }
@@ -187,6 +187,11 @@ impl Publisher {
         Ok(())
     }
 
+    /// Memory of requests that ingest has not taken yet.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.bytes_given - self.bytes_taken.load(Ordering::Acquire)
+    }
+
     /// Whether [`Directive::Drain`] was given.
     pub fn is_stopping(&self) -> bool {
         self.stopping
@@ -216,15 +221,15 @@ mod tests {
     fn requests_are_bounded_in_bytes_and_a_large_one_alone_is_taken() {
         let (mut publisher, mut requests) =
             Publisher::new(Arc::new(Doorbell::new(EventFd::new().expect("an eventfd"))));
-        let half = PUBLISH_BYTES_MAX as usize / 2;
+        let half = PUBLISH_BYTES_MAX as usize / 2 - 4096;
         assert_eq!(publisher.request(publish(half)), Ok(()));
         assert_eq!(publisher.request(publish(half)), Ok(()));
-        assert_eq!(publisher.request(publish(1)), Err(NotTaken::Full));
+        assert_eq!(publisher.request(publish(8192)), Err(NotTaken::Full));
         assert!(requests.pop().is_some());
-        assert_eq!(publisher.request(publish(1)), Ok(()));
+        assert_eq!(publisher.request(publish(8192)), Ok(()));
         while requests.pop().is_some() {}
         assert_eq!(publisher.request(publish(3 * half)), Ok(()));
-        assert_eq!(publisher.request(publish(1)), Err(NotTaken::Full));
+        assert_eq!(publisher.request(publish(8192)), Err(NotTaken::Full));
     }
 
     #[test]

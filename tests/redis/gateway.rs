@@ -32,8 +32,8 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    pub(crate) fn new(inbox_messages_max: usize) -> Self {
-        let inbox = Inbox::new(inbox_messages_max);
+    pub(crate) fn new(inbox_bytes_max: usize) -> Self {
+        let inbox = Inbox::new(inbox_bytes_max);
         Self {
             queue: PublishQueue::new(PREFIX, REDIS_OUTBOX_BYTES_MAX, inbox.clone()),
             inbox,

@@ -14,6 +14,9 @@ mod subscribe;
 
 use bytes::Bytes;
 
+use super::inbox::Weigh;
+use crate::batch::footprint::block;
+
 pub use outbound::{Full, To};
 pub use publish::publish;
 pub use queue::PublishQueue;
@@ -34,4 +37,15 @@ pub enum Incoming {
     Gap,
     /// A mark that was sent on the subscription has come back: everything before it has come.
     Mark,
+}
+
+impl Weigh for Incoming {
+    fn allocated_bytes(&self) -> usize {
+        // A queue grows by doubling.
+        let place = 2 * size_of::<Self>();
+        match self {
+            Self::Message { channel, payload } => place + block(channel.len()) + block(payload.len()),
+            Self::Gap | Self::Mark => place,
+        }
+    }
 }
