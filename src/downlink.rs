@@ -32,11 +32,11 @@ pub enum ShardCommand {
 }
 
 impl Downlink {
-    /// Payload bytes for the ring's byte bound.
+    /// Memory of what it brings, for the ring's byte bound; of shards only one frees it.
     pub fn weight(&self) -> usize {
         match self {
-            Self::Batch(batch) => batch.payload_bytes(),
-            Self::Push(_, batches) => batches.iter().map(|batch| batch.payload_bytes()).sum(),
+            Self::Batch(batch) => batch.allocated_bytes(),
+            Self::Push(_, batches) => batches.iter().map(|batch| batch.allocated_bytes()).sum(),
             Self::Census(_) => 0,
         }
     }

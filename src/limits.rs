@@ -37,23 +37,25 @@ pub const ROUND_BYTES_MAX: usize = 256 * 1024;
 
 /// Downlinks in a shard's ring. At 100 batches a second and address this is seconds of traffic, in 64 KiB of slots.
 pub const RING_SLOTS: usize = 4096;
-/// Bytes of payload in a shard's ring. Past it the ingest core stops reading its sources.
-pub const RING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Memory of what is in a shard's ring: payloads, and the encodings of each format. Past it the ingest core stops reading
+/// its sources.
+pub const RING_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Commands that wait for one thread: a configuration and the drain, and as many again. The next configuration is ordered
 /// when the last one is in force.
 pub const COMMAND_SLOTS: usize = 4;
 
-/// Bytes of batches that a shard has taken from its ring and not finished. Past it the shard leaves them in the ring.
-pub const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Memory of batches that a shard has taken from its ring and not finished, and that no push holds up. Past it the shard
+/// leaves them in the ring.
+pub const BACKLOG_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Publish requests from the HTTP API that wait for the ingest core.
 pub const PUBLISH_SLOTS: usize = 1024;
-/// Payload bytes of those requests. A single one may be larger: its body has a bound of its own.
+/// Memory of those requests. A single one may be larger: its body has a bound of its own.
 pub const PUBLISH_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
-/// Messages from Redis that wait for the ingest core's loop. Past it the session stops reading its socket.
-pub const REDIS_INBOX_MESSAGES_MAX: usize = 4096;
+/// Memory of messages from Redis that wait for the ingest core's loop. Past it the session stops reading its socket.
+pub const REDIS_INBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Publishes on their way to Redis: payloads, each once, addresses and what holds them. Past it the API answers 429; one
 /// alone may be larger.
@@ -286,8 +288,16 @@ pub const PACE_STEP: Duration = Duration::from_millis(1);
 /// Shards serve a paced push together when each of them gets at least so many devices per second, thousandths: each
 /// serves whole devices, and the fewer take turns the more even is the sum.
 pub const PACE_SHARD_MILLI_MIN: u64 = 100_000;
-/// Payload bytes that a shard holds while pushes run: those of paced ones, and what must wait behind them.
+/// Memory of batches that wait behind pushes which have a pace or stand still, those of the pushes included. Past it
+/// more for such a topic is refused: by HTTP with 429, by Redis it is dropped and told.
 pub const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The same for one topic, so that it leaves room to others.
+pub const HELD_TOPIC_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What comes by Redis may exceed both by what this gateway may have on its way there: an accepted publish is not dropped
+/// when it comes back.
+pub const HELD_REDIS_MARGIN: usize = REDIS_OUTBOX_BYTES_MAX;
+/// Pushes that run for one topic. More are refused, so that one topic does not take all of [`PUSHES_RUNNING_MAX`].
+pub const PUSHES_PER_TOPIC_MAX: usize = 250;
 /// Items of one `/push/all` or `/push/room`. go-push has no such bound; this one is far above what its callers send,
 /// and keeps the bookkeeping of one request below 1 MiB.
 pub const PUSH_ITEMS_MAX: usize = 10_000;
@@ -453,6 +463,10 @@ const _: () = assert!(MESSAGE_BYTES_MAX < OUTBOX_BYTES_DEFAULT);
 const _: () = assert!(MESSAGE_BYTES_MAX <= BACKLOG_BYTES_MAX);
 const _: () = assert!(BACKLOG_BYTES_MAX <= RING_BYTES_MAX);
 const _: () = assert!(BACKLOG_BYTES_MAX < HELD_BYTES_MAX);
+const _: () = assert!(MESSAGE_BYTES_MAX < HELD_TOPIC_BYTES_MAX);
+const _: () = assert!(HELD_TOPIC_BYTES_MAX + HELD_REDIS_MARGIN < HELD_BYTES_MAX);
+const _: () = assert!(PUSHES_PER_TOPIC_MAX < PUSHES_RUNNING_MAX);
+const _: () = assert!(MESSAGE_BYTES_MAX < REDIS_INBOX_BYTES_MAX);
 const _: () = assert!(PACE_STEP.as_micros() < PACE_LOOK.as_micros());
 const _: () = assert!(
     PACING_EVERY.as_millis() + PACE_LOOK.as_millis() < 100,

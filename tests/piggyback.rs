@@ -153,6 +153,7 @@ impl World {
             terms: Terms::default(),
             source: Source::Http,
             to: [address.clone()].into(),
+            holds: Box::default(),
             messages: 1,
             bytes: payload.len() as u64,
             accepted: Moment::default(),

@@ -16,6 +16,7 @@ pub mod body;
 pub mod census;
 pub mod connection;
 pub mod head;
+mod held;
 pub mod inbound;
 pub mod orders;
 pub mod outcome;
@@ -58,6 +59,7 @@ use crate::log::throttle::Throttle;
 use crate::metrics::text::Exposition;
 use crate::metrics::{Blocks, Foreign, process};
 use crate::push::Push;
+use crate::push::holds::Holds;
 use crate::push::registry::Registry;
 use crate::sys::clock::Clock;
 
@@ -127,12 +129,14 @@ pub async fn serve_within(control: Control, deadlines: Deadlines) {
     let shards = blocks.shards.len();
     let descriptors = process::files_max().saturating_sub(process::open_files("self"));
     let slots = Slots::new(Bounds::within(descriptors as usize), Arc::clone(&blocks));
+    let held_total = Arc::clone(&blocks.held);
     let api = Rc::new(Api {
         exposition: Exposition::new(blocks.clone(), started),
         edition: RefCell::new(edition),
         blocks,
         publisher: RefCell::new(publisher),
         pushes: RefCell::new(Registry::new(shards)),
+        holds: RefCell::new(Holds::new(held_total)),
         births: RefCell::new(births),
         tickets: Rc::default(),
         clock,
@@ -176,6 +180,8 @@ pub struct Api {
     pub publisher: RefCell<Publisher>,
     /// Every push that is known. Never borrowed across an await.
     pub pushes: RefCell<Registry>,
+    /// What waits behind them.
+    pub holds: RefCell<Holds>,
     births: RefCell<rtrb::Consumer<Arc<Push>>>,
     /// Publishes that wait for the ingest core.
     pub tickets: Rc<Tickets>,
@@ -205,6 +211,7 @@ impl Api {
     pub fn adopt_pushes(&self) {
         let (mut pushes, mut births) = (self.pushes.borrow_mut(), self.births.borrow_mut());
         while let Ok(push) = births.pop() {
+            self.holds.borrow_mut().begin(&push);
             let source = push.source;
             if let Some(facts) = pushes.adopt(push) {
                 self.push_log.borrow_mut().begun(&facts.into(), source.into());
@@ -220,6 +227,7 @@ impl Api {
         for push in pushes.all_recent().take(ended) {
             self.push_log.borrow_mut().ended(push);
         }
+        self.holds.borrow_mut().sweep();
         let control = &self.blocks.control;
         let over = pushes.over();
         control.pushes_over.set(pushes.made_over());

@@ -59,6 +59,8 @@ pub enum Code {
     Finished,
     /// As many pushes as may run.
     TooManyPushes,
+    /// A push holds the topic up, and enough waits behind it already.
+    TopicHeld,
     /// The queue to the ingest core, or to the main thread, is full.
     QueueFull,
     /// The request's head is above its bound.
@@ -89,7 +91,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::BadRequest,
         Self::BadBody,
         Self::BadItems,
@@ -107,6 +109,7 @@ impl Code {
         Self::Finished,
         Self::TooManyPushes,
         Self::BadConfig,
+        Self::TopicHeld,
         Self::QueueFull,
         Self::HeadTooLarge,
         Self::NotImplemented,
@@ -142,6 +145,7 @@ impl Code {
             Self::Finished => (409, "finished"),
             Self::BadConfig => (422, "bad_config"),
             Self::TooManyPushes => (429, "too_many_pushes"),
+            Self::TopicHeld => (429, "topic_held"),
             Self::QueueFull => (429, "queue_full"),
             Self::HeadTooLarge => (431, "head_too_large"),
             Self::NotImplemented => (501, "not_implemented"),
@@ -173,6 +177,7 @@ impl Code {
         matches!(
             self,
             Self::QueueFull
+                | Self::TopicHeld
                 | Self::TooManyPushes
                 | Self::RedisUnavailable
                 | Self::OutcomeUnknown
@@ -191,6 +196,7 @@ impl Code {
             Self::QueueFull | Self::TooManyPushes | Self::TooManyConnections | Self::TooBusy => {
                 PublishRefused::QueueFull
             }
+            Self::TopicHeld => PublishRefused::Held,
             Self::RedisUnavailable => PublishRefused::RedisUnavailable,
             Self::RedisRefused => PublishRefused::RedisRefused,
             Self::OutcomeUnknown | Self::NoAnswer => PublishRefused::OutcomeUnknown,

@@ -14,7 +14,7 @@ use crate::api::push_log::By;
 use crate::api::refusal::{Code, Refusal};
 use crate::api::response::Response;
 use crate::api::tickets::Awaited;
-use crate::api::{Api, census, pushes, settings, views};
+use crate::api::{Api, census, held, pushes, settings, views};
 use crate::batch::Address;
 use crate::ingest::answers::{Ticket, Verdict};
 use crate::ingest::publisher::{NewPush, NotTaken, Request as ToIngest};
@@ -280,6 +280,7 @@ fn hand_over(api: &Api, request: ToIngest) -> Result<(), Refusal> {
             return Err(unavailable("the Redis subscription does not stand"));
         }
     }
+    held::check(api, &request)?;
     ask(api, request)
 }
 
@@ -314,6 +315,7 @@ fn metrics(api: &Api, request: &Request) -> Response {
     let missing =
         views::missing(&api.blocks, api.is_draining(), api.config().redis.is_some(), api.redis_gone_ms());
     api.blocks.control.ready.set(u64::from(missing.is_empty()));
+    api.blocks.control.publish_bytes.set(api.publisher.borrow().waiting_bytes());
     let openmetrics = api.exposition.text();
     if request.accept.as_deref().is_some_and(negotiate::wants_classic) {
         return Response::text(classic::CONTENT_TYPE, classic::of(&openmetrics));

@@ -171,7 +171,8 @@ impl Merger {
         }
         let Some(log) = self.logs.get_mut(address) else { return };
         let is_first = log.open.is_empty();
-        let allocated = message.allocated_bytes();
+        // The vector that it goes to grows by doubling.
+        let allocated = message.allocated_bytes() + size_of::<Message>();
         log.open.push(message);
         log.open_bytes += length;
         log.open_allocated += allocated;

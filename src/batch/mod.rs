@@ -4,6 +4,7 @@
 //! it last. *Not here*: when a batch closes (`merger`), what its bytes look like (`formats`), what memory is counted as
 //! (`footprint`).
 
+pub mod charge;
 pub mod footprint;
 pub mod json;
 pub mod merger;
@@ -16,6 +17,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use crate::formats::{FORMATS, FormatId};
+use charge::Charge;
 use footprint::{ARC_BYTES, BYTES_SHARED, block};
 use payloads::{MessageRef, Payloads};
 
@@ -161,6 +163,8 @@ pub struct Batch {
     allocated: usize,
     /// The longest of the counted encodings.
     frame_bytes: usize,
+    /// What it is charged to while it is somewhere, if it is for an address with pushes that run.
+    charge: Option<Charge>,
 }
 
 impl Batch {
@@ -182,7 +186,26 @@ impl Batch {
             payloads,
             encodings: [const { OnceLock::new() }; FORMATS.len()],
             counted: [false; FORMATS.len()],
+            charge: None,
         }
+    }
+
+    /// The same batch with the payloads of another one, which has the same messages for another address, and with those
+    /// of its encodings that do not name the address: what both share is counted there.
+    #[must_use]
+    pub fn sharing(mut self, other: &Self) -> Self {
+        debug_assert_eq!(self.len(), other.len());
+        self.payloads = other.payloads.clone();
+        self.allocated = block(ARC_BYTES + size_of::<Self>()) + self.payloads.own_bytes();
+        for format in FormatId::ALL {
+            let index = format.index();
+            if other.counted[index] && !FORMATS[index].names_address() {
+                self.encodings[index].clone_from(&other.encodings[index]);
+                self.counted[index] = true;
+                self.frame_bytes = self.frame_bytes.max(other.frame_bytes);
+            }
+        }
+        self
     }
 
     /// How many messages it has.

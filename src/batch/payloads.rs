@@ -18,14 +18,14 @@ pub struct MessageRef<'a> {
 }
 
 /// Payloads, back to back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Payloads {
     bytes: Bytes,
     ends: Ends,
 }
 
 /// Where payloads end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Ends {
     /// There is one.
     One(End),
@@ -95,13 +95,17 @@ impl Payloads {
         })
     }
 
+    /// Memory of what a clone does not share.
+    pub(super) fn own_bytes(&self) -> usize {
+        match &self.ends {
+            Ends::One(_) => 0,
+            Ends::Several(ends) => block(size_of_val(&ends[..])),
+        }
+    }
+
     /// Memory of it.
     pub(super) fn allocated_bytes(&self) -> usize {
         let bytes = if self.bytes.is_empty() { 0 } else { block(self.bytes.len()) + BYTES_SHARED };
-        let ends = match &self.ends {
-            Ends::One(_) => 0,
-            Ends::Several(ends) => block(size_of_val(&ends[..])),
-        };
-        bytes + ends
+        bytes + self.own_bytes()
     }
 }

@@ -5,14 +5,25 @@
 use std::sync::Arc;
 
 use super::Batch;
+use super::charge::Charge;
 use crate::formats::{FORMATS, FormatId};
 
 /// Encodes for the formats in use and shares the batch.
-pub fn seal(mut batch: Batch, in_use: [bool; FORMATS.len()]) -> Arc<Batch> {
+pub fn seal(batch: Batch, in_use: [bool; FORMATS.len()]) -> Arc<Batch> {
+    seal_charged(batch, in_use, |_| None)
+}
+
+/// The same of a batch that may be charged somewhere for its memory.
+pub fn seal_charged(
+    mut batch: Batch,
+    in_use: [bool; FORMATS.len()],
+    charge: impl FnOnce(&Batch) -> Option<Charge>,
+) -> Arc<Batch> {
     for format in FormatId::ALL {
         if in_use[format.index()] {
             batch.encode_counted(format);
         }
     }
+    batch.charge = charge(&batch);
     Arc::new(batch)
 }

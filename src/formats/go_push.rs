@@ -49,6 +49,10 @@ impl Format for V2 {
         "go-push-v2"
     }
 
+    fn names_address(&self) -> bool {
+        true
+    }
+
     fn encode(&self, batch: &Batch) -> Encoded {
         let room = match &batch.address {
             Address::All => None,

@@ -16,6 +16,11 @@ pub trait Format: Sync {
     /// Complete server frames (FIN, unmasked) that carry the batch, in order.
     fn encode(&self, batch: &Batch) -> Encoded;
 
+    /// Whether its frames say whom they are for, so that the same messages for another address are other frames.
+    fn names_address(&self) -> bool {
+        false
+    }
+
     /// What a client's complete text message asks for.
     fn command<'a>(&self, text: &'a str) -> Command<'a>;
 

@@ -64,7 +64,7 @@ impl Ingest {
             return false;
         }
         match &self.to_redis {
-            None => true,
+            None => self.merging.is_none(),
             // What this gateway publishes comes back through its own subscription.
             Some(queue) => {
                 let quiet = now.saturating_sub(draining.quiet_since) >= QUIET.as_micros() as u64;

@@ -38,8 +38,10 @@ impl Ingest {
     fn take_message(&mut self, channel: &Bytes, payload: Bytes, now: u64) -> Result<(), Refused> {
         if &channel[..] == b"push" {
             let request = self.read_request(&payload)?;
-            self.blocks.ingest.messages_redis.add((request.messages.len() * request.to.len()) as u64);
-            return self.begin_push_of_redis(request);
+            let copies = (request.messages.len() * request.to.len()) as u64;
+            self.begin_push_of_redis(request)?;
+            self.blocks.ingest.messages_redis.add(copies);
+            return Ok(());
         }
         // A gateway whose user may not open a transaction asks whether it may publish by doing so.
         if &channel[..] == b"probe" {
@@ -47,7 +49,10 @@ impl Ingest {
         }
         let address = Self::address_of(channel, &payload)?;
         let header = self.read_header(&payload)?;
-        self.blocks.ingest.messages_redis.add(1);
+        let is_plain = matches!(header, Header::None | Header::Push { is_job: false, .. });
+        if is_plain && self.pushes.drops(&address, payload.len()) {
+            return Err(Refused::Held);
+        }
         match header {
             Header::None => self.merge(&address, Message { payload, kind: PayloadKind::Unknown }, now),
             Header::Push { is_job: false, payload, .. } => {
@@ -55,15 +60,11 @@ impl Ingest {
             }
             Header::Push { terms, id, is_job, payload } => {
                 let messages = vec![Message { payload, kind: PayloadKind::Unknown }];
-                return self.begin_push_of_redis(push::request::Request {
-                    to: vec![address],
-                    messages,
-                    terms,
-                    id,
-                    is_job,
-                });
+                let to = vec![address];
+                self.begin_push_of_redis(push::request::Request { to, messages, terms, id, is_job })?;
             }
         }
+        self.blocks.ingest.messages_redis.add(1);
         Ok(())
     }
 

@@ -23,7 +23,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::batch::merger::Merger;
 use crate::config;
 use crate::config::live::Edition;
-use crate::limits::{REDIS_INBOX_MESSAGES_MAX, REDIS_OUTBOX_BYTES_MAX};
+use crate::limits::{REDIS_INBOX_BYTES_MAX, REDIS_OUTBOX_BYTES_MAX};
 use crate::metrics::Blocks;
 use crate::redis::{Dialer, Lookup, Timing};
 use crate::ring::broadcast::Broadcast;
@@ -64,7 +64,7 @@ pub struct Seat {
 pub async fn run(seat: Seat) -> io::Result<()> {
     let Seat { edition, requests, doorbell, broadcast, blocks, clock, answers, births, resolve } = seat;
     let config = &edition.config;
-    let inbox = Inbox::new(REDIS_INBOX_MESSAGES_MAX);
+    let inbox = Inbox::new(REDIS_INBOX_BYTES_MAX);
     let to_redis = match &config.redis {
         Some(redis) => Some(begin_sessions(redis, &inbox, &blocks, &resolve)?),
         None => None,
@@ -78,6 +78,7 @@ pub async fn run(seat: Seat) -> io::Result<()> {
 
     let first_epoch =
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u64);
+    let held_total = Arc::clone(&blocks.held);
     let mut ingest = Ingest {
         drain: config.server.drain,
         merger: Merger::new(config.merge, first_epoch),
@@ -87,7 +88,8 @@ pub async fn run(seat: Seat) -> io::Result<()> {
         inbox,
         to_redis,
         draining: None,
-        pushes: Pushes::new(births, config.pacing.clone()),
+        merging: None,
+        pushes: Pushes::new(births, config.pacing.clone(), held_total),
         answers,
         strays: strays::Strays::new(
             config.redis.as_ref().map_or_else(String::new, |redis| redis.prefix.clone()),

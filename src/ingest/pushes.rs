@@ -13,13 +13,16 @@ use super::answers::{Answers, Failed, How, Ticket, Verdict};
 use super::publisher::{NewPush, Tag};
 use super::redis::To;
 use super::turn::Ingest;
-use crate::batch::{Batch, Epoch, Offset, seal};
+use crate::batch::charge::{Charge, Total};
+use crate::batch::{Address, Batch, Epoch, Offset, seal};
 use crate::config::Pacing;
 use crate::downlink::Downlink;
-use crate::limits::{MESSAGE_BYTES_MAX, PUSHES_RUNNING_MAX};
+use crate::formats::FormatId;
+use crate::limits::{HELD_REDIS_MARGIN, MESSAGE_BYTES_MAX, PUSHES_RUNNING_MAX, TICK};
 use crate::log::throttle::Throttle;
 use crate::metrics::{Blocks, Refused};
 use crate::push::header::{self, Header};
+use crate::push::holds::{Held, Holds};
 use crate::push::id::PushId;
 use crate::push::pace::Pace;
 use crate::push::pacing;
@@ -33,7 +36,7 @@ use crate::sys::clock::Clock;
 /// The way of new pushes to the control thread.
 pub struct Births {
     ring: rtrb::Producer<Arc<Push>>,
-    /// Those that found it full. Bounded: nothing is taken while too many pushes run.
+    /// Those that found it full. Bounded: Redis and rules begin no push meanwhile, and the API has its own bound.
     waiting: VecDeque<Arc<Push>>,
 }
 
@@ -67,11 +70,35 @@ pub(super) struct Pushes {
     /// Of those without a name of their own.
     made: u64,
     complaints: Throttle,
+    holds: Holds,
+    /// Of messages that are dropped because of what waits already.
+    drops: Throttle,
+    /// Pushes that were over when `holds` was last swept, and when that was.
+    swept: (u64, u64),
+}
+
+/// What becomes of a batch without terms of its own.
+pub(super) enum ByRule {
+    /// It goes on as it is.
+    Plain,
+    /// A rule makes it a push.
+    Push(Arc<Push>),
+    /// A rule would, and it may not be.
+    Refused,
 }
 
 impl Pushes {
-    pub(super) fn new(births: Births, rules: Pacing) -> Self {
-        Self { births, seen: Seen::default(), rules, made: 0, complaints: Throttle::default() }
+    pub(super) fn new(births: Births, rules: Pacing, total: Arc<Total>) -> Self {
+        Self {
+            births,
+            seen: Seen::default(),
+            rules,
+            made: 0,
+            complaints: Throttle::default(),
+            holds: Holds::new(total),
+            drops: Throttle::default(),
+            swept: (0, 0),
+        }
     }
 
     /// Tells the log of one that is refused, and of many now and then.
@@ -109,21 +136,65 @@ impl Pushes {
         self.rules = rules;
     }
 
-    /// Whether more run than may. The API stays within the bound by itself and stops nobody; Redis and rules may exceed
-    /// it by a turn's worth.
-    pub(super) fn is_full(&mut self, blocks: &Blocks) -> bool {
+    /// Hands new pushes on, and forgets those that are over, at most once a tick.
+    pub(super) fn tend(&mut self, blocks: &Blocks, now: u64) {
         self.births.flush();
-        let running = blocks.ingest.pushes_begun.get().saturating_sub(blocks.control.pushes_over.get());
-        !self.births.waiting.is_empty() || running > PUSHES_RUNNING_MAX as u64
+        let over = blocks.control.pushes_over.get();
+        if over != self.swept.0 && now.saturating_sub(self.swept.1) >= TICK.as_micros() as u64 {
+            self.swept = (over, now);
+            self.holds.sweep();
+        }
     }
 
-    /// The push that a batch without terms of its own becomes, if a rule paces its topic.
-    pub(super) fn by_rule(&mut self, batch: &Batch, blocks: &Blocks, clock: Clock) -> Option<Arc<Push>> {
-        let rule = self.rules.rule_for(&batch.address)?;
+    /// Whether as many run as may. The API stays within the bound by itself.
+    fn is_full(&self, blocks: &Blocks) -> bool {
+        let running = blocks.ingest.pushes_begun.get().saturating_sub(blocks.control.pushes_over.get());
+        !self.births.waiting.is_empty() || running >= PUSHES_RUNNING_MAX as u64
+    }
+
+    /// Why no push by Redis or by a rule may begin for an address now.
+    fn refuses_push(&mut self, address: &Address, blocks: &Blocks) -> Option<Held> {
+        if self.is_full(blocks) {
+            return Some(Held::All);
+        }
+        self.holds.refuses_push(address)
+    }
+
+    /// Whether a message from Redis has to be dropped, because a push holds its topic up and enough waits already.
+    pub(super) fn drops(&mut self, address: &Address, payload_bytes: usize) -> bool {
+        let held = self.holds.refuses(address, expected_bytes(payload_bytes), HELD_REDIS_MARGIN, 0);
+        if let Some(held) = &held {
+            self.tell_drop(held, address);
+        }
+        held.is_some()
+    }
+
+    /// Tells the log of one message that is dropped, and of many now and then.
+    fn tell_drop(&mut self, held: &Held, address: &Address) {
+        if let Some(count) = self.drops.event(Instant::now()) {
+            let so = held.sentence(address);
+            tracing::warn!(
+                "{so}: what comes by Redis for it is dropped, {count} since the last line like this; let the push go on \
+                 or cancel it"
+            );
+        }
+    }
+
+    /// The push that a batch without terms of its own becomes, if a rule paces its topic. What comes while the last one
+    /// has not begun rides behind it.
+    pub(super) fn by_rule(&mut self, batch: &Batch, blocks: &Blocks, clock: Clock) -> ByRule {
+        let Some(rule) = self.rules.rule_for(&batch.address) else { return ByRule::Plain };
         let terms = Terms { rate: Some(rule.rate), weight: rule.weight, ..Terms::default() };
+        if self.holds.waits_for_rule(&batch.address) {
+            return ByRule::Plain;
+        }
+        if let Some(held) = self.refuses_push(&batch.address, blocks) {
+            self.tell_drop(&held, &batch.address);
+            return ByRule::Refused;
+        }
         let accepted = clock.now();
         let id = self.next_id("rule", accepted);
-        Some(self.make(Making {
+        ByRule::Push(self.make(Making {
             id,
             terms,
             source: Source::Rule,
@@ -133,6 +204,12 @@ impl Pushes {
             accepted,
             blocks,
         }))
+    }
+
+    /// Seals a batch, and charges it to the pushes that may hold it up.
+    pub(super) fn seal(&self, batch: Batch, blocks: &Blocks) -> Arc<Batch> {
+        let charge = |batch: &Batch| self.holds.charge(&batch.address, batch.allocated_bytes());
+        seal::seal_charged(batch, blocks.formats_in_use(), charge)
     }
 
     /// A name that no other push of any gateway is likely to have.
@@ -150,8 +227,10 @@ impl Pushes {
             Some(_) => 0,
         };
         let shares = pacing::even(begins_at, blocks.shards.len()).into_iter().map(Share::new).collect();
-        let push = Arc::new(Push { id, terms, source, to, messages, bytes, accepted, shares });
+        let holds = self.holds.holds_for(&to, terms.lane);
+        let push = Arc::new(Push { id, terms, source, to, holds, messages, bytes, accepted, shares });
         blocks.ingest.pushes_begun.add(1);
+        self.holds.begin(&push);
         self.births.tell(Arc::clone(&push));
         push
     }
@@ -162,7 +241,7 @@ struct Making<'a> {
     id: PushId,
     terms: Terms,
     source: Source,
-    to: Box<[crate::batch::Address]>,
+    to: Box<[Address]>,
     messages: u32,
     bytes: u64,
     accepted: Moment,
@@ -219,8 +298,18 @@ impl Ingest {
         }
     }
 
-    /// A push that has come by Redis. One that ran is not run again.
+    /// A push that has come by Redis. One that ran is not run again, and one that may not wait is dropped.
     pub(super) fn begin_push_of_redis(&mut self, request: Request) -> Result<(), Refused> {
+        let bytes = request.bytes() as usize;
+        for address in &request.to {
+            if let Some(held) = self.pushes.refuses_push(address, &self.blocks) {
+                self.pushes.tell_drop(&held, address);
+                return Err(Refused::TooManyPushes);
+            }
+            if self.pushes.drops(address, bytes) {
+                return Err(Refused::Held);
+            }
+        }
         let accepted = self.clock.now();
         let id = request.id.clone().unwrap_or_else(|| self.pushes.next_id("redis", accepted));
         match self.pushes.seen.come(&id, request.fingerprint(), accepted.us) {
@@ -245,18 +334,6 @@ impl Ingest {
         }
         let terms = self.pushes.rules.complete(terms, &to);
         let now = self.now();
-        let in_use = self.blocks.formats_in_use();
-        let mut batches = Vec::with_capacity(to.len());
-        for address in &to {
-            let batch = match terms.lane {
-                Lane::Normal => {
-                    self.seal(|merger, sealed| merger.push_apart(address, &messages, now, sealed))
-                }
-                // It stands outside its topics' order, and so outside their offsets.
-                Lane::Urgent => Batch::new(address.clone(), Epoch(0), Offset(0), messages.clone().into()),
-            };
-            batches.push(seal::seal(batch, in_use));
-        }
         let push = self.pushes.make(Making {
             id,
             terms,
@@ -267,6 +344,35 @@ impl Ingest {
             accepted,
             blocks: &self.blocks,
         });
+        let mut in_use = self.blocks.formats_in_use();
+        if push.to.len() > 1 {
+            // Frames that name their topic are made where one of it goes out, not all of them here.
+            for format in FormatId::ALL {
+                in_use[format.index()] &= !format.format().names_address();
+            }
+        }
+        let mut batches: Vec<Arc<Batch>> = Vec::with_capacity(push.to.len());
+        for (address, hold) in push.to.iter().zip(&push.holds) {
+            let batch = match terms.lane {
+                Lane::Normal => {
+                    self.seal(|merger, sealed| merger.push_apart(address, &messages, now, sealed))
+                }
+                // It stands outside its topics' order, and so outside their offsets.
+                Lane::Urgent => Batch::new(address.clone(), Epoch(0), Offset(0), messages.clone().into()),
+            };
+            let batch = match batches.first() {
+                Some(first) => batch.sharing(first),
+                None => batch,
+            };
+            batches.push(seal::seal_charged(batch, in_use, |batch| {
+                Some(Charge::new(hold, batch.allocated_bytes()))
+            }));
+        }
         self.broadcast.send(Downlink::Push(push, batches.into()));
     }
+}
+
+/// Memory that a message will take once it is encoded, about.
+fn expected_bytes(payload_bytes: usize) -> usize {
+    2 * payload_bytes + 64
 }

@@ -11,14 +11,14 @@ use super::answers::{Answers, Verdict};
 use super::drain::Draining;
 use super::inbox::Inbox;
 use super::publisher::{Directive, Request, Requests, Tag};
-use super::pushes::Pushes;
+use super::pushes::{ByRule, Pushes};
 use super::redis::{Full, Incoming, PublishQueue, To};
 use super::strays::Strays;
 use crate::batch::merger::Merger;
-use crate::batch::{Address, Message, seal};
+use crate::batch::{Address, Message};
 use crate::downlink::{Downlink, ShardCommand};
 use crate::limits::{INGEST_TURN, STALL_RETRY, TICK};
-use crate::metrics::Blocks;
+use crate::metrics::{Blocks, Refused};
 use crate::ring::broadcast::Broadcast;
 use crate::sys::clock::Clock;
 
@@ -38,12 +38,18 @@ pub(super) enum Next {
 pub(super) enum Lack {
     /// Room in a shard's ring.
     Ring,
-    /// Pushes that are over: too many run.
-    Pushes,
     /// The rest of what entered before the drain.
     Rest,
     /// An item: of Redis or of the API.
     Item,
+}
+
+/// A publish that the rings had no room for all of.
+pub(super) struct Merging {
+    addresses: Vec<Address>,
+    messages: Vec<Message>,
+    /// How many of the messages times addresses are merged already.
+    done: usize,
 }
 
 /// The state of the loop.
@@ -57,6 +63,7 @@ pub(super) struct Ingest {
     pub(super) inbox: Inbox<Incoming>,
     pub(super) to_redis: Option<PublishQueue>,
     pub(super) draining: Option<Draining>,
+    pub(super) merging: Option<Merging>,
     pub(super) pushes: Pushes,
     pub(super) answers: Answers,
     pub(super) strays: Strays,
@@ -75,21 +82,20 @@ impl Ingest {
         if let Some(shard) = self.broadcast.flush() {
             self.blocks.ring_stalls[shard].add(1);
         }
-        if self.stops_for_pushes() {
-            self.blocks.ingest.push_stalls.add(1);
-        } else {
-            let taken = self.take(now);
-            self.blocks.ingest.progress.add(taken as u64);
-            if taken > 0
-                && let Some(draining) = &mut self.draining
-            {
-                draining.quiet_since = now;
-            }
+        self.pushes.tend(&self.blocks, now);
+        let taken = self.take(now);
+        self.blocks.ingest.progress.add(taken as u64);
+        if taken > 0
+            && let Some(draining) = &mut self.draining
+        {
+            draining.quiet_since = now;
         }
         let told = self.tell_verdicts();
         self.blocks.ingest.progress.add(told as u64);
         self.seal_due();
         self.blocks.ingest.open_messages.set(self.merger.open_messages() as u64);
+        self.blocks.ingest.open_bytes.set(self.merger.open_bytes() as u64);
+        self.blocks.ingest.inbox_bytes.set(self.inbox.bytes() as u64);
         self.blocks.ingest.topics.set(self.merger.len() as u64);
         self.next(now)
     }
@@ -109,7 +115,9 @@ impl Ingest {
             self.take_incoming(incoming, now);
             taken += 1;
         }
+        taken += self.merge_on(now);
         while taken < 2 * INGEST_TURN
+            && self.merging.is_none()
             && !self.broadcast.is_waiting()
             && let Some(request) = self.requests.pop()
         {
@@ -128,8 +136,6 @@ impl Ingest {
         }
         if self.broadcast.is_waiting() {
             Next::Wait(Lack::Ring, STALL_RETRY)
-        } else if self.stops_for_pushes() {
-            Next::Wait(Lack::Pushes, STALL_RETRY)
         } else if !self.inbox.is_empty() {
             Next::Again
         } else if !self.requests.is_empty() {
@@ -139,11 +145,6 @@ impl Ingest {
         } else {
             Next::Wait(Lack::Item, self.pause(now))
         }
-    }
-
-    /// Whether too many pushes run. A drain ends them, so it does not wait for them.
-    fn stops_for_pushes(&mut self) -> bool {
-        self.pushes.is_full(&self.blocks) && self.draining.is_none()
     }
 
     /// How long to wait for an item: a tick at most, so that a loop that stands still can be told from an idle one.
@@ -179,11 +180,8 @@ impl Ingest {
                 }
                 (ticket, _) => {
                     self.blocks.ingest.messages_http.add((messages.len() * addresses.len()) as u64);
-                    for address in &addresses {
-                        for message in &messages {
-                            self.merge(address, message.clone(), now);
-                        }
-                    }
+                    self.merging = Some(Merging { addresses, messages, done: 0 });
+                    self.merge_on(now);
                     if let Some(ticket) = ticket {
                         self.answers.give(ticket, Verdict::Done);
                     }
@@ -209,6 +207,22 @@ impl Ingest {
         self.seal(|merger, sealed| merger.push(address, message, now, sealed));
     }
 
+    /// Merges a publish as far as the rings take what it becomes: for many addresses that is many times its size. Returns
+    /// how much of it was merged.
+    fn merge_on(&mut self, now: u64) -> usize {
+        let Some(mut merging) = self.merging.take() else { return 0 };
+        let (before, count) = (merging.done, merging.messages.len());
+        let all = merging.addresses.len() * count;
+        while merging.done < all && !self.broadcast.is_waiting() {
+            let message = merging.messages[merging.done % count].clone();
+            self.merge(&merging.addresses[merging.done / count], message, now);
+            merging.done += 1;
+        }
+        let merged = merging.done - before;
+        self.merging = Some(merging).filter(|merging| merging.done < all);
+        merged
+    }
+
     /// Closes what is due: messages that were taken do not wait for those that are not.
     fn seal_due(&mut self) {
         let now = self.now();
@@ -228,8 +242,15 @@ impl Ingest {
             counters.batch_messages.record(batch.len() as u64);
             counters.batch_bytes.record(batch.payload_bytes() as u64);
             counters.merge_us.record(batch.merged_us);
-            let push = pushes.by_rule(&batch, blocks, *clock);
-            let batch = seal::seal(batch, blocks.formats_in_use());
+            let push = match pushes.by_rule(&batch, blocks, *clock) {
+                ByRule::Plain => None,
+                ByRule::Push(push) => Some(push),
+                ByRule::Refused => {
+                    counters.messages_refused[Refused::TooManyPushes as usize].add(batch.len() as u64);
+                    return;
+                }
+            };
+            let batch = pushes.seal(batch, blocks);
             broadcast.send(match push {
                 Some(push) => Downlink::Push(push, [batch].into()),
                 None => Downlink::Batch(batch),

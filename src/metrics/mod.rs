@@ -8,8 +8,10 @@ pub mod process;
 pub mod pulse;
 pub mod text;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::batch::charge::Total;
 use crate::connection::reason::CloseReason;
 use crate::formats::FORMATS;
 use crate::push::registry::State;
@@ -128,8 +130,10 @@ pub struct ShardBlock {
     pub partial_bytes: Value,
     /// Connections with an outbox now.
     pub outboxes: Value,
-    /// Bytes of batches taken from the ring and not finished.
+    /// Memory of batches taken from the ring and not finished.
     pub backlog_bytes: Value,
+    /// The part of it that waits behind pushes which have a pace or stand still.
+    pub held_bytes: Value,
     /// Bytes from clients.
     pub bytes_in: Value,
     /// Frames from clients.
@@ -241,6 +245,10 @@ pub struct IngestBlock {
     pub merge_us: Histogram,
     /// Messages in open batches now.
     pub open_messages: Value,
+    /// Memory of those.
+    pub open_bytes: Value,
+    /// Memory of messages from Redis that wait for the loop.
+    pub inbox_bytes: Value,
     /// Topics with state now.
     pub topics: Value,
     /// 1 if Redis is configured.
@@ -249,8 +257,6 @@ pub struct IngestBlock {
     pub pushes_begun: Value,
     /// Pushes whose name had been there before.
     pub pushes_repeated: Value,
-    /// Turns in which nothing was taken because too many pushes run.
-    pub push_stalls: Value,
     /// 1 while the subscription stands.
     pub redis_subscribed: Value,
     /// 1 while the publishing session stands.
@@ -318,12 +324,24 @@ pub enum Refused {
     BadPush,
     /// A push under the id of another.
     IdConflict,
+    /// A push holds its topic up, and enough waits already.
+    Held,
+    /// As many pushes run as may, or for its topic.
+    TooManyPushes,
 }
 
 impl Refused {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 6] =
-        [Self::UnknownChannel, Self::BadTopic, Self::TooBig, Self::Uid, Self::BadPush, Self::IdConflict];
+    pub const ALL: [Self; 8] = [
+        Self::UnknownChannel,
+        Self::BadTopic,
+        Self::TooBig,
+        Self::Uid,
+        Self::BadPush,
+        Self::IdConflict,
+        Self::Held,
+        Self::TooManyPushes,
+    ];
 
     /// Label in `messages_refused_total{reason}`.
     pub const fn label(self) -> &'static str {
@@ -334,6 +352,8 @@ impl Refused {
             Self::Uid => "uid",
             Self::BadPush => "bad_push",
             Self::IdConflict => "id_conflict",
+            Self::Held => "held",
+            Self::TooManyPushes => "too_many_pushes",
         }
     }
 }
@@ -348,6 +368,8 @@ pub enum PublishRefused {
     TooLarge,
     /// The queue to the ingest core is full (429).
     QueueFull,
+    /// A push holds the topic up, and enough waits already (429).
+    Held,
     /// Redis is configured and does not take publishes now (503).
     RedisUnavailable,
     /// Redis said no (502).
@@ -360,10 +382,11 @@ pub enum PublishRefused {
 
 impl PublishRefused {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Bad,
         Self::TooLarge,
         Self::QueueFull,
+        Self::Held,
         Self::RedisUnavailable,
         Self::RedisRefused,
         Self::OutcomeUnknown,
@@ -376,6 +399,7 @@ impl PublishRefused {
             Self::Bad => "bad",
             Self::TooLarge => "too_large",
             Self::QueueFull => "queue_full",
+            Self::Held => "held",
             Self::RedisUnavailable => "redis_unavailable",
             Self::RedisRefused => "redis_refused",
             Self::OutcomeUnknown => "outcome_unknown",
@@ -441,6 +465,8 @@ pub struct ControlBlock {
     pub waits: Value,
     /// API requests answered, by status class (1xx at 0).
     pub requests: [Value; 5],
+    /// Memory of publish requests that the ingest core has not taken, when the metrics were read.
+    pub publish_bytes: Value,
     /// Publishes refused, by [`PublishRefused`].
     pub publish_refused: [Value; PublishRefused::ALL.len()],
     /// Requests that a page of another site may have sent, by [`Foreign`].
@@ -642,6 +668,8 @@ pub struct Blocks {
     pub main: MainBlock,
     /// The etcd thread's.
     pub etcd: EtcdBlock,
+    /// What waits behind pushes; charged by ingest, given back by whoever drops a batch last.
+    pub held: Arc<Total>,
     /// One ring's depth per shard, written by ingest: bytes pushed so far.
     pub ring_bytes_pushed: Box<[Value]>,
     /// Downlinks pushed so far, per shard; written by ingest.
@@ -668,6 +696,7 @@ impl Blocks {
                 ..MainBlock::default()
             },
             etcd: EtcdBlock::default(),
+            held: Arc::default(),
             ring_bytes_pushed: (0..shards).map(|_| Value::default()).collect(),
             ring_downlinks_pushed: (0..shards).map(|_| Value::default()).collect(),
             ring_stalls: (0..shards).map(|_| Value::default()).collect(),

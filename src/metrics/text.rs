@@ -355,8 +355,12 @@ static FAMILIES: &[Family] = &[
     })
     .per_shard(),
     gauge("outboxes", "Connections with an outbox", |s, i, _| s.blocks.shards[i].outboxes.get()).per_shard(),
-    gauge("backlog_bytes", "Bytes of batches taken from the ring and not finished", |s, i, _| {
+    gauge("backlog_bytes", "Memory of batches taken from the ring and not finished", |s, i, _| {
         s.blocks.shards[i].backlog_bytes.get()
+    })
+    .per_shard(),
+    gauge("backlog_held_bytes", "The part of the backlog that pushes hold up", |s, i, _| {
+        s.blocks.shards[i].held_bytes.get()
     })
     .per_shard(),
     // Shards: input and the loop.
@@ -400,7 +404,7 @@ static FAMILIES: &[Family] = &[
     })
     .per_shard(),
     // Rings.
-    gauge("ring_bytes", "Payload bytes in the ring to the shard", |s, i, _| s.blocks.ring_bytes(i))
+    gauge("ring_bytes", "Memory of what is in the ring to the shard", |s, i, _| s.blocks.ring_bytes(i))
         .per_shard(),
     gauge("ring_downlinks", "Downlinks in the ring to the shard", |s, i, _| s.blocks.ring_downlinks(i))
         .per_shard(),
@@ -471,12 +475,19 @@ static FAMILIES: &[Family] = &[
         (1_000, 0, 18),
         |s, _| s.merged(|shard| &shard.push_latency_ms),
     ),
-    counter(
-        "push_stalls",
-        "Times that the ingest core took nothing because too many pushes run",
-        |s, _, _| s.blocks.ingest.push_stalls.get(),
+    gauge(
+        "held_bytes",
+        "Memory of batches for topics with pushes that run, counted once for all shards",
+        |s, _, _| s.blocks.held.bytes(),
     ),
     gauge("open_messages", "Messages in open batches", |s, _, _| s.blocks.ingest.open_messages.get()),
+    gauge("open_bytes", "Memory of messages in open batches", |s, _, _| s.blocks.ingest.open_bytes.get()),
+    gauge("publish_bytes", "Memory of publish requests that wait for the ingest core", |s, _, _| {
+        s.blocks.control.publish_bytes.get()
+    }),
+    gauge("redis_inbox_bytes", "Memory of messages from Redis that wait for the ingest core", |s, _, _| {
+        s.blocks.ingest.inbox_bytes.get()
+    }),
     gauge("topics", "Topics with state in the ingest core", |s, _, _| s.blocks.ingest.topics.get()),
     gauge("redis_configured", "1 if Redis is configured", |s, _, _| s.blocks.ingest.redis_configured.get()),
     gauge("redis_subscribed", "1 while the Redis subscription stands", |s, _, _| {

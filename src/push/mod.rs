@@ -11,6 +11,7 @@
 
 pub mod bucket;
 pub mod header;
+pub mod holds;
 pub mod id;
 pub mod latency;
 pub mod pace;
@@ -23,7 +24,10 @@ pub mod seen;
 pub mod share;
 pub mod terms;
 
+use std::sync::Arc;
+
 use crate::batch::Address;
+use crate::batch::charge::Hold;
 use id::PushId;
 use share::Share;
 use terms::Terms;
@@ -74,6 +78,8 @@ pub struct Push {
     pub source: Source,
     /// To whom; never empty.
     pub to: Box<[Address]>,
+    /// What waits for each of those, this push included.
+    pub holds: Box<[Arc<Hold>]>,
     /// Messages for each address.
     pub messages: u32,
     /// Their payloads, bytes.

@@ -12,7 +12,7 @@ use super::Shard;
 use super::line::{RoundNumber, Taken};
 use super::members::{ALL, Place};
 use super::outboxes::{Keeper, count_dues};
-use super::round::{Part, Round};
+use super::round::{Part, Round, waiting_bytes};
 use crate::batch::{Batch, Offset};
 use crate::config::Outbox as Bounds;
 use crate::connection::outbox::{Cargo, Delivery, Dues};
@@ -165,7 +165,7 @@ impl<P: Plane> Shard<P> {
         if entry.members.is_empty() {
             return;
         }
-        self.backlog_bytes += batch.payload_bytes();
+        self.backlog.add(&mut entry.line, waiting_bytes(&batch));
         entry.waiting.push_back(batch);
         self.begin_rounds(id);
     }
@@ -219,11 +219,13 @@ impl<P: Plane> Shard<P> {
     /// agenda.
     fn slice(&mut self, place: Place) -> usize {
         let Some(Taken { number, limit, mut round }) = self.next_round(place) else { return 0 };
+        let before = round.allocated_bytes();
         for format in FormatId::ALL {
             if self.block().connections[format.index()].get() > 0 {
                 round.encode(format);
             }
         }
+        self.recount(place, before, &round);
         let allowance = round.push.map_or(SLICE_SENDS, |slot| self.pushes.credit(slot).min(SLICE_SENDS));
         let mut cursor = round.cursor;
         let mut shorts = std::mem::take(&mut self.shorts);
@@ -361,10 +363,21 @@ impl<P: Plane> Shard<P> {
         (unsent, gone)
     }
 
+    /// A round was encoded, and takes another amount of memory than before.
+    fn recount(&mut self, place: Place, before: usize, round: &Round) {
+        let after = round.allocated_bytes();
+        if before != after
+            && let Some(line) = self.members.entry(place.topic).and_then(|entry| entry.line(place.lane))
+        {
+            self.backlog.add(line, after);
+            self.backlog.sub(line, before);
+        }
+    }
+
     /// Puts a round back, or ends it and begins the next.
     fn after_slice(&mut self, place: Place, number: RoundNumber, round: Box<Round>) {
         let Some(entry) = self.members.entry(place.topic) else {
-            self.end_round(&round, Failed::Closed);
+            self.settle_round(&round, Failed::Closed);
             return;
         };
         entry.active = self.now;
@@ -376,7 +389,7 @@ impl<P: Plane> Shard<P> {
             if let Some(line) = line {
                 line.let_go(number);
             }
-            self.end_round(&round, Failed::Closed);
+            self.end_round(place, &round, Failed::Closed);
         } else if let Some(line) = line {
             line.put_back(number, round);
         }
@@ -406,9 +419,19 @@ impl<P: Plane> Shard<P> {
         }
     }
 
-    /// Lets go of a round; whom its push has not served, it does not serve for this reason.
-    pub(super) fn end_round(&mut self, round: &Round, why: Failed) {
-        self.backlog_bytes -= round.held_bytes();
+    /// Lets go of a round that left its line; whom its push has not served, it does not serve for this reason.
+    pub(super) fn end_round(&mut self, place: Place, round: &Round, why: Failed) {
+        if let Some(line) = self.members.entry(place.topic).and_then(|entry| entry.line(place.lane)) {
+            self.backlog.sub(line, round.allocated_bytes());
+            if round.push.is_some_and(|slot| self.pushes.is_holding(slot)) {
+                self.backlog.release(line);
+            }
+        }
+        self.settle_round(round, why);
+    }
+
+    /// The same of a round whose line is gone.
+    fn settle_round(&mut self, round: &Round, why: Failed) {
         if let Some(slot) = round.push {
             self.pushes.failed(slot, self.number, why, u64::from(round.unserved));
             self.pushes.end_round(slot, self.number);
@@ -421,12 +444,24 @@ impl<P: Plane> Shard<P> {
         if !entry.members.is_empty() {
             return;
         }
-        let waiting = std::mem::take(&mut entry.waiting);
-        let mut rounds = entry.line.take_all();
-        rounds.extend(entry.urgent.take().into_iter().flat_map(|mut line| line.take_all()));
-        self.backlog_bytes -= waiting.iter().map(|batch| batch.payload_bytes()).sum::<usize>();
-        for round in rounds {
-            self.end_round(&round, Failed::Closed);
+        let mut ended = Vec::new();
+        if id == ALL {
+            // Its line outlives its members. A round of it may be taken out, and is counted until it is put back.
+            let waiting = std::mem::take(&mut entry.waiting);
+            self.backlog.sub(&mut entry.line, waiting.iter().map(|batch| waiting_bytes(batch)).sum());
+            for round in entry.line.take_all() {
+                self.end_round(Place { topic: id, lane: Lane::Normal }, &round, Failed::Closed);
+            }
+        } else {
+            self.backlog.drop_line(&mut entry.line);
+            ended = entry.line.take_all();
+        }
+        if let Some(mut line) = self.members.entry(id).and_then(|entry| entry.urgent.take()) {
+            self.backlog.drop_line(&mut line);
+            ended.extend(line.take_all());
+        }
+        for round in ended {
+            self.settle_round(&round, Failed::Closed);
         }
         if id != ALL {
             self.members.prune(id);

@@ -33,6 +33,10 @@ pub struct Line {
     later: Option<Box<Later>>,
     /// The first round is taken out, for a slice.
     is_first_out: bool,
+    /// Pushes in it that have a pace or stand still; see `backlog`.
+    pub(super) holders: u32,
+    /// Memory of its rounds, and of what waits to become one.
+    pub(super) bytes: usize,
     /// Whether the agenda has it.
     pub(super) is_on_agenda: bool,
 }
@@ -249,7 +253,7 @@ impl Line {
     }
 
     /// A round, if it is a push's and not taken out.
-    fn of_push(&self, number: RoundNumber, push: PushSlot) -> Option<&Round> {
+    pub(super) fn of_push(&self, number: RoundNumber, push: PushSlot) -> Option<&Round> {
         let round = match &self.first {
             Some(first) if number == self.first_number => Some(&**first),
             _ => self.later.as_ref()?.spots.get(&number)?.round(),

@@ -7,6 +7,7 @@
 
 mod accept;
 mod ages;
+mod backlog;
 mod budget;
 mod fanout;
 mod input;
@@ -46,6 +47,7 @@ use crate::metrics::{Blocks, ShardBlock};
 use crate::push::share::Failed;
 use accept::Lobby;
 use ages::Ages;
+use backlog::Backlog;
 use budget::Budget;
 use fanout::Agenda;
 use lifecycle::Closes;
@@ -94,8 +96,7 @@ pub struct Shard<P: Plane> {
     members: Members,
     agenda: Agenda,
     pushes: Pushes,
-    /// Payload bytes of batches taken from the ring and not finished.
-    backlog_bytes: usize,
+    backlog: Backlog,
     sweep: Sweep,
     drain: Option<Drain>,
     /// What happens to connections is noted here, if anybody wants to know.
@@ -132,7 +133,7 @@ impl<P: Plane> Shard<P> {
             members: Members::default(),
             agenda: Agenda::default(),
             pushes: Pushes::default(),
-            backlog_bytes: 0,
+            backlog: Backlog::default(),
             sweep: Sweep::default(),
             drain: None,
             journal: None,
@@ -155,15 +156,19 @@ impl<P: Plane> Shard<P> {
         self.table.len()
     }
 
-    /// Payload bytes of batches taken from the ring and not finished.
+    /// Memory of batches taken from the ring and not finished.
     pub fn backlog_bytes(&self) -> usize {
-        self.backlog_bytes
+        self.backlog.bytes()
     }
 
-    /// Whether the next downlink may be taken from the ring.
+    /// The part of it that pushes hold up.
+    pub fn held_bytes(&self) -> usize {
+        self.backlog.held()
+    }
+
+    /// Whether the next downlink may be taken from the ring. What pushes hold up has a bound where it enters.
     pub fn has_room(&self) -> bool {
-        let max = if self.pushes.is_empty() { limits::BACKLOG_BYTES_MAX } else { limits::HELD_BYTES_MAX };
-        self.backlog_bytes < max
+        self.backlog.moving() < limits::BACKLOG_BYTES_MAX
     }
 
     /// Whether the next turn has something to do without news from outside.
@@ -249,7 +254,8 @@ impl<P: Plane> Shard<P> {
         self.turn_late_away();
         self.relieve_outboxes();
         self.relieve_partials();
-        self.block().backlog_bytes.set(self.backlog_bytes as u64);
+        self.block().backlog_bytes.set(self.backlog.bytes() as u64);
+        self.block().held_bytes.set(self.backlog.held() as u64);
         self.block().turns.add(1);
     }
 

@@ -70,7 +70,10 @@ impl<P: Plane> Shard<P> {
             entry.line.append(Round::take(&mut entry.waiting, members), members);
         }
         let round = Round::of_push(Arc::clone(batch), slot, members);
-        self.backlog_bytes += round.held_bytes();
+        self.backlog.add(&mut entry.line, round.allocated_bytes());
+        if self.pushes.is_holding(slot) {
+            self.backlog.hold(&mut entry.line);
+        }
         entry.line.append(round, members)
     }
 
@@ -84,8 +87,12 @@ impl<P: Plane> Shard<P> {
             .map(|member| table.at(member.connection).map_or(NOBODY, |(token, _)| token))
             .collect();
         let round = Round::of_urgent_push(Arc::clone(batch), slot, targets);
-        self.backlog_bytes += round.held_bytes();
-        entry.urgent.get_or_insert_default().append(round, members)
+        let line = entry.urgent.get_or_insert_default();
+        self.backlog.add(line, round.allocated_bytes());
+        if self.pushes.is_holding(slot) {
+            self.backlog.hold(line);
+        }
+        line.append(round, members)
     }
 
     /// Looks at the orders of pushes, and lets those go on that have credit.
@@ -102,7 +109,12 @@ impl<P: Plane> Shard<P> {
                 let members = entry.members.len();
                 servable += entry.line(place.lane).map_or(0, |line| line.servable(number, slot, members));
             }
-            match self.pushes.look(slot, self.number, servable) {
+            let was_holding = self.pushes.is_holding(slot);
+            let orders = self.pushes.look(slot, self.number, servable);
+            if self.pushes.is_holding(slot) != was_holding {
+                self.hold_or_release(slot, !was_holding);
+            }
+            match orders {
                 Orders::Wait => {}
                 Orders::Go => {
                     for index in 0.. {
@@ -118,6 +130,17 @@ impl<P: Plane> Shard<P> {
         }
     }
 
+    /// A push has a pace now or stands still, or does so no more: what is behind it is held, or moves.
+    fn hold_or_release(&mut self, slot: PushSlot, is_holding: bool) {
+        for index in 0.. {
+            let Some((place, number)) = self.pushes.place(slot, index) else { break };
+            let line = self.members.entry(place.topic).and_then(|entry| entry.line(place.lane));
+            if let Some(line) = line.filter(|line| line.of_push(number, slot).is_some()) {
+                if is_holding { self.backlog.hold(line) } else { self.backlog.release(line) }
+            }
+        }
+    }
+
     /// Ends a push for everybody whom it has not served. What stood behind it goes on.
     fn cut(&mut self, slot: PushSlot, why: Failed) {
         let mut places = Vec::new();
@@ -127,7 +150,7 @@ impl<P: Plane> Shard<P> {
         for (place, number) in places {
             let line = self.members.entry(place.topic).and_then(|entry| entry.line(place.lane));
             if let Some(round) = line.and_then(|line| line.take_push(number, slot)) {
-                self.end_round(&round, why);
+                self.end_round(place, &round, why);
                 self.release(place);
             }
         }
@@ -168,10 +191,11 @@ impl<P: Plane> Shard<P> {
         if served.is_empty() {
             return;
         }
+        let place = Place { topic, lane: Lane::Normal };
         for round in served {
-            self.end_round(&round, Failed::Closed);
+            self.end_round(place, &round, Failed::Closed);
         }
-        self.release(Place { topic, lane: Lane::Normal });
+        self.release(place);
     }
 
     /// A push has reached so many devices.

@@ -44,7 +44,14 @@ impl<P: Plane> Shard<P> {
             if member.delivered >= round.end {
                 continue;
             }
+            let before = round.allocated_bytes();
             round.encode(format);
+            let after = round.allocated_bytes();
+            if before != after {
+                self.backlog.add(&mut entry.line, after);
+                self.backlog.sub(&mut entry.line, before);
+            }
+            let Some(round) = entry.line.front() else { continue };
             let Some(part) = round.part(format, member.delivered) else { continue };
             if answer.len() + part.bytes.len() > BYTES_MAX {
                 continue;

@@ -24,6 +24,8 @@ pub struct Live {
     remaining: u64,
     /// Whether it had somebody to serve when it was last looked at.
     is_servable: bool,
+    /// Whether it had a pace or stood still then: its lines are held (`backlog`).
+    is_holding: bool,
     /// When to look at its orders next.
     due_us: u64,
 }
@@ -52,7 +54,8 @@ pub enum Orders {
 
 impl Pushes {
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
         self.live == 0
     }
 
@@ -68,6 +71,7 @@ impl Pushes {
         let phase = number as f64 / push.shares.len() as f64;
         let bucket = Bucket::new(self.now_us, share.rate_milli(), phase);
         let live = Live {
+            is_holding: bucket.is_bounded(),
             push,
             bucket,
             places: Vec::new(),
@@ -199,6 +203,7 @@ impl Pushes {
             return Orders::End(Failed::Expired);
         }
         live.bucket.advance(now_us, share.rate_milli());
+        live.is_holding = live.bucket.is_bounded();
         live.is_servable = servable > 0;
         if !live.is_servable {
             live.bucket.idle();
@@ -217,6 +222,11 @@ impl Pushes {
     /// Whether it has a bound to its rate.
     pub fn is_paced(&self, slot: PushSlot) -> bool {
         self.get(slot).is_some_and(|live| live.bucket.is_bounded())
+    }
+
+    /// Whether it had a pace or stood still when its orders were last looked at.
+    pub fn is_holding(&self, slot: PushSlot) -> bool {
+        self.get(slot).is_some_and(|live| live.is_holding)
     }
 
     /// Every slot in use.
@@ -251,6 +261,7 @@ mod tests {
             terms: Terms { rate: Rate::per_second(1000.0).ok(), expires_in, ..Terms::default() },
             source: Source::Http,
             to: [Address::All].into(),
+            holds: Box::default(),
             messages: 1,
             bytes: 1,
             accepted: Moment::default(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::outboxes::Keeper;
+use crate::batch::footprint::{ARC_BYTES, BYTES_SHARED, block};
 use crate::batch::{Batch, Offset};
 use crate::connection::outbox::Piece;
 use crate::dataplane::Token;
@@ -40,8 +41,14 @@ struct Start {
 #[derive(Debug)]
 pub struct Round {
     batches: Vec<Arc<Batch>>,
-    /// Payload bytes of them.
-    bytes: usize,
+    /// Bytes of their frames, about.
+    frame_bytes: usize,
+    /// Memory of the batches, and of what was made of them.
+    allocated: usize,
+    /// The part of that which `joined` is.
+    joined_bytes: usize,
+    /// The part that encodings are which the batches did not come with.
+    added_bytes: [usize; FORMATS.len()],
     pub(super) end: Offset,
     /// Whom it has not met: places of the member list, or of `targets`, below this.
     pub(super) cursor: usize,
@@ -52,6 +59,14 @@ pub struct Round {
     pub(super) unserved: u32,
     /// Whom it is for, if that is not the member list: who was a member when it came.
     pub(super) targets: Option<Box<[Token]>>,
+}
+
+/// Rounds of a push, and a plain one behind each: the structures, and their places in maps.
+const PUSH_BYTES: usize = 2 * (block(size_of::<Round>()) + 64);
+
+/// Memory of a batch that waits for its round, or is in one: with its place in a queue that grows by doubling.
+pub(super) fn waiting_bytes(batch: &Batch) -> usize {
+    batch.allocated_bytes() + ARC_BYTES
 }
 
 /// What one member still needs of a round.
@@ -67,7 +82,7 @@ impl Round {
         let mut batches = Vec::with_capacity(waiting.len().min(16));
         let mut bytes = 0;
         while let Some(batch) = waiting.front() {
-            bytes += batch.payload_bytes();
+            bytes += batch.frame_bytes();
             if bytes > ROUND_BYTES_MAX && !batches.is_empty() {
                 break;
             }
@@ -78,19 +93,26 @@ impl Round {
 
     /// A push's round over the member list.
     pub(super) fn of_push(batch: Arc<Batch>, push: PushSlot, members: usize) -> Self {
-        Self { push: Some(push), unserved: members as u32, ..Self::of(vec![batch], members) }
+        let round = Self::of(vec![batch], members);
+        let allocated = round.allocated + PUSH_BYTES;
+        Self { push: Some(push), unserved: members as u32, allocated, ..round }
     }
 
     /// A push's round over those who are members now, whatever becomes of the list.
     pub(super) fn of_urgent_push(batch: Arc<Batch>, push: PushSlot, targets: Box<[Token]>) -> Self {
         let count = targets.len();
-        Self { targets: Some(targets), ..Self::of_push(batch, push, count) }
+        let round = Self::of_push(batch, push, count);
+        let allocated = round.allocated + block(size_of_val(&targets[..]));
+        Self { targets: Some(targets), allocated, ..round }
     }
 
     fn of(batches: Vec<Arc<Batch>>, members: usize) -> Self {
         Self {
             end: batches.last().map_or(Offset(0), |batch| batch.end()),
-            bytes: batches.iter().map(|batch| batch.payload_bytes()).sum(),
+            frame_bytes: batches.iter().map(|batch| batch.frame_bytes()).sum(),
+            allocated: batches.iter().map(|batch| waiting_bytes(batch)).sum(),
+            joined_bytes: 0,
+            added_bytes: [0; FORMATS.len()],
             batches,
             cursor: members,
             joined: [const { None }; FORMATS.len()],
@@ -100,21 +122,26 @@ impl Round {
         }
     }
 
-    /// Payload bytes of all its batches, and what it keeps beside them.
-    pub fn held_bytes(&self) -> usize {
-        let targets = self.targets.as_ref().map_or(0, |targets| size_of_val(&targets[..]));
-        self.bytes + targets
+    /// Memory of all its batches, and of what it keeps beside them.
+    pub fn allocated_bytes(&self) -> usize {
+        self.allocated
     }
 
     /// Whether it may carry what a later round carries: neither is a push, and together they are within the bound.
     pub(super) fn carries_more(&self, later: &Self) -> bool {
-        self.push.is_none() && later.push.is_none() && self.bytes + later.bytes <= ROUND_BYTES_MAX
+        let bytes = self.frame_bytes + later.frame_bytes;
+        self.push.is_none() && later.push.is_none() && bytes <= ROUND_BYTES_MAX
     }
 
-    /// Carries what a later round carried.
+    /// Carries what a later round carried. What both have joined counts until they are joined anew.
     pub(super) fn absorb(&mut self, later: Self) {
         self.batches.extend(later.batches);
-        self.bytes += later.bytes;
+        self.frame_bytes += later.frame_bytes;
+        self.allocated += later.allocated;
+        self.joined_bytes += later.joined_bytes;
+        for (added, of_later) in self.added_bytes.iter_mut().zip(later.added_bytes) {
+            *added += of_later;
+        }
         self.end = later.end;
         self.joined = [const { None }; FORMATS.len()];
     }
@@ -124,10 +151,14 @@ impl Round {
         if self.joined[format.index()].is_some() {
             return;
         }
+        if self.joined.iter().all(Option::is_none) {
+            self.allocated -= std::mem::take(&mut self.joined_bytes);
+        }
         let mut starts = Vec::with_capacity(self.batches.len());
-        let (mut at, mut frames, mut messages) = (0, 0, 0);
+        let (mut at, mut frames, mut messages, mut added) = (0, 0, 0, 0);
         for batch in &self.batches {
             let encoded = batch.encoded(format);
+            added += batch.added_bytes(format);
             starts.push(Start { first: batch.first, bytes: at as u32, frames, messages });
             at += encoded.bytes.len();
             frames += encoded.frames;
@@ -142,6 +173,11 @@ impl Round {
             }
             joined.freeze()
         };
+        let copied = if self.batches.len() > 1 { block(at) + BYTES_SHARED } else { 0 };
+        let joined_bytes = copied + block(size_of::<Start>() * starts.len());
+        self.joined_bytes += joined_bytes;
+        self.allocated += joined_bytes + added;
+        self.allocated -= std::mem::replace(&mut self.added_bytes[format.index()], added);
         self.joined[format.index()] =
             Some(Joined { bytes, starts: starts.into(), frames, messages, kept: OnceCell::new() });
     }

@@ -1,10 +1,11 @@
 //! What must be true of a shard after every call: its gauges, its accounts, its bounds.
 
-use fanfare::limits::RING_BYTES_MAX;
+use fanfare::limits::{BACKLOG_BYTES_MAX, DOWNLINKS_PER_TURN, HELD_BYTES_MAX, RING_BYTES_MAX};
 use fanfare::metrics::{Value, total};
 
 use crate::client::Client;
 use crate::ledger::ALL;
+use crate::plan::Flood;
 use crate::world::{Seat, World};
 
 /// In a crowd, what costs a walk over everybody is looked at every so many calls.
@@ -27,6 +28,7 @@ impl World {
     pub(crate) fn check(&mut self, number: usize) {
         self.check_rings();
         self.check_gauges(number);
+        self.check_memory(number);
         self.seats[number].calls += 1;
         let seat = &mut self.seats[number];
         let is_thorough = seat.calls.is_multiple_of(LEDGERS_EVERY);
@@ -47,6 +49,19 @@ impl World {
         if is_lull {
             self.seats[number].lull += 1;
         }
+    }
+
+    /// What waits is counted once: as what moves, within its bound, or as what a push holds up.
+    fn check_memory(&self, number: usize) {
+        let shard = &self.seats[number].shard;
+        let (all, held) = (shard.backlog_bytes(), shard.held_bytes());
+        assert!(held <= all, "{held} of {all} bytes are held");
+        assert!(held == 0 || self.seats[number].has_pushes, "{held} bytes are held by nothing");
+        // A turn's downlinks, each with the encodings of all formats.
+        let above = DOWNLINKS_PER_TURN * 8 * self.plan.message_bytes_max.max(self.plan.merge.bytes_max);
+        let is_flood = self.plan.flood != Flood::None;
+        assert!(is_flood || all - held <= BACKLOG_BYTES_MAX + above, "{} bytes move", all - held);
+        assert!(self.blocks.held.bytes() <= HELD_BYTES_MAX as u64, "more waits behind pushes than may");
     }
 
     fn check_gauges(&self, number: usize) {
@@ -159,13 +174,14 @@ impl World {
     pub(crate) fn check_nothing_is_left(&self) {
         for (seat, block) in self.seats.iter().zip(&self.blocks.shards) {
             assert_eq!(seat.shard.connections(), 0);
-            assert_eq!(seat.shard.backlog_bytes(), 0);
+            assert_eq!((seat.shard.backlog_bytes(), seat.shard.held_bytes()), (0, 0));
             let gauges = [&block.memberships, &block.topics, &block.outboxes, &block.outbox_owed_bytes];
             assert_eq!(gauges.map(Value::get), [0; 4], "memberships, topics, outboxes, their bytes");
             let allocated = [&block.outbox_own_bytes, &block.outbox_shared_bytes, &block.partial_bytes];
             assert_eq!(allocated.map(Value::get), [0; 3], "memory of outboxes and unfinished messages");
             assert!(block.connections.iter().all(|format| format.get() == 0));
         }
+        assert_eq!(self.blocks.held.bytes(), 0, "a batch is charged that nobody has");
     }
 }
 

@@ -8,7 +8,7 @@ use fanfare::connection::reason::CloseReason;
 use fanfare::dataplane::Closing;
 use fanfare::downlink::{Downlink, ShardCommand};
 use fanfare::formats::FormatId;
-use fanfare::limits::{BACKLOG_BYTES_MAX, HELD_BYTES_MAX, TICK};
+use fanfare::limits::{BACKLOG_BYTES_MAX, TICK};
 
 use crate::client::{Act, Answer, Client, Span};
 use crate::ledger::{ALL, Ledger, To};
@@ -42,6 +42,10 @@ impl Look {
     }
 }
 
+/// What a batch costs beside its memory while it waits, and a round of a push.
+const PLACE_BYTES: usize = 16;
+const PUSH_BYTES: usize = 2048;
+
 impl World {
     pub(crate) fn ticks(&self) -> u32 {
         (self.now / TICK.as_micros() as u64) as u32
@@ -59,9 +63,12 @@ impl World {
     pub(crate) fn take_one(&mut self, number: usize, downlink: Downlink) {
         let seat = &mut self.seats[number];
         let mut weight = downlink.weight();
-        let bound = if seat.has_pushes { HELD_BYTES_MAX } else { BACKLOG_BYTES_MAX };
         let before = seat.shard.backlog_bytes();
-        assert!(before < bound || self.drain_takes_all, "a downlink is taken on top of {before} bytes");
+        let moving = before - seat.shard.held_bytes();
+        let has_room = moving < BACKLOG_BYTES_MAX || self.drain_takes_all;
+        assert!(has_room, "a downlink is taken on top of {moving} bytes");
+        // A place in a queue.
+        weight += PLACE_BYTES;
         let mut taken_push = None;
         match &downlink {
             Downlink::Batch(batch) => {
@@ -86,6 +93,7 @@ impl World {
                 let mut taken = Taken::default();
                 let parts = self.book.jobs[job].parts.clone();
                 for (batch, (log, first, end)) in batches.iter().zip(parts) {
+                    weight += PUSH_BYTES;
                     assert_eq!(first, seat.taken[log], "a ring lost or moved a push to {log}");
                     let to = self.ledger.address_of(log);
                     seat.taken[log] = end;
@@ -93,7 +101,7 @@ impl World {
                     for &id in &seat.members[to] {
                         self.clients[id].targeted_by_pushes += end - first;
                         taken.add(&self.clients[id], log);
-                        weight += size_of::<fanfare::dataplane::Token>();
+                        weight += 2 * size_of::<fanfare::dataplane::Token>();
                     }
                 }
                 self.book.jobs[job].shards[number] = Some(taken);

@@ -197,6 +197,7 @@ impl Stadium {
             terms,
             source: Source::Http,
             to: topics.iter().map(|topic| self.topics[*topic].clone()).collect(),
+            holds: Box::default(),
             messages: 1,
             bytes: 2,
             accepted: Moment { us: self.now, unix_ms: 0 },

@@ -11,6 +11,7 @@ use crate::pushes::Job;
 use crate::tempo::{Asked, Tempo};
 use crate::trail;
 use crate::world::World;
+use fanfare::batch::charge::Charge;
 use fanfare::batch::{Batch, Epoch, Offset, seal};
 use fanfare::downlink::Downlink;
 use fanfare::push::id::PushId;
@@ -67,12 +68,16 @@ impl World {
         let bytes = self.rng.scale(1, self.plan.message_bytes_max);
         let number = self.book.jobs.len();
         let (mut batches, mut parts) = (Vec::new(), Vec::new());
-        for &to in &to {
+        let addresses: Box<[_]> = to.iter().map(|&to| self.ledger.addresses[to].clone()).collect();
+        let holds = self.holds.holds_for(&addresses, terms.lane);
+        for (&to, hold) in to.iter().zip(&holds) {
             let log = if terms.lane == Lane::Urgent { self.ledger.urgent(to) } else { to };
             let first = self.ledger.published(log);
             let batch = self.push_batch(to, log, count, bytes);
             parts.push((log, first, first + count as u64));
-            batches.push(seal::seal(batch, self.blocks.formats_in_use()));
+            batches.push(seal::seal_charged(batch, self.blocks.formats_in_use(), |batch| {
+                Some(Charge::new(hold, batch.allocated_bytes()))
+            }));
         }
         let begins_at = match self.control.cap {
             None => Pace::new(terms.rate, terms.ramp, self.now).at(self.now),
@@ -82,7 +87,8 @@ impl World {
             id: PushId::new(&format!("p{number}")).expect("an id"),
             terms,
             source: Source::Http,
-            to: to.iter().map(|&to| self.ledger.addresses[to].clone()).collect(),
+            to: addresses,
+            holds,
             messages: count as u32,
             bytes: bytes as u64,
             accepted: Moment { us: self.now, unix_ms: 0 },
@@ -96,6 +102,7 @@ impl World {
         self.book.begin(Job { push: Arc::clone(&push), parts, cancelled_us: None, tempo, shards });
         self.control.asked.push(asked);
         self.control.births.push(Arc::clone(&push));
+        self.holds.begin(&push);
         self.broadcast.send(Downlink::Push(push, batches.into()));
         self.check_rings();
     }

@@ -17,6 +17,7 @@ use fanfare::events::record::Kinds;
 use fanfare::formats::FormatId;
 use fanfare::limits::{DOWNLINKS_PER_TURN, TICK};
 use fanfare::metrics::Blocks;
+use fanfare::push::holds::Holds;
 use fanfare::ring::broadcast::Broadcast;
 use fanfare::ring::doorbell::{Bell, Doorbell};
 use fanfare::ring::{Receiver, ring};
@@ -114,6 +115,7 @@ pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     pub(crate) censuses: Vec<Asked>,
     pub(crate) control: Control,
+    pub(crate) holds: Holds,
     pub(crate) book: Book,
     pub(crate) is_drain_under_way: bool,
     /// A shard takes all of its ring, however much waits already.
@@ -167,6 +169,7 @@ impl World {
             clients: Vec::new(),
             censuses: Vec::new(),
             control: Control::new(plan.shards, plan.cap),
+            holds: Holds::new(Arc::clone(&blocks.held)),
             book: Book::new(2 * addresses),
             is_drain_under_way: false,
             drain_takes_all: false,
@@ -262,6 +265,10 @@ impl World {
     }
 
     pub(crate) fn publish_one(&mut self, to: To, bytes: usize) {
+        // As much waits behind a push as may: the publisher is refused.
+        if self.holds.refuses(&self.ledger.addresses[to], bytes, 0, 0).is_some() {
+            return;
+        }
         let message = self.ledger.publish(to, bytes, &mut self.rng);
         let address = self.ledger.addresses[to].clone();
         trail::note(|| format!("publish {} bytes to {to}", message.payload.len()));
@@ -284,7 +291,8 @@ impl World {
                 assert_eq!(message.payload, self.ledger.payload((to, at)), "the merger mixes messages up");
             }
             self.sealed[to] = batch.end().0;
-            let batch = seal::seal(batch, self.blocks.formats_in_use());
+            let charge = |batch: &Batch| self.holds.charge(&batch.address, batch.allocated_bytes());
+            let batch = seal::seal_charged(batch, self.blocks.formats_in_use(), charge);
             self.broadcast.send(Downlink::Batch(batch));
             self.check_rings();
         }

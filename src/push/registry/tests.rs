@@ -26,7 +26,7 @@ fn made(id: &str, accepted_us: u64) -> Arc<Push> {
     let Facts { id, to, terms, source, messages, bytes, .. } = facts(id);
     let shares = [Share::new(0), Share::new(0)].into();
     let accepted = Moment { us: accepted_us, unix_ms: 0 };
-    Arc::new(Push { id, terms, source, to, messages, bytes, accepted, shares })
+    Arc::new(Push { id, terms, source, to, holds: Box::default(), messages, bytes, accepted, shares })
 }
 
 /// One that every shard has, for so many devices each.

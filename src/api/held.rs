@@ -1,0 +1,39 @@
+//! Whether a publish may wait behind the pushes that hold its topics up.
+//!
+//! It is asked before a publish is accepted, so that what was accepted is not dropped. *Not here*: the bounds
+//! (`push::holds`).
+
+use super::Api;
+use super::refusal::{Code, Refusal};
+use crate::batch::Address;
+use crate::ingest::publisher::Request;
+use crate::push::holds::Held;
+
+/// Refuses a request for a topic behind whose pushes enough waits already.
+pub(super) fn check(api: &Api, request: &Request) -> Result<(), Refusal> {
+    let to: &[Address] = match request {
+        Request::Publish { addresses, .. } => addresses,
+        Request::Push(new) => &new.request.to,
+        Request::Inspect { .. } => return Ok(()),
+    };
+    api.adopt_pushes();
+    let mut holds = api.holds.borrow_mut();
+    // Every format has an encoding of its own: one is the least.
+    let bytes = 2 * request.bytes();
+    // What waits for ingest may be for such topics too, and so are the other addresses.
+    let ahead = api.publisher.borrow().waiting_bytes() + bytes * (to.len() as u64 - 1);
+    for address in to {
+        let full = holds.refuses(address, bytes as usize, 0, ahead);
+        let many = || holds.refuses_push(address).filter(|_| matches!(request, Request::Push(_)));
+        if let Some(held) = full.or_else(many) {
+            let code = if matches!(held, Held::Pushes(_) | Held::All) {
+                Code::TooManyPushes
+            } else {
+                Code::TopicHeld
+            };
+            let so = held.sentence(address);
+            return Err(Refusal::new(code, format!("{so}: let it go on or cancel it, or try again later")));
+        }
+    }
+    Ok(())
+}
