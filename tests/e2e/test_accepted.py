@@ -29,7 +29,7 @@ class Reader:
                 frame = self.device.receive()
                 if frame.opcode == TEXT:
                     self.got.append(json.loads(frame.payload))
-        except (OSError, AssertionError):
+        except (OSError, EOFError, AssertionError):
             pass
 
 
