@@ -185,7 +185,12 @@ pub fn messages(elements: &[&RawValue], count_max: usize) -> Result<Vec<Message>
             .map_err(|why| BadRequest::new(Mistake::Unreadable, format!("message {i} {why}")))?;
         Ok(Message::copied(payload, PayloadKind::Json))
     };
-    elements.iter().enumerate().map(message).collect()
+    // Exactly as many places: collecting would make room for more.
+    let mut messages = Vec::with_capacity(elements.len());
+    for element in elements.iter().enumerate() {
+        messages.push(message(element)?);
+    }
+    Ok(messages)
 }
 
 impl Request {
