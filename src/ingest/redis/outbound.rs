@@ -253,7 +253,15 @@ impl Outbound {
         if !self.busy.is_empty() {
             return self.sent.is_empty() && now >= self.busy_until;
         }
-        !self.again.is_empty() || self.next.job < self.first + self.jobs.len() as u64
+        !self.again.is_empty() || self.has_unsent()
+    }
+
+    /// Whether a part was never sent. A session that is told so for nothing would turn for ever.
+    fn has_unsent(&self) -> bool {
+        let at = self.next.job.saturating_sub(self.first) as usize;
+        let mut rest = self.jobs.iter().skip(at);
+        let is_unsent = |job: &Job| self.next.index < job.parts();
+        rest.next().is_some_and(|job| job.as_ref().is_some_and(is_unsent)) || rest.any(Option::is_some)
     }
 
     /// When [`Self::can_send`] changes by time alone.

@@ -46,6 +46,7 @@ impl World {
     /// Sends what can be sent.
     fn send(&mut self) -> usize {
         let (bytes, count) = self.outbound.send(usize::MAX, self.now);
+        assert!(!self.outbound.can_send(self.now), "all was sent: a session that waits for more must wait");
         let text = String::from_utf8(bytes.to_vec()).expect("text");
         let words: Vec<&str> = text.split("\r\n").filter(|line| !line.starts_with(['*', '$'])).collect();
         for command in words.chunks_exact(3) {
