@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use monoio::BufResult;
 use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, CancelableAsyncReadRent, Canceller};
@@ -103,19 +103,8 @@ impl Client<'_> {
                         Some(begun) => deadlines.read.saturating_sub(Instant::elapsed(&begun)),
                         None => patience,
                     };
-                    match timeout(left, self.read_on(&inbound, begun.is_none())).await {
-                        Ok(read) => read?,
-                        Err(_) if begun.is_none() => return Err(Gone),
-                        Err(_) => {
-                            let seconds = deadlines.read.as_secs_f32();
-                            let message = format!("the request did not arrive whole in {seconds} s");
-                            // Nobody waits for it while the client is told.
-                            drop(inbound);
-                            return self.refuse(&Refusal::new(Code::RequestTimeout, message), None).await;
-                        }
-                    }
-                    if let Err(refusal) = self.hold(&inbound) {
-                        self.api.count_publish_refused(&refusal);
+                    if let Err(refusal) = self.read_within(left, &inbound, begun.is_none()).await? {
+                        // Its memory is free while the client is told.
                         drop(inbound);
                         return self.refuse(&refusal, None).await;
                     }
@@ -124,9 +113,7 @@ impl Client<'_> {
                 }
                 Step::Admit { method, is_probe } => {
                     if !is_probe && self.slot.place().is_err() {
-                        let message =
-                            format!("all {API_CONNECTIONS_MAX} places for requests are taken; try again");
-                        let refusal = Refusal::new(Code::TooManyConnections, message);
+                        let refusal = too_many_requests();
                         self.count_if_post(&refusal, Some(method));
                         self.answer_waiting(&mut waiting).await?;
                         return self.refuse(&refusal, Some(method)).await;
@@ -160,11 +147,7 @@ impl Client<'_> {
                             self.answer_waiting(&mut waiting).await?;
                             return self.tell_progress(&id).await;
                         }
-                        Answer::Progress(_) => {
-                            let message =
-                                format!("as many streams of events as there may be, {API_STREAMS_MAX}");
-                            Response::refusal(&Refusal::new(Code::TooManyStreams, message))
-                        }
+                        Answer::Progress(_) => Response::refusal(&too_many_streams()),
                     };
                     self.answer_waiting(&mut waiting).await?;
                     let after = if keep { After::KeepAlive } else { After::Close };
@@ -182,6 +165,29 @@ impl Client<'_> {
                 }
             }
         }
+    }
+
+    /// Reads more of a request within this time, or says why there is none to read.
+    async fn read_within(
+        &mut self,
+        left: Duration,
+        inbound: &Inbound,
+        is_between: bool,
+    ) -> Result<Result<(), Refusal>, Gone> {
+        match timeout(left, self.read_on(inbound, is_between)).await {
+            Ok(read) => read?,
+            Err(_) if is_between => return Err(Gone),
+            Err(_) => {
+                let seconds = self.api.deadlines.read.as_secs_f32();
+                let message = format!("the request did not arrive whole in {seconds} s");
+                return Ok(Err(Refusal::new(Code::RequestTimeout, message)));
+            }
+        }
+        let held = self.hold(inbound);
+        if let Err(refusal) = &held {
+            self.api.count_publish_refused(refusal);
+        }
+        Ok(held)
     }
 
     fn count_if_post(&self, refusal: &Refusal, method: Option<Method>) {
@@ -337,6 +343,16 @@ impl Client<'_> {
         let _ = timeout(linger, silence).await;
         Ok(())
     }
+}
+
+fn too_many_requests() -> Refusal {
+    let message = format!("all {API_CONNECTIONS_MAX} places for requests are taken; try again");
+    Refusal::new(Code::TooManyConnections, message)
+}
+
+fn too_many_streams() -> Refusal {
+    let message = format!("as many streams of events as there may be, {API_STREAMS_MAX}");
+    Refusal::new(Code::TooManyStreams, message)
 }
 
 /// A read that brought nothing is the client's end.

@@ -135,7 +135,11 @@ pub fn refusal(verdict: Verdict) -> Option<Refusal> {
 
 /// As much of a text as an answer repeats.
 fn words(text: &str) -> &str {
-    &text[..text.floor_char_boundary(WORDS_BYTES_MAX)]
+    let mut end = text.len().min(WORDS_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 #[cfg(test)]

@@ -154,7 +154,7 @@ pub async fn begin(api: &Api, asked: Request, by: By) -> Result<Response, Refusa
     if let Verdict::Failed(failed) = &verdict
         && failed.how == How::Unknown
     {
-        noted.is_lost();
+        noted.lose();
     } else if verdict == Verdict::Done {
         noted.stays();
         api.push_log.borrow_mut().begun(&told, by);
@@ -182,7 +182,7 @@ impl Noted<'_> {
     }
 
     /// Nobody knows what became of it: it is shown as lost.
-    fn is_lost(mut self) {
+    fn lose(mut self) {
         if let Some(id) = self.id.take() {
             self.api.pushes.borrow_mut().lose(id.as_str(), self.api.clock.now_us());
         }

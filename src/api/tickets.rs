@@ -126,7 +126,7 @@ pub async fn settle(tickets: Rc<Tickets>, mut verdicts: Verdicts) {
     let doorbell = std::sync::Arc::clone(verdicts.doorbell());
     let wakeup = Readiness::of(doorbell.bell());
     loop {
-        while let Some((ticket, verdict)) = verdicts.next() {
+        while let Some((ticket, verdict)) = verdicts.pop() {
             tickets.settle(&ticket, verdict);
         }
         doorbell.prepare_sleep();

@@ -97,13 +97,17 @@ fn is_kubernetes_service(name: &str, value: &OsStr) -> bool {
 
 fn warning(name: &str) -> Problem {
     let known: Vec<String> = KEYS.iter().map(Key::variable).collect();
-    // Without the prefix, which would make any two of them alike.
-    let meant = closest(&name[PREFIX.len()..], known.iter().map(|known| &known[PREFIX.len()..]));
+    // Without the prefix and a section that is right: what both have would make any two of them alike.
+    let section_end = name[PREFIX.len()..].find('_').map_or(PREFIX.len(), |at| PREFIX.len() + at + 1);
+    let section = &name[..section_end];
+    let is_section = known.iter().any(|known| section.len() > PREFIX.len() && known.starts_with(section));
+    let skipped = if is_section { section } else { PREFIX };
+    let meant = closest(&name[skipped.len()..], known.iter().filter_map(|known| known.strip_prefix(skipped)));
     Problem {
         key: None,
         remedy: meant.map_or_else(
             || "a key's variable is FANFARE_SECTION_KEY, such as FANFARE_SERVER_LISTEN".into(),
-            |meant| format!("did you mean {PREFIX}{meant}?"),
+            |meant| format!("did you mean {skipped}{meant}?"),
         ),
         origin: Origin::Environment(name.into()),
         wrong: "no key has this variable, so it does nothing".into(),

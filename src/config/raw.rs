@@ -22,7 +22,11 @@ pub fn load(
     let warnings =
         environment::unknown(environment.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str())));
     let layers = read(flags, environment, &Layers::default(), &mut problems);
-    layers.check(problems).map(|loaded| Loaded { warnings, ..loaded })
+    match layers.check(problems) {
+        Ok(loaded) => Ok(Loaded { warnings, ..loaded }),
+        // Whoever mends the mistakes learns of the rest at once.
+        Err(Problems(problems)) => Err(Problems(problems.into_iter().chain(warnings).collect())),
+    }
 }
 
 /// Reads everything anew into layers whose others are those of `kept`; adds what cannot be read to `problems`.

@@ -110,6 +110,7 @@ pub(super) fn endpoints(texts: &[&str]) -> Result<Vec<String>, Wrong> {
             matches!(uri.scheme_str(), Some("http" | "https"))
                 && uri.port_u16().is_some()
                 && matches!(uri.path(), "" | "/")
+                && uri.query().is_none()
                 && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
         });
         if !is_address {

@@ -57,6 +57,7 @@ pub enum How {
 
 impl Verdict {
     /// The same for another sender of the same push.
+    #[must_use]
     pub fn again(&self) -> Self {
         match self {
             Self::Done | Self::Duplicate => Self::Duplicate,
@@ -103,7 +104,7 @@ impl Answers {
 
 impl Verdicts {
     /// The oldest.
-    pub fn next(&mut self) -> Option<(Ticket, Verdict)> {
+    pub fn pop(&mut self) -> Option<(Ticket, Verdict)> {
         self.ring.pop().ok()
     }
 

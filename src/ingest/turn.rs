@@ -136,9 +136,7 @@ impl Ingest {
         }
         if self.broadcast.is_waiting() {
             Next::Wait(Lack::Ring, STALL_RETRY)
-        } else if !self.inbox.is_empty() {
-            Next::Again
-        } else if !self.requests.is_empty() {
+        } else if !self.inbox.is_empty() || !self.requests.is_empty() {
             Next::Again
         } else if self.draining.is_some() {
             Next::Wait(Lack::Rest, STALL_RETRY)

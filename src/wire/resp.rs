@@ -221,29 +221,29 @@ impl Decoder {
             }
             RangeFrame::SimpleString(range) => Some(Reply::Simple(self.take(extent, *range))),
             RangeFrame::BulkString(range) => Some(Reply::Bulk(self.take(extent, *range))),
-            RangeFrame::Array(elements) => self.array(elements, extent),
+            RangeFrame::Array(elements) => Some(self.array(elements, extent)),
             RangeFrame::Integer(_) | RangeFrame::Null => None,
         }
     }
 
-    fn array(&mut self, elements: &[RangeFrame], extent: usize) -> Option<Reply> {
+    fn array(&mut self, elements: &[RangeFrame], extent: usize) -> Reply {
         use RangeFrame::BulkString;
         let Some(BulkString((from, to))) = elements.first() else {
-            return Some(self.strings(elements, extent));
+            return self.strings(elements, extent);
         };
         match (&self.buffer[*from..*to], &elements[1..]) {
             (b"pmessage", [BulkString(_), BulkString((from, to)), BulkString(payload)]) => {
                 let channel = Bytes::copy_from_slice(&self.buffer[*from..*to]);
-                Some(Reply::Message { channel, payload: self.take(extent, *payload) })
+                Reply::Message { channel, payload: self.take(extent, *payload) }
             }
             (b"psubscribe", [BulkString(pattern), RangeFrame::Integer(_)]) => {
-                Some(Reply::Subscribed { pattern: self.take(extent, *pattern) })
+                Reply::Subscribed { pattern: self.take(extent, *pattern) }
             }
             (b"pong", [BulkString(_)]) => {
                 self.pass(extent);
-                Some(Reply::Pong)
+                Reply::Pong
             }
-            _ => Some(self.strings(elements, extent)),
+            _ => self.strings(elements, extent),
         }
     }
 

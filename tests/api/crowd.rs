@@ -101,8 +101,9 @@ fn with_every_place_taken_probes_are_answered_and_others_are_told() {
 fn answers_that_nobody_reads_keep_no_probe_waiting() {
     /// So few that a slow machine fills their sockets in time.
     const UNREAD: usize = 32;
+    const ASKED: usize = 400;
     let gateway = patient();
-    let pipelined = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(400);
+    let pipelined = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(ASKED);
     let clients = that_send(&gateway, UNREAD, &pipelined);
     let answered = || gateway.blocks.control.requests[1].get();
     eventually("no more answers fit the sockets", || {
@@ -110,7 +111,8 @@ fn answers_that_nobody_reads_keep_no_probe_waiting() {
         std::thread::sleep(Duration::from_millis(200));
         before > UNREAD as u64 && answered() == before
     });
-    assert!(answered() < 50 * UNREAD as u64, "most are not even made: {}", answered());
+    // How many fit is the kernel's affair: it lets a receiving socket grow.
+    assert!(answered() < (ASKED / 2 * UNREAD) as u64, "most are not even made: {}", answered());
     assert_probes_are_answered(&gateway);
     drop(clients);
     eventually("all have gone", || gateway.blocks.control.connections.get() == 0);

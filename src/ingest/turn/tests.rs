@@ -128,7 +128,7 @@ impl World {
 
     /// Verdicts that have come.
     fn verdicts(&mut self) -> Vec<Verdict> {
-        std::iter::from_fn(|| self.verdicts.next()).map(|(_, verdict)| verdict).collect()
+        std::iter::from_fn(|| self.verdicts.pop()).map(|(_, verdict)| verdict).collect()
     }
 
     /// Fills a shard's ring, and the ingest core behind it.

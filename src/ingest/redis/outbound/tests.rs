@@ -8,6 +8,9 @@ use crate::ingest::answers::Ticket;
 
 const MAX: usize = 1 << 20;
 
+/// How a publish failed, how many of its parts were taken, and of how many.
+type Why = (How, u32, u32);
+
 /// A Redis with one subscriber, as far as these publishes go, and what was said of each.
 struct World {
     outbound: Outbound,
@@ -90,7 +93,7 @@ impl World {
             .collect()
     }
 
-    fn how(&mut self) -> Vec<(u32, Option<(How, u32, u32)>)> {
+    fn how(&mut self) -> Vec<(u32, Option<Why>)> {
         let told = self.verdicts().into_iter();
         told.map(|(ticket, verdict)| match verdict {
             Verdict::Done => (ticket, None),
