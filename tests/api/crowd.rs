@@ -141,15 +141,15 @@ fn unfinished_bodies_have_a_total_and_small_publishes_pass() {
     }
     for client in &mut clients {
         client.stream.set_nonblocking(true).expect("a socket option");
-        let mut head = [0; 512];
-        if let Ok(length) = client.stream.read(&mut head)
+        let mut answer = [0; 512];
+        if let Ok(length) = client.stream.read(&mut answer)
             && length > 0
         {
-            let head = String::from_utf8_lossy(&head[..length]).into_owned();
+            let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
             assert!(
-                head.starts_with("HTTP/1.1 503 ")
-                    && head.contains("too_busy")
-                    && head.contains("Retry-After")
+                answer.starts_with("HTTP/1.1 503 ")
+                    && answer.contains("too_busy")
+                    && answer.contains("Retry-After")
             );
             refused += 1;
         }
