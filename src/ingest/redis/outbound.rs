@@ -12,7 +12,7 @@
 //! subscription afterwards is answered there: Redis writes to a subscriber in order, so everything before the answer has
 //! been read. One question is for all publishes that were answered before it. What Redis cannot do for the moment (a script
 //! runs, it loads) is sent again, in order; a part that a later one for the same channel has overtaken is not.
-//! *Not here*: the connections (`publish`, `subscribe`), who is told a verdict (`ingest::verdicts`).
+//! *Not here*: the connections (`publish`, `subscribe`), who is told a verdict (`ingest::answers`).
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -264,9 +264,10 @@ impl Outbound {
         rest.next().is_some_and(|job| job.as_ref().is_some_and(is_unsent)) || rest.any(Option::is_some)
     }
 
-    /// When [`Self::can_send`] changes by time alone.
+    /// When [`Self::can_send`] changes by time alone. Without a subscription it does not.
     pub fn sends_at(&self) -> Option<Instant> {
-        (!self.busy.is_empty() && self.sent.is_empty()).then_some(self.busy_until)
+        let waits = self.subscription.is_some() && !self.busy.is_empty() && self.sent.is_empty();
+        waits.then_some(self.busy_until)
     }
 
     /// The next commands, about `bytes` of them, and how many.
@@ -275,7 +276,9 @@ impl Outbound {
         if !self.can_send(now) {
             return (out, 0);
         }
-        self.again.append(&mut self.busy);
+        // What Redis was too busy for was sent before what is left to be sent again.
+        self.busy.append(&mut self.again);
+        std::mem::swap(&mut self.busy, &mut self.again);
         self.busy_channels.clear();
         let (prefix, subscription) = (self.prefix.len(), self.subscription);
         let mut name = self.prefix.to_vec();
@@ -351,7 +354,7 @@ impl Outbound {
         true
     }
 
-    /// A part for this channel went through: those before it that were to be sent again would come after it now.
+    /// A part for this channel went through, or may have: those before it that were to be sent again would come after it.
     fn overtake(&mut self, channel: &Channel) {
         if !self.busy_channels.remove(channel) {
             return;
@@ -415,6 +418,12 @@ impl Outbound {
     pub fn connection_lost(&mut self) -> usize {
         self.sent_bytes = 0;
         let sent = std::mem::take(&mut self.sent);
+        // Redis may have carried out any of them.
+        for (part, _) in &sent {
+            if let Some(channel) = self.job(part.job).map(|job| job.channel(part.index)) {
+                self.overtake(&channel);
+            }
+        }
         for (part, _) in &sent {
             if let Some(job) = self.job(part.job) {
                 job.words = None;

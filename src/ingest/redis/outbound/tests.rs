@@ -48,8 +48,14 @@ impl World {
 
     /// Sends what can be sent.
     fn send(&mut self) -> usize {
-        let (bytes, count) = self.outbound.send(usize::MAX, self.now);
+        let count = self.send_about(usize::MAX);
         assert!(!self.outbound.can_send(self.now), "all was sent: a session that waits for more must wait");
+        count
+    }
+
+    /// Sends about so many bytes of it.
+    fn send_about(&mut self, bytes: usize) -> usize {
+        let (bytes, count) = self.outbound.send(bytes, self.now);
         let text = String::from_utf8(bytes.to_vec()).expect("text");
         let words: Vec<&str> = text.split("\r\n").filter(|line| !line.starts_with(['*', '$'])).collect();
         for command in words.chunks_exact(3) {
@@ -72,6 +78,20 @@ impl World {
         };
         assert!(self.outbound.answered(answer, self.now));
         true
+    }
+
+    /// The publishing connection is lost. Redis has carried out so many of the publishes that were sent on it.
+    fn lose_connection(&mut self, delivered: usize) {
+        self.outbound.connection_lost();
+        let pipe = std::mem::take(&mut self.pipe);
+        if self.is_subscribed {
+            self.given.extend(pipe.into_iter().take(delivered));
+        }
+    }
+
+    /// The numbers that a channel was given, in order.
+    fn given_to(&self, channel: &str) -> Vec<u32> {
+        self.given.iter().filter(|(name, _)| name == channel).map(|(_, number)| *number).collect()
     }
 
     /// The subscription is asked for a mark and shows it.
@@ -268,17 +288,75 @@ fn a_lost_connection_leaves_what_was_sent_unknown_and_keeps_the_rest() {
     assert_eq!(world.how(), [(4, Some((How::Stopping, 0, 1)))]);
 }
 
+#[test]
+fn what_is_sent_again_piece_by_piece_goes_before_what_was_published_later() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        world.publish(&["a"]);
+    }
+    world.send();
+    for _ in 0..3 {
+        world.answer(Some("BUSY a script runs"));
+    }
+    // The first is sent and refused alone, while the others wait.
+    for _ in 0..2 {
+        world.now += REDIS_BUSY_PAUSE;
+        assert_eq!(world.send_about(1), 1);
+        world.answer(Some("BUSY a script runs"));
+    }
+    world.publish(&["a"]);
+    world.now += REDIS_BUSY_PAUSE;
+    assert_eq!(world.send(), 4);
+    while world.answer(None) {}
+    world.mark();
+    assert_eq!(world.given_to("p:topic:a"), [1, 2, 3, 4]);
+    assert_eq!(world.how(), [(1, None), (2, None), (3, None), (4, None)]);
+}
+
+#[test]
+fn what_waits_to_be_sent_again_is_not_sent_behind_one_that_was_lost() {
+    let mut world = World::new();
+    for topics in [&["a"][..], &["b"], &["a"]] {
+        world.publish(topics);
+    }
+    world.send();
+    world.answer(Some("BUSY a script runs"));
+    world.answer(Some("BUSY a script runs"));
+    // The script ends; Redis carries out the third, and its answer is lost.
+    world.lose_connection(1);
+    world.now += REDIS_BUSY_PAUSE;
+    assert_eq!(world.send(), 1);
+    world.answer(None);
+    world.mark();
+    assert_eq!((world.given_to("p:topic:a"), world.given_to("p:topic:b")), (vec![3], vec![2]));
+    let (refused, unknown) = ((How::Refused, 0, 1), (How::Unknown, 0, 1));
+    assert_eq!(world.how(), [(1, Some(refused)), (3, Some(unknown)), (2, None)]);
+}
+
+#[test]
+fn time_alone_changes_nothing_while_the_subscription_is_away() {
+    let mut world = World::new();
+    world.publish(&["a"]);
+    world.send();
+    world.answer(Some("BUSY a script runs"));
+    assert_eq!(world.outbound.sends_at(), Some(world.now + REDIS_BUSY_PAUSE));
+    world.outbound.subscription_lost();
+    assert_eq!(world.outbound.sends_at(), None, "a session that waits for it would turn for ever");
+    world.outbound.subscription_stands();
+    assert_eq!(world.outbound.sends_at(), Some(world.now + REDIS_BUSY_PAUSE));
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     Publish(Vec<usize>),
-    Send,
+    Send(usize),
     Answer,
     Refuse,
     Busy,
     MarkSent,
     MarkArrives,
     MarkTaken,
-    LoseConnection,
+    LoseConnection(usize),
     LoseSubscription,
     Subscribe,
     Pass(u64),
@@ -287,14 +365,15 @@ enum Act {
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         6 => prop::collection::vec(0..3_usize, 1..4).prop_map(Act::Publish),
-        5 => Just(Act::Send),
+        3 => Just(Act::Send(usize::MAX)),
+        4 => (1..160_usize).prop_map(Act::Send),
         8 => Just(Act::Answer),
         1 => Just(Act::Refuse),
         2 => Just(Act::Busy),
         3 => Just(Act::MarkSent),
         3 => Just(Act::MarkArrives),
         3 => Just(Act::MarkTaken),
-        1 => Just(Act::LoseConnection),
+        1 => (0..6_usize).prop_map(Act::LoseConnection),
         1 => Just(Act::LoseSubscription),
         2 => Just(Act::Subscribe),
         2 => (0..3000_u64).prop_map(Act::Pass),
@@ -317,18 +396,15 @@ proptest! {
                     parts.push(names.len());
                     world.publish(&names);
                 }
-                Act::Send => drop(world.send()),
+                Act::Send(usize::MAX) => drop(world.send()),
+                Act::Send(bytes) => drop(world.send_about(bytes)),
                 Act::Answer => drop(world.answer(None)),
                 Act::Refuse => drop(world.answer(Some("OOM"))),
                 Act::Busy => drop(world.answer(Some("BUSY"))),
                 Act::MarkSent if world.outbound.wants_mark() => world.outbound.mark_sent(),
                 Act::MarkArrives => drop(world.outbound.mark_arrived()),
                 Act::MarkTaken => world.outbound.mark_taken(),
-                Act::LoseConnection => {
-                    world.outbound.connection_lost();
-                    // Redis may have got what it was sent, or not.
-                    world.pipe.clear();
-                }
+                Act::LoseConnection(delivered) => world.lose_connection(delivered),
                 Act::LoseSubscription => {
                     world.outbound.subscription_lost();
                     world.is_subscribed = false;
@@ -353,8 +429,7 @@ proptest! {
         }
         // Each channel got its numbers in order, each at most once.
         for name in ["p:topic:a", "p:topic:b", "p:topic:c"] {
-            let numbers: Vec<u32> =
-                world.given.iter().filter(|(channel, _)| channel == name).map(|(_, number)| *number).collect();
+            let numbers = world.given_to(name);
             prop_assert!(numbers.is_sorted_by(|a, b| a < b), "{}: {:?}", name, numbers);
         }
         world.outbound.give_up("it stops");
