@@ -158,18 +158,16 @@ impl Merger {
         now: u64,
         sealed: &mut dyn FnMut(Batch, SealReason),
     ) {
-        if !self.logs.contains_key(address) {
-            self.open_log(address.clone(), now);
-        }
         let length = message.payload.len();
-        if self
-            .logs
-            .get(address)
-            .is_some_and(|log| !log.open.is_empty() && log.open_bytes + length > self.rules.bytes_max)
-        {
+        // One look at the map for nearly every message.
+        let Some(log) = self.logs.get_mut(address) else {
+            self.open_log(address.clone(), now);
+            return self.push(address, message, now, sealed);
+        };
+        if !log.open.is_empty() && log.open_bytes + length > self.rules.bytes_max {
             self.close(address, now, SealReason::Bytes, sealed);
+            return self.push(address, message, now, sealed);
         }
-        let Some(log) = self.logs.get_mut(address) else { return };
         let is_first = log.open.is_empty();
         // The vector that it goes to grows by doubling.
         let allocated = message.allocated_bytes() + size_of::<Message>();

@@ -215,6 +215,7 @@ impl Batch {
     }
 
     /// The messages, in publish order.
+    #[inline]
     pub fn messages(&self) -> impl ExactSizeIterator<Item = MessageRef<'_>> {
         self.payloads.iter()
     }

@@ -42,10 +42,12 @@ impl End {
         Self((at as u32) << 1 | u32::from(kind == PayloadKind::Json))
     }
 
+    #[inline]
     fn at(self) -> usize {
         (self.0 >> 1) as usize
     }
 
+    #[inline]
     fn kind(self) -> PayloadKind {
         if self.0 & 1 == 1 { PayloadKind::Json } else { PayloadKind::Unknown }
     }
@@ -70,6 +72,7 @@ impl Payloads {
         Self { bytes: bytes.into(), ends }
     }
 
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.ends().len()
     }
@@ -79,6 +82,7 @@ impl Payloads {
         self.bytes.len()
     }
 
+    #[inline]
     fn ends(&self) -> &[End] {
         match &self.ends {
             Ends::One(end) => std::slice::from_ref(end),
@@ -86,11 +90,12 @@ impl Payloads {
         }
     }
 
+    #[inline]
     pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = MessageRef<'_>> {
-        let mut from = 0;
+        let (mut from, mut rest) = (0, &self.bytes[..]);
         self.ends().iter().map(move |end| {
-            let payload = &self.bytes[from..end.at()];
-            from = end.at();
+            let (payload, behind) = rest.split_at(end.at() - from);
+            (from, rest) = (end.at(), behind);
             MessageRef { payload, kind: end.kind() }
         })
     }
