@@ -390,6 +390,12 @@ pub const PACING_TOPICS_MAX: usize = 100;
 /// How often the configuration file is looked at. It is read when two looks have found the same: who saves it in pieces
 /// is done by then. A saved file is in force within two of these.
 pub const CONFIG_LOOK_EVERY: Duration = Duration::from_millis(400);
+/// The file of `--config`: the template with every key and comment is a hundredth of it.
+pub const CONFIG_FILE_BYTES_MAX: usize = 1024 * 1024;
+/// Time for a configuration to come through a pipe at the start: less than what service managers give a start.
+pub const CONFIG_PIPE_DEADLINE: Duration = Duration::from_secs(5);
+/// Time between two looks whether more of it has come.
+pub const CONFIG_PIPE_LOOK: Duration = Duration::from_millis(10);
 /// Body of a `PATCH /v1/config`: every key there is fits many times.
 pub const CONFIG_PATCH_BYTES_MAX: usize = 64 * 1024;
 /// Questions about the configuration that wait for the main thread; one more is answered 429.

@@ -14,6 +14,7 @@ mod given;
 mod keys;
 pub mod layers;
 pub mod live;
+mod open;
 mod pace;
 pub mod patch;
 pub mod print;

@@ -4,15 +4,17 @@
 //! start. In the environment it is a warning, because others put variables there too. *Not here*: which of several values wins (`layers`), what a key takes (`keys`).
 
 use std::ffi::OsString;
-use std::fs;
+use std::time::Duration;
 
 use super::environment;
 use super::file;
 use super::flags::Flags;
 use super::layers::{Layer, Layers, Loaded};
+use super::open;
 use super::problem::{Origin, Problem, Problems};
+use crate::limits::CONFIG_PIPE_DEADLINE;
 
-/// Reads everything and checks everything; blocks on the file that `flags` name.
+/// Reads everything and checks everything; waits [`CONFIG_PIPE_DEADLINE`] at most for a file that is a pipe.
 pub fn load(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -21,7 +23,7 @@ pub fn load(
     let environment: Vec<_> = environment.into_iter().collect();
     let warnings =
         environment::unknown(environment.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str())));
-    let layers = read(flags, environment, &Layers::default(), &mut problems);
+    let layers = read_within(CONFIG_PIPE_DEADLINE, flags, environment, &Layers::default(), &mut problems);
     match layers.check(problems) {
         Ok(loaded) => Ok(Loaded { warnings, ..loaded }),
         // Whoever mends the mistakes learns of the rest at once.
@@ -29,8 +31,19 @@ pub fn load(
     }
 }
 
-/// Reads everything anew into layers whose others are those of `kept`; adds what cannot be read to `problems`.
+/// Reads everything anew into layers whose others are those of `kept`; adds what cannot be read to `problems`. Waits for
+/// nobody: the caller has a process to watch.
 pub(super) fn read(
+    flags: &Flags,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    kept: &Layers,
+    problems: &mut Vec<Problem>,
+) -> Layers {
+    read_within(Duration::ZERO, flags, environment, kept, problems)
+}
+
+fn read_within(
+    patience: Duration,
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     kept: &Layers,
@@ -38,7 +51,7 @@ pub(super) fn read(
 ) -> Layers {
     let mut from_file = Vec::new();
     if let Some(path) = &flags.config {
-        match fs::read_to_string(path) {
+        match open::read(path, patience) {
             // What a save leaves that found no space, or that is not over.
             Ok(text) if text.trim().is_empty() && !kept.values(Layer::File).is_empty() => {
                 problems.push(Problem {
@@ -49,11 +62,11 @@ pub(super) fn read(
                 });
             }
             Ok(text) => from_file = file::read(path, &text, problems),
-            Err(error) => problems.push(Problem {
+            Err((wrong, remedy)) => problems.push(Problem {
                 key: None,
                 origin: Origin::File { path: path.clone(), line: None },
-                wrong: format!("the file cannot be read ({error})"),
-                remedy: "give --config a readable UTF-8 file, or none to run with the defaults".into(),
+                wrong,
+                remedy,
             }),
         }
     }
@@ -64,9 +77,9 @@ pub(super) fn read(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write;
     use std::num::NonZeroUsize;
-    use std::time::Duration;
 
     use tempfile::NamedTempFile;
 

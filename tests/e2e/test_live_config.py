@@ -4,11 +4,13 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from harness.etcd_server import EtcdServer, encoded
+from harness.gateway import binary
 from harness.poll import eventually
 from harness.wire import Wire
 
@@ -132,6 +134,49 @@ def test_a_saved_file_with_mistakes_changes_nothing_and_tells_them_all(with_file
     file.save("[merge]\ndelay_ms = 8\n")
     await_value(gateway, "merge.delay_ms", 8)
     assert config(gateway)["problems"] == []
+
+
+@pytest.mark.parametrize("what", ["pipe", "pipe with a writer", "/dev/zero", "directory", "long"])
+def test_what_is_no_configuration_file_is_told_and_holds_up_nothing(with_file, what):
+    gateway, file = with_file("[merge]\ndelay_ms = 7\n")
+    file.path.unlink()
+    writer = None
+    if what == "/dev/zero":
+        file.path.symlink_to(what)
+    elif what == "directory":
+        file.path.mkdir()
+    elif what == "long":
+        file.path.write_bytes(b"#" * (1 << 20) + b"\n")
+    else:
+        os.mkfifo(file.path)
+        if what == "pipe with a writer":
+            writer = os.open(file.path, os.O_RDWR)
+    gateway.process.send_signal(signal.SIGHUP)
+    eventually(lambda: problems(gateway, "file"), "the attempt is refused")
+    assert value(gateway, "merge.delay_ms") == 7
+    assert patch(gateway, merge__delay_ms=9).status == 200
+    with open(f"/proc/{gateway.process.pid}/status", encoding="ascii") as status:
+        assert next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) < 500_000
+    if writer is not None:
+        os.close(writer)
+    file.path.rmdir() if what == "directory" else file.path.unlink()
+    file.save("[merge]\nbytes_max = 4096\n")
+    await_value(gateway, "merge.bytes_max", 4096)
+    assert problems(gateway, "file") == {}
+    gateway.process.terminate()
+    assert gateway.process.wait(20) == 0
+
+
+def test_a_check_of_what_has_no_end_ends(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path, told in ((pipe, "nothing came through it"), ("/dev/zero", "more than 1048576 bytes")):
+        done = subprocess.run([binary(), "--check", "--config", path], capture_output=True, text=True, timeout=20)
+        assert done.returncode != 0 and told in done.stderr, done
+    given = "[merge]\ndelay_ms = 7\n"
+    check = [binary(), "--check", "--config", "/dev/stdin"]
+    done = subprocess.run(check, input=given, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0, done
 
 
 def test_a_file_that_was_cut_to_nothing_changes_nothing(with_file):
