@@ -227,7 +227,7 @@ impl Api {
         for push in pushes.all_recent().take(ended) {
             self.push_log.borrow_mut().ended(push);
         }
-        self.holds.borrow_mut().sweep();
+        self.holds.borrow_mut().sweep(pushes.made_over());
         let control = &self.blocks.control;
         let over = pushes.over();
         control.pushes_over.set(pushes.made_over());

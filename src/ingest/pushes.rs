@@ -73,8 +73,8 @@ pub(super) struct Pushes {
     holds: Holds,
     /// Of messages that are dropped because of what waits already.
     drops: Throttle,
-    /// Pushes that were over when `holds` was last swept, and when that was.
-    swept: (u64, u64),
+    /// When `holds` was last told how many pushes are over.
+    swept: u64,
 }
 
 /// What becomes of a batch without terms of its own.
@@ -97,7 +97,7 @@ impl Pushes {
             complaints: Throttle::default(),
             holds: Holds::new(total),
             drops: Throttle::default(),
-            swept: (0, 0),
+            swept: 0,
         }
     }
 
@@ -140,9 +140,9 @@ impl Pushes {
     pub(super) fn tend(&mut self, blocks: &Blocks, now: u64) {
         self.births.flush();
         let over = blocks.control.pushes_over.get();
-        if over != self.swept.0 && now.saturating_sub(self.swept.1) >= TICK.as_micros() as u64 {
-            self.swept = (over, now);
-            self.holds.sweep();
+        if now.saturating_sub(self.swept) >= TICK.as_micros() as u64 {
+            self.swept = now;
+            self.holds.sweep(over);
         }
     }
 

@@ -28,6 +28,8 @@ struct Entry {
 pub struct Holds {
     total: Arc<Total>,
     entries: HashMap<Address, Entry>,
+    /// Pushes that were over at the last sweep.
+    swept: u64,
 }
 
 /// Why nothing more is taken for an address now.
@@ -66,7 +68,7 @@ impl Held {
 impl Holds {
     /// Without any; `total` is the process's.
     pub fn new(total: Arc<Total>) -> Self {
-        Self { total, entries: HashMap::new() }
+        Self { total, entries: HashMap::new(), swept: 0 }
     }
 
     /// Holds for the addresses of a push that is about to be made. Urgent ones stand outside their topics' order: nothing
@@ -94,12 +96,21 @@ impl Holds {
         }
     }
 
-    /// Forgets pushes that are over. Costs a look at each that is not.
-    pub fn sweep(&mut self) {
+    /// Forgets pushes that are over, if another number of them is than at the last sweep. A sweep costs a look at each that
+    /// is not.
+    pub fn sweep(&mut self, over: u64) {
+        if std::mem::replace(&mut self.swept, over) == over {
+            return;
+        }
         self.entries.retain(|_, entry| {
             entry.pushes.retain(|push| !push.is_over());
             !entry.pushes.is_empty()
         });
+    }
+
+    /// Whether an address has pushes that run, as far as is known.
+    pub fn has(&self, address: &Address) -> bool {
+        !self.entries.is_empty() && self.entries.contains_key(address)
     }
 
     /// Charges a batch of so many bytes, if its address has pushes that run.
@@ -250,7 +261,9 @@ mod tests {
             push.shares[0].failed(Failed::Cancelled, 1);
         }
         assert!(!holds.waits_for_rule(&topic("a")));
-        holds.sweep();
+        holds.sweep(0);
+        assert!(holds.has(&topic("a")), "none is over that was not before, so none is looked at");
+        holds.sweep(PUSHES_PER_TOPIC_MAX as u64);
         assert!(holds.entries.is_empty());
     }
 
