@@ -1,4 +1,4 @@
-//! Whether a publish may wait behind the pushes that hold its topics up.
+//! Whether a publish may wait behind the pushes that hold its topics up, and may become one more.
 //!
 //! It is asked before a publish is accepted, so that what was accepted is not dropped. *Not here*: the bounds
 //! (`push::holds`).
@@ -7,7 +7,8 @@ use super::Api;
 use super::refusal::{Code, Refusal};
 use crate::batch::Address;
 use crate::ingest::publisher::Request;
-use crate::push::holds::Held;
+use crate::limits::PUSHES_RUNNING_MAX;
+use crate::push::holds::{Held, Holds};
 
 /// Refuses a request for a topic behind whose pushes enough waits already.
 pub(super) fn check(api: &Api, request: &Request) -> Result<(), Refusal> {
@@ -24,7 +25,7 @@ pub(super) fn check(api: &Api, request: &Request) -> Result<(), Refusal> {
     let ahead = api.publisher.borrow().waiting_bytes() + bytes * (to.len() as u64 - 1);
     for address in to {
         let full = holds.refuses(address, bytes as usize, 0, ahead);
-        let many = || holds.refuses_push(address).filter(|_| matches!(request, Request::Push(_)));
+        let many = || refuses_push(api, &mut holds, request, address);
         if let Some(held) = full.or_else(many) {
             let code = if matches!(held, Held::Pushes(_) | Held::All) {
                 Code::TooManyPushes
@@ -36,4 +37,20 @@ pub(super) fn check(api: &Api, request: &Request) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// Why no push may begin for an address, if the request becomes one there: it asks for it, or a rule does.
+fn refuses_push(api: &Api, holds: &mut Holds, request: &Request, address: &Address) -> Option<Held> {
+    if matches!(request, Request::Push(_)) {
+        // The registry has counted it.
+        return holds.refuses_push(address);
+    }
+    let is_paced = api.config().pacing.rule_for(address).is_some();
+    if !is_paced || holds.waits_for_rule(address) {
+        return None;
+    }
+    if api.pushes.borrow().running() >= PUSHES_RUNNING_MAX {
+        return Some(Held::All);
+    }
+    holds.refuses_push(address)
 }

@@ -145,6 +145,25 @@ def test_a_rule_that_is_slow_and_pushes_that_stand_still_stop_nobody_else(start_
     assert crowd and news
 
 
+@pytest.mark.parametrize("has_redis", [False, True])
+def test_a_publish_that_a_rule_would_make_one_push_too_many_is_refused(
+    start_redis, start_gateway, tmp_path, has_redis
+):
+    file = tmp_path / "fanfare.toml"
+    file.write_text('[[pacing.topic]]\nmatch = "slow:*"\nrate = 1\n')
+    redis = {"redis": start_redis().url} if has_redis else {}
+    gateway = start_gateway(arguments=("--config", str(file)), **{"server.shards": 1}, **redis)
+    members, publish = [Wire(gateway.port, "/topics/slow:a")], Publisher(gateway)
+    gateway.await_members("slow:a", 1)
+    push = {"to": {"topic": "slow:a"}, "messages": ["x"], "rate": 0.1, "ramp_s": 3600}
+    for _ in range(250):
+        assert publish(json.dumps(push))[0] == 202
+    status, error = publish("room=slow:a&items=[1]", "/push/room")
+    assert (status, error and error["code"]) == (429, "too_many_pushes")
+    assert publish("room=other&items=[1]", "/push/room") == (200, None)
+    assert gateway.metric("messages_refused_total", reason="too_many_pushes") == 0 and members
+
+
 def test_many_batches_behind_a_push_end_in_the_time_that_their_number_takes(start_gateway):
     def resume(batches):
         gateway = start_gateway(**{"server.shards": 1, "merge.messages_max": 1, "outbox.bytes_max": 64 << 20})
