@@ -293,9 +293,12 @@ pub const PACE_SHARD_MILLI_MIN: u64 = 100_000;
 pub const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The same for one topic, so that it leaves room to others.
 pub const HELD_TOPIC_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// What comes by Redis may exceed both by what this gateway may have on its way there: an accepted publish is not dropped
-/// when it comes back.
+/// What others publish by Redis may exceed both by this much. What this gateway published and accepted is not dropped when
+/// it comes back: it exceeds them at most by what [`REDIS_OUTBOX_BYTES_MAX`] becomes with its encodings.
 pub const HELD_REDIS_MARGIN: usize = REDIS_OUTBOX_BYTES_MAX;
+/// Messages for topics with pushes that run, each once for every topic, that are on their way through Redis or were lost
+/// there a moment ago: in 2 MiB. Past it the API answers 429.
+pub const RETURNING_MAX: usize = 64 * 1024;
 /// Pushes that run for one topic. More are refused, so that one topic does not take all of [`PUSHES_RUNNING_MAX`].
 pub const PUSHES_PER_TOPIC_MAX: usize = 250;
 /// Items of one `/push/all` or `/push/room`. go-push has no such bound; this one is far above what its callers send,

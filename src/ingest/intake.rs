@@ -50,7 +50,8 @@ impl Ingest {
         let address = Self::address_of(channel, &payload)?;
         let header = self.read_header(&payload)?;
         let is_plain = matches!(header, Header::None | Header::Push { is_job: false, .. });
-        if is_plain && self.pushes.drops(&address, payload.len()) {
+        let is_ours = self.pushes.returning.take(&address, &payload);
+        if is_plain && !is_ours && self.pushes.drops(&address, payload.len()) {
             return Err(Refused::Held);
         }
         match header {

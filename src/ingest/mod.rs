@@ -13,6 +13,7 @@ mod intake;
 pub mod publisher;
 pub mod pushes;
 pub mod redis;
+mod returning;
 mod strays;
 mod turn;
 

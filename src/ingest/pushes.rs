@@ -12,9 +12,10 @@ use bytes::Bytes;
 use super::answers::{Answers, Failed, How, Ticket, Verdict};
 use super::publisher::{NewPush, Tag};
 use super::redis::To;
+use super::returning::Returning;
 use super::turn::Ingest;
 use crate::batch::charge::{Charge, Total};
-use crate::batch::{Address, Batch, Epoch, Offset, seal};
+use crate::batch::{Address, Batch, Epoch, Message, Offset, seal};
 use crate::config::Pacing;
 use crate::downlink::Downlink;
 use crate::formats::FormatId;
@@ -71,6 +72,8 @@ pub(super) struct Pushes {
     made: u64,
     complaints: Throttle,
     holds: Holds,
+    /// Publishes that may wait there and that Redis has yet to bring back.
+    pub(super) returning: Returning,
     /// Of messages that are dropped because of what waits already.
     drops: Throttle,
     /// When `holds` was last told how many pushes are over.
@@ -96,6 +99,7 @@ impl Pushes {
             made: 0,
             complaints: Throttle::default(),
             holds: Holds::new(total),
+            returning: Returning::default(),
             drops: Throttle::default(),
             swept: 0,
         }
@@ -139,6 +143,7 @@ impl Pushes {
     /// Hands new pushes on, and forgets those that are over, at most once a tick.
     pub(super) fn tend(&mut self, blocks: &Blocks, now: u64) {
         self.births.flush();
+        self.returning.tend(now);
         let over = blocks.control.pushes_over.get();
         if now.saturating_sub(self.swept) >= TICK.as_micros() as u64 {
             self.swept = now;
@@ -158,6 +163,12 @@ impl Pushes {
             return Some(Held::All);
         }
         self.holds.refuses_push(address)
+    }
+
+    /// Hashes of what will have to be known again when Redis brings it back: messages for addresses with pushes that run.
+    pub(super) fn to_return(&self, addresses: &[Address], messages: &[Message]) -> Vec<u64> {
+        let held = addresses.iter().filter(|address| self.holds.has(address));
+        self.returning.hashes(held, messages)
     }
 
     /// Whether a message from Redis has to be dropped, because a push holds its topic up and enough waits already.
@@ -301,7 +312,10 @@ impl Ingest {
     /// A push that has come by Redis. One that ran is not run again, and one that may not wait is dropped.
     pub(super) fn begin_push_of_redis(&mut self, request: Request) -> Result<(), Refused> {
         let bytes = request.bytes() as usize;
-        for address in &request.to {
+        // One that this gateway accepted was asked about before.
+        let is_ours =
+            request.id.as_ref().is_some_and(|id| self.pushes.seen.is_awaited(id, request.fingerprint()));
+        for address in request.to.iter().filter(|_| !is_ours) {
             if let Some(held) = self.pushes.refuses_push(address, &self.blocks) {
                 self.pushes.tell_drop(&held, address);
                 return Err(Refused::TooManyPushes);

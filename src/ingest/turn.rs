@@ -169,11 +169,15 @@ impl Ingest {
         match request {
             Request::Publish { ticket, addresses, messages } => match (ticket, &self.to_redis) {
                 (Some(ticket), Some(queue)) => {
+                    let hashes = self.pushes.to_return(&addresses, &messages);
+                    if !self.pushes.returning.has_room(hashes.len()) {
+                        return self.answers.give(ticket, Verdict::Full);
+                    }
                     let to = To::Addresses(addresses.into());
                     let payloads = messages.into_iter().map(|message| message.payload).collect();
-                    let offered = queue.offer(Tag::Publish(ticket), to, payloads, Instant::now());
-                    if let Err((Tag::Publish(ticket), Full)) = offered {
-                        self.answers.give(ticket, Verdict::Full);
+                    match queue.offer(Tag::Publish(ticket), to, payloads, Instant::now()) {
+                        Err((Tag::Publish(ticket), Full)) => self.answers.give(ticket, Verdict::Full),
+                        _ => self.pushes.returning.expect(&hashes),
                     }
                 }
                 (ticket, _) => {

@@ -90,6 +90,14 @@ impl<W> Seen<W> {
         }
     }
 
+    /// Whether this very push is on its way and somebody waits for it.
+    pub fn is_awaited(&self, id: &PushId, fingerprint: u64) -> bool {
+        let is_it = |entry: &Entry<W>| {
+            entry.fingerprint == fingerprint && !entry.has_run && !entry.waiters.is_empty()
+        };
+        self.entries.get(id).is_some_and(is_it)
+    }
+
     /// A push has come, from wherever, at this microsecond.
     pub fn come(&mut self, id: &PushId, fingerprint: u64, now_us: u64) -> Come {
         if let Some(entry) = self.entries.get(id)

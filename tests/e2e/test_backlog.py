@@ -3,6 +3,7 @@
 import http.client
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -143,6 +144,27 @@ def test_a_rule_that_is_slow_and_pushes_that_stand_still_stop_nobody_else(start_
     assert gateway.metric("pushes", state="running") <= 300, "a rule folds, and a topic has a bound"
     assert gateway.metric("messages_refused_total", reason="too_many_pushes") >= 1_000
     assert crowd and news
+
+
+def test_what_was_accepted_while_redis_stood_still_is_not_dropped_when_it_comes_back(start_redis, start_gateway):
+    redis = start_redis()
+    gateway = start_gateway(redis=redis.url, **{"server.shards": 1, "outbox.bytes_max": 64 << 20})
+    (device,) = hold(gateway, "news", devices=1)
+    publish, client, waiting = Publisher(gateway), redis.client(), 0
+    while gateway.metric("held_bytes") < 29 << 20:
+        assert publish(to_topic(["x" * 500_000])) == (202, None)
+        waiting += 1
+    refused = gateway.metric("publish_refused_total", reason="held")
+    client.call("CLIENT", "PAUSE", "2000", "ALL")
+    with ThreadPoolExecutor(8) as pool:
+        one = to_topic(["y" * 900_000])
+        answers = list(pool.map(lambda _: Publisher(gateway)(one), range(8)))
+    accepted = [status for status, _ in answers].count(202)
+    assert accepted == 8 and gateway.metric("publish_refused_total", reason="held") == refused
+    assert gateway.metric("messages_refused_total", reason="held") == 0
+    assert publish(to_topic(["one more"]))[1]["code"] == "topic_held"
+    gateway.request("PATCH", "/v1/pushes/slow", '{"rate":1000,"state":"running"}')
+    assert [len(device.receive().payload) for _ in range(1 + waiting + 8)] == [6] + [500_002] * waiting + [900_002] * 8
 
 
 @pytest.mark.parametrize("has_redis", [False, True])

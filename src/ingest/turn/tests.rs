@@ -12,9 +12,11 @@ use crate::batch::{PayloadKind, Topic};
 use crate::config::live::Edition;
 use crate::config::{Config, Merge};
 use crate::ingest::answers::{Ticket, Verdicts, answers};
-use crate::ingest::publisher::Publisher;
+use crate::ingest::publisher::{NewPush, Publisher};
 use crate::ingest::pushes::births;
 use crate::limits::{DRAIN_REDIS, MESSAGE_BYTES_MAX, PUBLISH_SLOTS, REDIS_OUTBOX_BYTES_MAX};
+use crate::push::Moment;
+use crate::push::id::PushId;
 use crate::ring::doorbell::Doorbell;
 use crate::ring::{self, Receiver};
 use crate::sys::eventfd::EventFd;
@@ -95,8 +97,12 @@ impl World {
 
     /// A message from Redis; whether the inbox had room.
     fn comes(&mut self, bytes: usize) -> bool {
-        let message =
-            Incoming::Message { channel: Bytes::from_static(b"topic:t0"), payload: vec![b'1'; bytes].into() };
+        self.brings(b"topic:t0", vec![b'1'; bytes])
+    }
+
+    /// The same of any channel and payload.
+    fn brings(&mut self, channel: &'static [u8], payload: Vec<u8>) -> bool {
+        let message = Incoming::Message { channel: Bytes::from_static(channel), payload: payload.into() };
         let mut push = pin!(self.ingest.inbox.push(message));
         push.as_mut().poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
     }
@@ -163,6 +169,69 @@ fn what_has_no_room_on_its_way_to_redis_is_refused_at_once_and_holds_up_nothing(
     }
     assert!(refused > 0, "the queue has a bound for small ones");
     assert!(world.ingest.to_redis.as_ref().is_some_and(|queue| queue.bytes() <= REDIS_OUTBOX_BYTES_MAX));
+}
+
+/// A world with a push that stands still on `t0`, behind which as much waits as others may publish; and what waits.
+fn filled() -> (World, Vec<Downlink>) {
+    let (mut world, mut waiting) = (World::new(1, true), Vec::new());
+    let refused = |world: &World| world.ingest.blocks.ingest.messages_refused[Refused::Held as usize].get();
+    assert!(world.brings(b"topic:t0", b"@push rate=0.1 ramp_s=3600\n1".to_vec()));
+    for _ in 0..200 {
+        world.turn();
+        while let Some(downlink) = world.shards[0].pop() {
+            let block = &world.ingest.blocks.shards[0];
+            block.downlink_bytes_released.add(downlink.weight() as u64);
+            waiting.push(downlink);
+        }
+        if refused(&world) > 0 {
+            return (world, waiting);
+        }
+        assert!(world.comes(500_000));
+    }
+    panic!("there is no bound");
+}
+
+#[test]
+fn what_this_gateway_published_is_not_dropped_when_it_comes_back_and_what_others_did_is() {
+    let (mut world, _waiting) = filled();
+    let count = |world: &World| {
+        let counters = &world.ingest.blocks.ingest;
+        (counters.messages_redis.get(), counters.messages_refused[Refused::Held as usize].get())
+    };
+    let (taken, refused) = count(&world);
+    // They were accepted before the bound was reached.
+    for _ in 0..8 {
+        assert!(world.publish(1, 900_000));
+    }
+    world.turn();
+    assert_eq!(world.verdicts(), []);
+    for returned in 1..=8 {
+        assert!(world.comes(900_000));
+        world.turn();
+        assert_eq!(count(&world), (taken + returned, refused));
+    }
+    assert!(world.comes(900_000));
+    world.turn();
+    assert_eq!(count(&world), (taken + 8, refused + 1), "a ninth is somebody else's");
+}
+
+#[test]
+fn a_push_that_this_gateway_accepted_is_not_dropped_when_it_comes_back() {
+    let (mut world, _waiting) = filled();
+    let text = "x".repeat(900_000);
+    let json =
+        |id| format!(r#"{{"to":{{"topic":"t0"}},"messages":["{text}"],"id":"{id}","rate":1}}"#).into_bytes();
+    let request = crate::push::request::parse(&json("ours").into()).expect("a push");
+    let (id, accepted) = (PushId::new("ours").expect("an id"), Moment::default());
+    let new = NewPush { id, request, accepted, ticket: Ticket(1) };
+    assert!(world.publisher.request(Request::Push(Box::new(new))).is_ok());
+    world.turn();
+    let begun = world.ingest.blocks.ingest.pushes_begun.get();
+    for id in ["other", "ours"] {
+        assert!(world.brings(b"push", json(id)));
+        world.turn();
+        assert_eq!(world.ingest.blocks.ingest.pushes_begun.get() - begun, u64::from(id == "ours"), "{id}");
+    }
 }
 
 #[test]
