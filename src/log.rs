@@ -8,6 +8,7 @@
 
 pub mod queue;
 pub mod throttle;
+pub mod told;
 pub mod writer;
 
 use std::any::Any;

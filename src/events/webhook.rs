@@ -15,7 +15,7 @@ use super::json;
 use super::shared::Shared;
 use crate::config::secret::SecretUrl;
 use crate::limits::{EVENTS_ANSWER_BYTES_MAX, EVENTS_POLL};
-use crate::log::throttle::Throttle;
+use crate::log::told::Told;
 use crate::metrics::{Blocks, EventSink};
 use crate::redis::backoff::{Backoff, Pace};
 
@@ -86,8 +86,7 @@ impl Webhook {
         let block = &self.blocks.events.sinks[EventSink::Webhook as usize];
         let seed = u64::from(std::process::id());
         let mut backoff = Backoff::new(seed);
-        let mut last_complaint = String::new();
-        let (mut complaints, mut returns) = (Throttle::letting(5), Throttle::letting(5));
+        let mut told = Told::works(5);
         while !self.outlet.is_over() {
             let Some(batch) = self.outlet.batch() else {
                 self.outlet.sleep(EVENTS_POLL, EVENTS_POLL);
@@ -97,10 +96,8 @@ impl Webhook {
                 Answer::Taken => {
                     self.outlet.lock().taken();
                     block.sent.add(batch.count as u64);
-                    if !std::mem::take(&mut last_complaint).is_empty()
-                        && let Some(times) = returns.event(Instant::now())
-                    {
-                        tracing::info!(times, "events: the webhook takes them again");
+                    if told.is_back() {
+                        tracing::info!("events: the webhook takes them again");
                     }
                     backoff = Backoff::new(seed);
                     continue;
@@ -115,12 +112,8 @@ impl Webhook {
                     cause.to_string()
                 }
             };
-            // Once for as long as it is the same, and not often when it changes.
-            if complaint != last_complaint {
-                if let Some(times) = complaints.event(Instant::now()) {
-                    tracing::warn!(times, "events: the webhook takes nothing: {complaint}");
-                }
-                last_complaint = complaint;
+            if let Some(times) = told.fails(&complaint, Instant::now()) {
+                tracing::warn!(times, "events: the webhook takes nothing: {complaint}");
             }
             self.outlet.sleep(backoff.pause(Pace::Refused), LAST_PAUSE);
         }
