@@ -86,6 +86,16 @@ impl Lines {
     }
 }
 
+impl End {
+    /// How soon the next attempt may come, whether or not this one is told.
+    fn pace(&self) -> Pace {
+        match self {
+            Self::Refused(_) => Pace::Refused,
+            Self::Gone(_) | Self::Read(_) | Self::Incomplete(_) | Self::TooLarge => Pace::Absent,
+        }
+    }
+}
+
 impl From<etcd_client::Error> for End {
     fn from(error: etcd_client::Error) -> Self {
         let etcd_client::Error::GRpcStatus(status) = &error else { return Self::Gone(error.to_string()) };
@@ -124,7 +134,8 @@ async fn keep_up(seat: &Seat) -> Result<(), String> {
             .unwrap_or_else(|end| end);
         mirror.forget();
         seat.blocks.etcd.connected.set(0);
-        let pace = match end {
+        let pace = end.pace();
+        match end {
             End::Incomplete(why) => {
                 seat.blocks.etcd.incomplete.set(1);
                 let prefix = seat.etcd.prefix.clone();
@@ -134,12 +145,10 @@ async fn keep_up(seat: &Seat) -> Result<(), String> {
             }
             End::Read(why) => {
                 lines.read_again(why);
-                Pace::Absent
             }
             // Of a watch: changes that are more than one answer holds. What they came to is read.
             End::TooLarge => {
                 lines.read_again("more has changed at once than one answer holds");
-                Pace::Absent
             }
             End::Gone(why) => {
                 seat.blocks.etcd.connect_errors.add(1);
@@ -148,7 +157,6 @@ async fn keep_up(seat: &Seat) -> Result<(), String> {
                 } else {
                     tracing::debug!("etcd: {why}");
                 }
-                Pace::Absent
             }
             End::Refused(why) => {
                 seat.blocks.etcd.connect_errors.add(1);
@@ -157,13 +165,11 @@ async fn keep_up(seat: &Seat) -> Result<(), String> {
                         times,
                         "etcd: {why}; what is in force stays: look at etcd.user, its password and its roles"
                     );
-                    Pace::Refused
                 } else {
                     tracing::debug!("etcd: {why}");
-                    Pace::Absent
                 }
             }
-        };
+        }
         if let Some(stood) = stood {
             backoff.stood(Instant::elapsed(&stood));
         }
@@ -307,5 +313,18 @@ async fn in_time<T>(asked: impl Future<Output = Result<T, etcd_client::Error>>) 
     match timeout(ETCD_DEADLINE, asked).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(End::Gone(format!("no answer in {} s", ETCD_DEADLINE.as_secs()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_tried_again_late_whether_or_not_it_is_told_and_anything_else_soon() {
+        assert_eq!(End::Refused("permission denied".into()).pace(), Pace::Refused);
+        for end in [End::Gone("gone".into()), End::Read("compacted"), End::TooLarge] {
+            assert_eq!(end.pace(), Pace::Absent, "{end:?}");
+        }
     }
 }
