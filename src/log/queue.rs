@@ -95,7 +95,9 @@ impl Entrance {
     /// Puts a line into the queue, or drops it. Never waits.
     pub fn put(&self, line: &[u8]) {
         let cost = cost(line);
-        let before = self.counts.bytes.fetch_add(cost, Ordering::AcqRel);
+        // Either this sees that the writer sleeps or the writer sees these bytes. For that both threads need one order
+        // of all four accesses.
+        let before = self.counts.bytes.fetch_add(cost, Ordering::SeqCst);
         if before + cost > LOG_QUEUE_BYTES_MAX || self.lines.try_send(line.into()).is_err() {
             self.counts.bytes.fetch_sub(cost, Ordering::AcqRel);
             self.counts.full.fetch_add(1, Ordering::Relaxed);
@@ -152,7 +154,7 @@ impl Exit {
     pub(super) fn sleep(&self, at_most: Duration) {
         self.writer.sleeps.store(true, Ordering::SeqCst);
         // A line that came before this was seen by nobody as a reason to wake.
-        if self.counts.bytes() == 0 {
+        if self.counts.bytes.load(Ordering::SeqCst) == 0 {
             thread::park_timeout(at_most);
         }
         self.writer.sleeps.store(false, Ordering::SeqCst);
