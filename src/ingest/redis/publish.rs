@@ -229,11 +229,11 @@ impl Session<'_> {
             }
             (Asked::Publish, Reply::Error(text)) => {
                 self.blocks.ingest.redis_publish_failed.add(1);
-                self.is_refused(&text);
+                self.is_refused(asked, &text);
                 self.queue.answered(Err(text));
             }
             (Asked::Probe, Reply::Simple(_) | Reply::Integer(_)) => self.is_permitted(),
-            (Asked::Probe, Reply::Error(text)) => self.is_refused(&text),
+            (Asked::Probe, Reply::Error(text)) => self.is_refused(asked, &text),
             (Asked::Brackets, Reply::Simple(_) | Reply::Error(_)) => {}
             (Asked::Role, reply) => match self.question.role(&reply)? {
                 Some(role) => {
@@ -256,12 +256,43 @@ impl Session<'_> {
     }
 
     /// It does not, and says why.
-    fn is_refused(&mut self, text: &str) {
+    fn is_refused(&mut self, asked: Asked, text: &str) {
         self.blocks.ingest.redis_publishing.set(1);
-        self.blocks.ingest.redis_publish_refused.set(RefusalKind::of(text) as u64);
+        if asked == Asked::Probe || !is_about_a_channel(text) {
+            self.blocks.ingest.redis_publish_refused.set(RefusalKind::of(text) as u64);
+        }
         if let Some(times) = self.refusals.event(Instant::now()) {
             let failure = Failure::Refused(text.to_owned());
             tracing::error!(times, "redis: a publish failed: {failure}; {}", failure.remedy());
+        }
+    }
+}
+
+/// Whether an error says only that the user may not publish to the channel that was named; others may be open to
+/// it. Redis 6 and 7 have different words for it, and both speak of a channel.
+fn is_about_a_channel(text: &str) -> bool {
+    text.starts_with("NOPERM") && text.contains("channel")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_that_the_user_may_not_use_is_told_from_a_command_that_it_may_not_run() {
+        for text in [
+            "NOPERM this user has no permissions to access one of the channels used as arguments",
+            "NOPERM No permissions to access a channel",
+        ] {
+            assert!(is_about_a_channel(text), "{text}");
+        }
+        for text in [
+            "NOPERM User gate has no permissions to run the 'publish' command",
+            "NOPERM this user has no permissions to run the 'publish' command or its subcommand",
+            "OOM command not allowed",
+            "ERR unknown channel",
+        ] {
+            assert!(!is_about_a_channel(text), "{text}");
         }
     }
 }
