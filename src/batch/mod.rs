@@ -83,6 +83,15 @@ impl std::borrow::Borrow<str> for Topic {
     }
 }
 
+/// Memory of addresses: the list, and each topic's name with its counts.
+pub fn addresses_bytes(addresses: &[Address]) -> usize {
+    let name = |address: &Address| match address {
+        Address::All => 0,
+        Address::Topic(topic) => block(topic.as_str().len() + ARC_BYTES),
+    };
+    size_of_val(addresses) + addresses.iter().map(name).sum::<usize>()
+}
+
 /// Position of a message in the log of its address: +1 per message, never reused while the process lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Offset(pub u64);

@@ -92,7 +92,9 @@ impl Ingest {
         }
         let redis = self.to_redis.as_ref().map_or(0, |queue| queue.give_up("the gateway is stopping")) as u64;
         self.tell_verdicts();
-        let ring = self.broadcast.give_up();
+        // What is not merged had no room in the rings either.
+        let unmerged = self.merging.take().map_or(0, |merging| merging.rest());
+        let ring = self.broadcast.give_up() + unmerged;
         for (place, count) in
             [(Left::Api, requests), (Left::ToRedis, redis), (Left::FromRedis, inbox), (Left::Ring, ring)]
         {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::batch::{Address, Message};
+use crate::batch::{Address, Message, addresses_bytes};
 use crate::config::live::Edition;
 use crate::downlink::Census;
 use crate::ingest::answers::Ticket;
@@ -87,10 +87,13 @@ pub enum NotTaken {
 }
 
 impl Request {
-    /// Memory of its messages, for the byte bound.
+    /// Memory of its messages and addresses, for the byte bound.
     pub fn bytes(&self) -> u64 {
         match self {
-            Self::Publish { messages, .. } => messages.iter().map(|m| m.allocated_bytes() as u64).sum(),
+            Self::Publish { addresses, messages, .. } => {
+                let messages: usize = messages.iter().map(Message::allocated_bytes).sum();
+                (addresses_bytes(addresses) + messages) as u64
+            }
             Self::Push(new) => new.request.allocated_bytes() as u64,
             Self::Inspect { .. } => 0,
         }
@@ -209,7 +212,7 @@ impl Position {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::PayloadKind;
+    use crate::batch::{PayloadKind, Topic};
     use crate::sys::eventfd::EventFd;
 
     fn publish(bytes: usize) -> Request {
@@ -230,6 +233,29 @@ mod tests {
         while requests.pop().is_some() {}
         assert_eq!(publisher.request(publish(3 * half)), Ok(()));
         assert_eq!(publisher.request(publish(8192)), Err(NotTaken::Full));
+    }
+
+    #[test]
+    fn the_addresses_of_a_request_count_as_its_messages_do() {
+        let (mut publisher, mut requests) =
+            Publisher::new(Arc::new(Doorbell::new(EventFd::new().expect("an eventfd"))));
+        let name = |n: usize| Address::Topic(Topic::new(&format!("{n:0256}")).expect("a topic"));
+        let addresses: Vec<Address> = (0..100).map(name).collect();
+        let message = || Message { payload: vec![b'1'].into(), kind: PayloadKind::Json };
+        let request = Request::Publish { ticket: None, addresses, messages: vec![message()] };
+        assert_eq!(publisher.request(request), Ok(()));
+        assert!(publisher.waiting_bytes() > 100 * 256, "{}", publisher.waiting_bytes());
+        let to = (0..100).map(name).collect();
+        let push = push::request::Request {
+            to,
+            messages: vec![message()],
+            terms: push::terms::Terms::default(),
+            id: None,
+            is_job: true,
+        };
+        assert!(push.allocated_bytes() > 100 * 256);
+        while requests.pop().is_some() {}
+        assert_eq!(publisher.waiting_bytes(), 0);
     }
 
     #[test]

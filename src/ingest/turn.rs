@@ -52,6 +52,13 @@ pub(super) struct Merging {
     done: usize,
 }
 
+impl Merging {
+    /// Messages that are not merged, each once for every address.
+    pub(super) fn rest(&self) -> u64 {
+        (self.addresses.len() * self.messages.len() - self.done) as u64
+    }
+}
+
 /// The state of the loop.
 pub(super) struct Ingest {
     /// Time over which shards will spread their closes.

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::id::PushId;
 use super::terms::{self, BadTerm, Lane, Terms};
-use crate::batch::{Address, BadTopic, Message, PayloadKind, Topic, json};
+use crate::batch::{Address, BadTopic, Message, PayloadKind, Topic, addresses_bytes, json};
 use crate::limits::{MESSAGE_BYTES_MAX, PUSH_MESSAGES_MAX, PUSH_TOPICS_MAX};
 
 /// A publish as its sender asks for it.
@@ -245,9 +245,9 @@ impl Request {
         self.messages.iter().map(|message| message.payload.len() as u64).sum()
     }
 
-    /// Memory of its messages.
+    /// Memory of its messages and addresses.
     pub fn allocated_bytes(&self) -> usize {
-        self.messages.iter().map(Message::allocated_bytes).sum()
+        addresses_bytes(&self.to) + self.messages.iter().map(Message::allocated_bytes).sum::<usize>()
     }
 }
 

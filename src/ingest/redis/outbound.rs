@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::batch::Address;
+use crate::batch::{Address, addresses_bytes};
 use crate::ingest::answers::{Failed, How, Verdict};
 use crate::ingest::publisher::Tag;
 use crate::limits::{PUBLISH_DEADLINE, REDIS_BUSY_PAUSE, REDIS_PUBLISH_BYTES};
@@ -74,13 +74,7 @@ impl To {
     fn bytes(&self) -> usize {
         match self {
             Self::Push => 0,
-            Self::Addresses(addresses) => {
-                let name = |address: &Address| match address {
-                    Address::All => 0,
-                    Address::Topic(topic) => topic.as_str().len() + 2 * size_of::<usize>(),
-                };
-                size_of_val(&**addresses) + addresses.iter().map(name).sum::<usize>()
-            }
+            Self::Addresses(addresses) => addresses_bytes(addresses),
         }
     }
 }
@@ -222,14 +216,6 @@ impl Outbound {
     /// Bytes of publishes that have no verdict.
     pub fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    /// Publishes that have no verdict.
-    pub fn len(&self) -> usize {
-        let passing = self.gathering.len()
-            + self.asked.as_ref().map_or(0, Vec::len)
-            + self.arrived.iter().map(Vec::len).sum::<usize>();
-        self.jobs.iter().flatten().count() + passing
     }
 
     /// Whether every publish has its verdict.
@@ -514,9 +500,10 @@ impl Outbound {
         }
     }
 
-    /// Gives everything up: the process ends. Publishes that have no verdict by then.
+    /// Gives everything up: the process ends. Returns how many messages Redis is not known to have, each once for
+    /// every channel.
     pub fn give_up(&mut self, why: &str) -> usize {
-        let left = self.len();
+        let left = self.jobs.iter().flatten().map(|job| (job.parts() - job.taken) as usize).sum();
         self.connection_lost();
         for number in self.first..self.first + self.jobs.len() as u64 {
             self.fail(number, How::Stopping, why);

@@ -78,7 +78,7 @@ impl PublishQueue {
         self.0.outbound.borrow_mut().mark_taken();
     }
 
-    /// Gives every publish up; how many there were.
+    /// Gives every publish up; how many messages Redis is not known to have, each once for every channel.
     pub fn give_up(&self, why: &str) -> usize {
         self.0.outbound.borrow_mut().give_up(why)
     }

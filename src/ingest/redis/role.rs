@@ -1,6 +1,7 @@
 //! What a server is, by its own words. Pure.
 //!
-//! `HELLO` without arguments says it from Redis 6 on and needs no right; `ROLE` says it before, to whom may ask.
+//! From Redis 6 on, `HELLO` without arguments says it, and any user may send it. Older servers say it in reply to
+//! `ROLE`, if the user may run that.
 
 use crate::redis::Failure;
 use crate::wire::resp::Reply;

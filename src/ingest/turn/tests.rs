@@ -269,6 +269,22 @@ fn a_configuration_and_a_drain_pass_everything_that_waits() {
 }
 
 #[test]
+fn a_drain_counts_what_of_an_answered_publish_is_not_merged() {
+    let mut world = World::new(1, false);
+    assert!(world.publish(100, MESSAGE_BYTES_MAX));
+    assert_eq!(world.turn(), Next::Wait(Lack::Ring, STALL_RETRY));
+    assert_eq!(world.verdicts(), [Verdict::Done]);
+    assert!(world.ingest.merging.is_some(), "the rings have no room for all of it");
+    world.publisher.direct(Directive::Drain).expect("its lane has room");
+    world.turn();
+    world.now += DRAIN_REDIS.as_micros() as u64;
+    assert_eq!(world.turn(), Next::Over);
+    let left: u64 = world.ingest.blocks.ingest.drain_left.iter().map(crate::metrics::Value::get).sum();
+    let sent = world.take(0, usize::MAX) as u64;
+    assert_eq!((left + sent, sent > 0), (100, true));
+}
+
+#[test]
 fn a_drain_that_finds_room_leaves_nothing() {
     let mut world = World::new(1, false);
     world.fill_rings();

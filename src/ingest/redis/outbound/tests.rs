@@ -346,6 +346,25 @@ fn time_alone_changes_nothing_while_the_subscription_is_away() {
     assert_eq!(world.outbound.sends_at(), Some(world.now + REDIS_BUSY_PAUSE));
 }
 
+#[test]
+fn what_is_given_up_is_counted_in_messages_and_without_those_that_redis_has() {
+    let mut world = World::new();
+    world.publish(&["a", "b", "c"]);
+    world.publish(&["a"]);
+    world.send();
+    for _ in 0..2 {
+        world.answer(None);
+    }
+    assert_eq!(world.outbound.give_up("it stops"), 2);
+    let mut world = World::new();
+    world.publish(&["a"]);
+    world.send();
+    world.answer(None);
+    world.publish(&["a", "b"]);
+    assert_eq!(world.outbound.give_up("it stops"), 2, "the first is in Redis");
+    assert_eq!(world.how().len(), 2);
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     Publish(Vec<usize>),
