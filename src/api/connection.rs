@@ -123,7 +123,7 @@ impl Client<'_> {
                 Step::Answer(request) => {
                     self.slot.turn(Phase::Work);
                     let answer = routes::answer(self.api, &request, self.peer).await;
-                    // Who was only asked how the process is stays if there is a place to stay at.
+                    // A client that has only probed health has no place yet: its connection is kept if it gets one.
                     let keep = request.keep_alive && !self.api.is_draining() && self.slot.place().is_ok();
                     let head_only = request.method == Method::Head;
                     drop(request);
@@ -139,8 +139,10 @@ impl Client<'_> {
                             continue;
                         }
                         Answer::Later(later) => {
-                            self.answer_waiting(&mut waiting).await?;
-                            later.response(self.api).await
+                            let outcome = self.answer_waiting(&mut waiting).await;
+                            let response = later.response(self.api).await;
+                            outcome?;
+                            response
                         }
                         Answer::Whole(response) => response,
                         Answer::Progress(id) if self.slot.stream().is_ok() => {
@@ -226,18 +228,25 @@ impl Client<'_> {
         }
     }
 
-    /// Answers the publishes that wait, in order; those that can be answered together leave together.
+    /// Answers the publishes that wait, in order; those that can be answered together leave together. If the client has
+    /// gone, what became of the rest is counted all the same.
     async fn answer_waiting(&mut self, waiting: &mut VecDeque<Later>) -> Result<(), Gone> {
         let mut bytes = Vec::new();
+        let mut outcome = Ok(());
         while let Some(later) = waiting.pop_front() {
-            if !later.is_ready() && !bytes.is_empty() {
-                self.write(std::mem::take(&mut bytes)).await?;
+            if !later.is_ready() && !bytes.is_empty() && outcome.is_ok() {
+                outcome = self.write(std::mem::take(&mut bytes)).await;
             }
             let response = later.response(self.api).await;
             self.api.count_request(response.status);
-            bytes.append(&mut response.encode(After::KeepAlive, false, SystemTime::now()));
+            if outcome.is_ok() {
+                bytes.append(&mut response.encode(After::KeepAlive, false, SystemTime::now()));
+            }
         }
-        if bytes.is_empty() { Ok(()) } else { self.write(bytes).await }
+        if outcome.is_ok() && !bytes.is_empty() {
+            outcome = self.write(bytes).await;
+        }
+        outcome
     }
 
     /// The last answer on a connection whose next request cannot be found. The method is there when it is known.

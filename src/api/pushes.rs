@@ -128,10 +128,10 @@ impl Progress {
 }
 
 /// Begins a push, and waits a moment for every shard to say how many devices it is for.
-pub async fn begin(api: &Api, asked: Request, by: By) -> Result<Response, Refusal> {
+pub async fn begin(api: &Api, request: Request, by: By) -> Result<Response, Refusal> {
     let accepted = api.clock.now();
-    let terms = api.config().pacing.complete(asked.terms, &asked.to);
-    let request = Request { terms, ..asked };
+    // What is handed on is what was asked: a retry asks for the same, whatever the rules say by then.
+    let terms = api.config().pacing.complete(request.terms, &request.to);
     let id = match &request.id {
         Some(id) => id.clone(),
         None => PushId::new(&api.next_id()).expect("hexadecimal digits"),

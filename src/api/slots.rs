@@ -16,7 +16,7 @@ use crate::metrics::Blocks;
 #[derive(Debug)]
 pub struct Slots {
     table: RefCell<Table>,
-    /// Who waits for something, by its place in the table.
+    /// The wakers of the connections that wait, each at its connection's index in the table.
     wakers: RefCell<Vec<Option<Waker>>>,
     blocks: Arc<Blocks>,
 }

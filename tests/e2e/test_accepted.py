@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import struct
 import threading
 import time
 
@@ -148,6 +149,40 @@ def test_a_user_with_nothing_but_publish_and_psubscribe_is_enough(start_redis, s
         assert push(gateway, number).status == 202
     eventually(lambda: reader.got == list(range(10)), "all of them, in order")
     assert gateway.metric("messages_refused_total") == 0
+
+
+def test_one_channel_that_the_user_may_not_use_leaves_the_gateway_ready(start_redis, start_gateway):
+    redis = start_redis()
+    may = "(+publish resetchannels &fanfare:topic:t &fanfare:probe)"
+    try:
+        redis.client().call("ACL", "SETUSER", "gate", "on", ">pass", "resetchannels", "&fanfare:*", "+psubscribe", may)
+    except RuntimeError as error:
+        pytest.skip(f"this Redis has no selectors: {error}")
+    gateway = start_gateway(redis=f"redis://gate:pass@127.0.0.1:{redis.port}")
+    for _ in range(3):
+        answer = gateway.push({"topic": "elsewhere"}, [1])
+        assert answer.status == 502 and "NOPERM" in answer.json["error"]["message"], answer
+        assert gateway.ready() == 200
+        assert push(gateway, 1).status == 202
+
+
+def test_publishes_of_a_client_that_leaves_are_counted(start_redis, start_gateway):
+    redis = start_redis()
+    gateway = start_gateway(redis=redis.url)
+    assert push(gateway, "first").status == 202
+    topics, count = [f"t{number}" for number in range(100)], 12
+    body = json.dumps({"to": {"topics": topics}, "messages": ["x" * 250]})
+    head = f"POST /v1/push HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"
+    operator = redis.client()
+    operator.call("CLIENT", "PAUSE", "1000")
+    client = socket.create_connection(("127.0.0.1", gateway.api_port))
+    # It is gone at once, and whatever is written to it fails.
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.sendall((head + body).encode() * count)
+    time.sleep(0.4)
+    client.close()
+    taken = lambda: gateway.metric("api_messages_total")  # noqa: E731
+    eventually(lambda: taken() == 1 + count * len(topics), "every message is counted", deadline_s=10)
 
 
 def test_a_replica_is_noticed_and_so_is_its_end(start_redis, start_gateway):

@@ -231,6 +231,18 @@ def test_rules_by_topic_are_patched_as_they_are_shown(gateway):
     assert patch(gateway, pacing__topic=rules).json["edition"] == 2, "the same again changes nothing"
 
 
+@pytest.mark.parametrize("on_redis", [False, True])
+def test_a_push_sent_again_after_a_rule_has_changed_is_the_same(start_gateway, start_redis, on_redis):
+    gateway = start_gateway(redis=start_redis().url if on_redis else None)
+    body = json.dumps({"to": {"topic": "t"}, "messages": ["m"], "id": "x"})
+    answers = []
+    for rate in (500, 900):
+        assert patch(gateway, pacing__topic=[{"match": "t", "rate": rate}]).status == 200
+        answers.append(gateway.request("POST", "/v1/push", body))
+    assert [answer.status for answer in answers] == [202, 202], answers
+    assert [answer.json["duplicate"] for answer in answers] == [False, True]
+
+
 def test_the_level_of_the_log_follows_a_patch(gateway):
     assert patch(gateway, log__level="error").status == 200
     assert patch(gateway, merge__delay_ms=3).status == 200
