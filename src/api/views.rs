@@ -203,7 +203,7 @@ pub fn missing(blocks: &Blocks, draining: bool, has_redis: bool, redis_gone_ms: 
     }
     let closed = |(_, shard): &(usize, &ShardBlock)| shard.listening.get() == 0;
     let closed: Vec<String> =
-        blocks.shards.iter().enumerate().filter(closed).map(|(i, _)| i.to_string()).collect();
+        blocks.shards.iter().enumerate().filter(closed).map(|(i, _)| format!("shard {i}")).collect();
     if !closed.is_empty() {
         let message = format!(
             "{} of {} shards do not listen: {}",
@@ -215,7 +215,7 @@ pub fn missing(blocks: &Blocks, draining: bool, has_redis: bool, redis_gone_ms: 
     }
     let blocked = |(_, shard): &(usize, &ShardBlock)| shard.accept_blocked.get() == 1;
     let blocked: Vec<String> =
-        blocks.shards.iter().enumerate().filter(blocked).map(|(i, _)| i.to_string()).collect();
+        blocks.shards.iter().enumerate().filter(blocked).map(|(i, _)| format!("shard {i}")).collect();
     if !blocked.is_empty() {
         let message = format!(
             "{} of {} shards cannot accept connections, mostly because they have as many files open as LimitNOFILE \
@@ -262,7 +262,10 @@ mod tests {
         let blocks = Blocks::new(3);
         blocks.shards[1].listening.set(1);
         let parts = |missing: Vec<Missing>| missing.into_iter().map(|m| m.message).collect::<Vec<_>>();
-        assert_eq!(parts(missing(&blocks, false, false, None)), ["2 of 3 shards do not listen: 0, 2"]);
+        assert_eq!(
+            parts(missing(&blocks, false, false, None)),
+            ["2 of 3 shards do not listen: shard 0, shard 2"]
+        );
         blocks.shards[0].listening.set(1);
         blocks.shards[2].listening.set(1);
         assert_eq!(missing(&blocks, false, false, None), []);
@@ -270,7 +273,8 @@ mod tests {
         let blocked = &missing(&blocks, false, false, None)[0];
         assert_eq!(blocked.part, "accept");
         assert!(
-            blocked.message.starts_with("1 of 3 shards cannot accept") && blocked.message.ends_with(": 2")
+            blocked.message.starts_with("1 of 3 shards cannot accept")
+                && blocked.message.ends_with(": shard 2")
         );
         blocks.shards[2].accept_blocked.set(0);
         blocks.main.shards_stalled[1].set(1);

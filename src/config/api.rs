@@ -15,16 +15,18 @@ pub(super) fn hosts(texts: &[&str]) -> Result<Vec<String>, Wrong> {
         let is_name = !name.is_empty()
             && name.len() <= NAME_BYTES_MAX
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-        if is_name || name == "*" {
-            return Ok(name.to_ascii_lowercase());
-        }
-        Err(Wrong {
-            what: format!("{text:?} is not a host's name"),
-            remedy: "give names without scheme and port such as \"gateway.internal\", or \"*\" for any"
-                .into(),
-        })
+        (is_name || name == "*").then(|| name.to_ascii_lowercase())
     };
-    few(texts)?.iter().map(host).collect()
+    let texts = few(texts)?;
+    let bad: Vec<_> =
+        texts.iter().filter(|text| host(text).is_none()).map(|text| format!("{text:?}")).collect();
+    let what = match bad.as_slice() {
+        [] => return Ok(texts.iter().filter_map(host).collect()),
+        [one] => format!("{one} is not a host's name"),
+        several => format!("{} are not hosts' names", several.join(", ")),
+    };
+    let remedy = "give names without scheme and port such as \"gateway.internal\", or \"*\" for any";
+    Err(Wrong { what, remedy: remedy.into() })
 }
 
 /// Origins as browsers write them: in lower case, without the scheme's own port.
@@ -81,6 +83,8 @@ mod tests {
             assert!(hosts(&[bad]).is_err(), "{bad:?}");
         }
         assert!(hosts(&["a"; API_NAMES_MAX + 1]).is_err());
+        let wrong = hosts(&["a b", "fine", "c/d"]).expect_err("two of them");
+        assert_eq!(wrong.what, r#""a b", "c/d" are not hosts' names"#);
     }
 
     #[test]

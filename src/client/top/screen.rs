@@ -253,7 +253,7 @@ mod tests {
         let blocks = Arc::new(Blocks::new(1));
         let now = sample(&blocks, Duration::ZERO, NO_PUSHES);
         let lines = lines("x", &now, &now, 200, 50);
-        assert!(lines[0].text.contains("not ready: 1 of 1 shards do not listen: 0"), "{:?}", lines[0]);
+        assert!(lines[0].text.contains("not ready: 1 of 1 shards do not listen: shard 0"), "{:?}", lines[0]);
         assert_eq!(lines[0].style, Style::Warn);
     }
 
