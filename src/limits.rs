@@ -256,6 +256,13 @@ pub const API_PROGRESS_EVERY: Duration = Duration::from_millis(250);
 pub const API_PROGRESS_LOOK: Duration = Duration::from_millis(50);
 /// Pause of the accept loop after it failed: EMFILE does not go away by trying again at once.
 pub const API_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// An answer that takes long to make, such as the metrics, is followed by a pause of so many times that long, in which no
+/// other of its kind is made: the four kinds of them take four fifths of the control thread at most.
+pub const API_MAKING_PAUSES: u32 = 4;
+/// Pauses that may be owed before one is made: who asks now and then does not wait.
+pub const API_MAKING_BURST: Duration = Duration::from_millis(100);
+/// The longest pause: the thread may have been interrupted in the making.
+pub const API_MAKING_PAUSE_MAX: Duration = Duration::from_millis(250);
 /// Topics of one `/v1/push`.
 pub const PUSH_TOPICS_MAX: usize = 100;
 /// Messages of one `/v1/push`.
@@ -280,6 +287,8 @@ pub const PUSH_IDS_SEEN_MAX: usize = 32 * 1024;
 pub const PACING_EVERY: Duration = Duration::from_millis(20);
 /// How often the control thread looks for new pushes while none runs.
 pub const PACING_IDLE_EVERY: Duration = Duration::from_millis(50);
+/// How old what is shown of a push may be: who looks in quick succession does not cost a turn of all pushes each time.
+pub const PUSHES_LOOK_AGE: Duration = Duration::from_millis(5);
 /// How often a shard looks at the orders of its pushes, at least, and how short a time it sleeps for one at most: the
 /// runtime's timers are good to a millisecond.
 pub const PACE_LOOK: Duration = Duration::from_millis(10);

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use monoio::BufResult;
+use monoio::buf::IoBuf;
 use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, CancelableAsyncReadRent, Canceller};
 use monoio::net::TcpStream;
 use monoio::time::{sleep, timeout};
@@ -279,16 +280,27 @@ impl Client<'_> {
     /// Sends an answer, whose body is gone then.
     async fn answer(&mut self, response: &mut Response, after: After, head_only: bool) -> Result<(), Gone> {
         self.api.count_request(response.status);
-        let bytes = response.encode(after, head_only, SystemTime::now());
-        response.body.clear();
-        if bytes.capacity() <= API_BYTES_FREE {
+        let now = SystemTime::now();
+        if head_only || response.body.len() <= API_BYTES_FREE / 2 {
+            let bytes = response.encode(after, head_only, now);
+            response.body.clear();
             return self.write(bytes).await;
         }
-        self.slot.hold_answer(bytes.capacity());
-        let written = self.write(bytes).await;
+        // Others may send the same body, which is counted for each: it stays as long as the slowest of them.
+        let head = response.encode_head(after, now);
+        let body = std::mem::take(&mut response.body);
+        self.slot.hold_answer(body.len());
+        let mut written = self.write(head).await;
+        if written.is_ok() {
+            let kept = body.clone();
+            written = self.write(body).await;
+            if kept.is_unique() {
+                drop(kept);
+                // The metrics of 64 shards leave a megabyte.
+                memory::collect();
+            }
+        }
         self.slot.hold_answer(0);
-        // The metrics of 64 shards leave a megabyte.
-        memory::collect();
         written
     }
 
@@ -333,7 +345,7 @@ impl Client<'_> {
         something(&result)
     }
 
-    async fn write(&mut self, bytes: Vec<u8>) -> Result<(), Gone> {
+    async fn write(&mut self, bytes: impl IoBuf) -> Result<(), Gone> {
         let written = self.slot.unless_displaced(self.stream.write_all(bytes));
         match timeout(self.api.deadlines.read, written).await {
             Ok(Ok((Ok(_), _))) => Ok(()),

@@ -28,6 +28,7 @@ pub mod refusal;
 pub mod response;
 pub mod routes;
 pub mod settings;
+pub mod shared;
 pub mod slots;
 pub mod table;
 pub mod tickets;
@@ -47,6 +48,7 @@ use crate::api::orders::{Inbox, Order};
 use crate::api::proposals::Proposals;
 use crate::api::push_log::PushLog;
 use crate::api::refusal::{Code, Refusal};
+use crate::api::shared::Shared;
 use crate::api::slots::Slots;
 use crate::api::table::Bounds;
 use crate::api::tickets::Tickets;
@@ -148,6 +150,8 @@ pub async fn serve_within(control: Control, deadlines: Deadlines) {
         foreign_throttle: RefCell::default(),
         push_log: RefCell::default(),
         slots,
+        shared: Shared::default(),
+        ticked: Cell::new(None),
         redis_gone_since: Cell::new(Some(Instant::now())),
     });
     monoio::spawn(obey(api.clone(), orders));
@@ -201,6 +205,10 @@ pub struct Api {
     foreign_throttle: RefCell<Throttle>,
     /// Lines about pushes. Never borrowed across an await.
     pub push_log: RefCell<PushLog>,
+    /// Answers that take long to make.
+    pub shared: Shared,
+    /// When the pushes were looked at last.
+    ticked: Cell<Option<Instant>>,
     /// Who is connected.
     slots: Slots,
     redis_gone_since: Cell<Option<Instant>>,
@@ -221,6 +229,7 @@ impl Api {
 
     /// Takes what the ingest core has made, allots rates, and counts.
     pub fn tick_pushes(&self) {
+        self.ticked.set(Some(Instant::now()));
         self.adopt_pushes();
         let mut pushes = self.pushes.borrow_mut();
         let ended = pushes.tick(self.config().pacing.rate, self.clock.now_us());
@@ -240,6 +249,13 @@ impl Api {
         control.push_devices_sent.set(total.sent);
         for (value, count) in control.push_devices_failed.iter().zip(total.failed) {
             value.set(count);
+        }
+    }
+
+    /// [`Self::tick_pushes`], unless that was a moment ago: for those who only look.
+    pub fn tick_pushes_now_and_then(&self) {
+        if self.ticked.get().is_none_or(|at| at.elapsed() >= limits::PUSHES_LOOK_AGE) {
+            self.tick_pushes();
         }
     }
 

@@ -219,10 +219,30 @@ async fn targeted(api: &Api, id: &PushId) -> Option<u64> {
 /// All that run and all that were over lately.
 pub fn list(api: &Api) -> Response {
     api.tick_pushes();
-    let pushes = api.pushes.borrow();
-    let running: Vec<View> = pushes.all_running(api.clock.now_us()).iter().map(View::new).collect();
-    let recent: Vec<View> = pushes.all_recent().map(View::new).collect();
-    Response::json(200, &serde_json::json!({"running": running, "recent": recent}))
+    let mut pushes = api.pushes.borrow_mut();
+    let mut body = br#"{"running":["#.to_vec();
+    for push in pushes.all_running(api.clock.now_us()) {
+        body.extend_from_slice(&encoded(&push));
+        body.push(b',');
+    }
+    pop_comma(&mut body);
+    body.extend_from_slice(br#"],"recent":["#);
+    for text in pushes.recent_texts(encoded) {
+        body.extend_from_slice(text);
+        body.push(b',');
+    }
+    pop_comma(&mut body);
+    body.extend_from_slice(b"]}");
+    Response::text("application/json", body.into_boxed_slice())
+}
+
+fn encoded(push: &Snapshot) -> Box<[u8]> {
+    let view = serde_json::to_vec(&View::new(push)).expect("the API's own types have string keys only");
+    view.into_boxed_slice()
+}
+
+fn pop_comma(list: &mut Vec<u8>) {
+    list.pop_if(|last| *last == b',');
 }
 
 /// One.
@@ -232,7 +252,7 @@ pub fn show(api: &Api, id: &str) -> Result<Response, Refusal> {
 
 /// One as it is now.
 pub fn view(api: &Api, id: &str) -> Result<View, Refusal> {
-    api.tick_pushes();
+    api.tick_pushes_now_and_then();
     let snapshot = api.pushes.borrow().snapshot(id, api.clock.now_us());
     snapshot.as_ref().map(View::new).ok_or_else(unknown)
 }
@@ -299,6 +319,7 @@ pub fn change(api: &Api, id: &str, body: &Bytes, by: By) -> Result<Response, Ref
         .borrow_mut()
         .change(id.as_str(), change, api.clock.now_us())
         .map_err(|why| refusal(why, &id))?;
+    api.tick_pushes();
     api.push_log.borrow_mut().steered(id.as_str(), &change, by);
     show(api, id.as_str())
 }
@@ -308,6 +329,7 @@ pub fn cancel(api: &Api, id: &str, by: By) -> Result<Response, Refusal> {
     let id = known(id)?;
     api.tick_pushes();
     api.pushes.borrow_mut().cancel(id.as_str()).map_err(|why| refusal(why, &id))?;
+    api.tick_pushes();
     api.push_log.borrow_mut().cancelled(id.as_str(), by);
     show(api, id.as_str())
 }

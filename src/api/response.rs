@@ -60,6 +60,7 @@ impl Response {
     /// A JSON value.
     pub fn json(status: u16, value: &impl Serialize) -> Self {
         let body = serde_json::to_vec(value).expect("the API's own types have string keys only");
+        let body = body.into_boxed_slice();
         Self { status, ..Self::text("application/json", body) }
     }
 
@@ -80,6 +81,15 @@ impl Response {
 
     /// The answer as it goes on the wire. `head_only` leaves the body out and says how long it would be (HEAD).
     pub fn encode(&self, after: After, head_only: bool, now: SystemTime) -> Vec<u8> {
+        let mut bytes = self.encode_head(after, now);
+        if !head_only {
+            bytes.extend_from_slice(&self.body);
+        }
+        bytes
+    }
+
+    /// The head of it alone: a large body is sent as it is.
+    pub fn encode_head(&self, after: After, now: SystemTime) -> Vec<u8> {
         let mut head = String::with_capacity(256);
         let reason = http::StatusCode::from_u16(self.status).ok().and_then(|s| s.canonical_reason());
         // A String takes every write.
@@ -106,11 +116,7 @@ impl Response {
             head.push_str("Connection: close\r\n");
         }
         head.push_str("\r\n");
-        let mut bytes = head.into_bytes();
-        if !head_only {
-            bytes.extend_from_slice(&self.body);
-        }
-        bytes
+        head.into_bytes()
     }
 }
 

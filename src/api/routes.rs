@@ -13,6 +13,7 @@ use crate::api::publish::{self, Publish};
 use crate::api::push_log::By;
 use crate::api::refusal::{Code, Refusal};
 use crate::api::response::Response;
+use crate::api::shared::Kind;
 use crate::api::tickets::Awaited;
 use crate::api::{Api, census, held, pushes, settings, views};
 use crate::batch::Address;
@@ -155,19 +156,26 @@ pub async fn answer(api: &Api, request: &Request, peer: Option<SocketAddr>) -> A
 async fn whole(api: &Api, route: &Route, rest: &str, request: &Request, by: By) -> Response {
     let answer = match route.endpoint {
         Endpoint::PushAll | Endpoint::PushRoom | Endpoint::Push => unreachable!("answered by `answer`"),
-        Endpoint::Pushes => Ok(pushes::list(api)),
+        Endpoint::Pushes => Ok(api.shared.get(Kind::Pushes, || pushes::list(api)).await),
         // The head of a stream is that of what it tells of.
         Endpoint::PushShow | Endpoint::PushEvents => pushes::show(api, rest),
         Endpoint::PushChange => pushes::change(api, rest, &request.body, by),
         Endpoint::PushCancel => pushes::cancel(api, rest, by),
         Endpoint::Topic => topic(api, rest).await,
         Endpoint::Stats => Ok(Response::json(200, &views::stats(&api.blocks, api.started))),
-        Endpoint::Shards => Ok(Response::json(200, &views::shards(&api.blocks))),
+        Endpoint::Shards => {
+            let make = || Response::json(200, &views::shards(&api.blocks));
+            Ok(api.shared.get(Kind::Shards, make).await)
+        }
         Endpoint::Config => settings::show(api).await,
         Endpoint::ConfigChange => settings::change(api, &request.body).await,
         Endpoint::Health => Ok(Response::text("text/plain; charset=utf-8", "ok\n")),
         Endpoint::Ready => Ok(ready(api)),
-        Endpoint::Metrics => Ok(metrics(api, request)),
+        Endpoint::Metrics => {
+            let is_classic = request.accept.as_deref().is_some_and(negotiate::wants_classic);
+            let kind = if is_classic { Kind::MetricsClassic } else { Kind::Metrics };
+            Ok(api.shared.get(kind, || metrics(api, kind)).await)
+        }
         Endpoint::OpenApi => Ok(Response::text("application/yaml", OPENAPI)),
     };
     answer.unwrap_or_else(|refusal| Response::refusal(&refusal))
@@ -311,16 +319,19 @@ fn ready(api: &Api) -> Response {
     Response { retry_after_s: Some(1), ..Response::json(503, &body) }
 }
 
-fn metrics(api: &Api, request: &Request) -> Response {
+fn metrics(api: &Api, kind: Kind) -> Response {
     let missing =
         views::missing(&api.blocks, api.is_draining(), api.config().redis.is_some(), api.redis_gone_ms());
     api.blocks.control.ready.set(u64::from(missing.is_empty()));
     api.blocks.control.publish_bytes.set(api.publisher.borrow().waiting_bytes());
     let openmetrics = api.exposition.text();
-    if request.accept.as_deref().is_some_and(negotiate::wants_classic) {
-        return Response::text(classic::CONTENT_TYPE, classic::of(&openmetrics));
+    if kind == Kind::MetricsClassic {
+        return Response::text(
+            classic::CONTENT_TYPE,
+            classic::of(&openmetrics).into_bytes().into_boxed_slice(),
+        );
     }
-    Response::text(text::CONTENT_TYPE, openmetrics)
+    Response::text(text::CONTENT_TYPE, openmetrics.into_bytes().into_boxed_slice())
 }
 
 fn ask(api: &Api, request: ToIngest) -> Result<(), Refusal> {

@@ -141,12 +141,21 @@ pub struct Change {
     pub is_paused: Option<bool>,
 }
 
+/// A push that is over.
+#[derive(Debug)]
+struct Recent {
+    over_us: u64,
+    snapshot: Snapshot,
+    /// What is shown of it; it never changes.
+    text: Option<Box<[u8]>>,
+}
+
 /// All of them.
 #[derive(Debug)]
 pub struct Registry {
     shards: usize,
     running: Vec<Running>,
-    recent: VecDeque<(u64, Snapshot)>,
+    recent: VecDeque<Recent>,
     over: [u64; State::OVER.len()],
     /// Of pushes that are over: devices sent, and not, by [`Failed`].
     past: Standing,
@@ -267,7 +276,8 @@ impl Registry {
             }
         }
         let oldest = now_us.saturating_sub(PUSH_RECENT_AGE.as_micros() as u64);
-        while self.recent.len() > PUSHES_RECENT_MAX || self.recent.back().is_some_and(|(at, _)| *at < oldest)
+        while self.recent.len() > PUSHES_RECENT_MAX
+            || self.recent.back().is_some_and(|push| push.over_us < oldest)
         {
             self.recent.pop_back();
         }
@@ -287,7 +297,7 @@ impl Registry {
         snapshot.eta_s = None;
         snapshot.expires_in_s = None;
         snapshot.rate_now_milli = 0;
-        self.recent.push_front((now_us, snapshot));
+        self.recent.push_front(Recent { over_us: now_us, snapshot, text: None });
     }
 
     /// Changes a push that runs. In force with the next [`Registry::tick`].
@@ -327,7 +337,7 @@ impl Registry {
     }
 
     fn find(&mut self, id: &str) -> Result<&mut Running, Refused> {
-        let is_over = self.recent.iter().any(|(_, old)| old.facts.id.as_str() == id);
+        let is_over = self.recent.iter().any(|old| old.snapshot.facts.id.as_str() == id);
         let running = self.running.iter_mut().find(|running| running.facts.id.as_str() == id);
         running.ok_or(if is_over { Refused::Over } else { Refused::Unknown })
     }
@@ -336,8 +346,8 @@ impl Registry {
     pub fn snapshot(&self, id: &str, now_us: u64) -> Option<Snapshot> {
         let running = self.running.iter().find(|running| running.facts.id.as_str() == id);
         running.map(|running| running.snapshot(now_us)).or_else(|| {
-            let recent = self.recent.iter().find(|(_, old)| old.facts.id.as_str() == id);
-            recent.map(|(_, snapshot)| snapshot.clone())
+            let recent = self.recent.iter().find(|old| old.snapshot.facts.id.as_str() == id);
+            recent.map(|recent| recent.snapshot.clone())
         })
     }
 
@@ -348,7 +358,15 @@ impl Registry {
 
     /// Those that are over, the newest first.
     pub fn all_recent(&self) -> impl Iterator<Item = &Snapshot> {
-        self.recent.iter().map(|(_, snapshot)| snapshot)
+        self.recent.iter().map(|recent| &recent.snapshot)
+    }
+
+    /// What is shown of them, the newest first. The text of each is made once.
+    pub fn recent_texts(&mut self, make: impl Fn(&Snapshot) -> Box<[u8]>) -> impl Iterator<Item = &[u8]> {
+        self.recent.iter_mut().map(move |recent| {
+            let Recent { snapshot, text, .. } = recent;
+            &**text.get_or_insert_with(|| make(snapshot))
+        })
     }
 }
 

@@ -4,7 +4,9 @@ use std::io::Read as _;
 use std::time::{Duration, Instant};
 
 use fanfare::api::Deadlines;
+use fanfare::api::orders::Order;
 use fanfare::config::Config;
+use fanfare::ingest::answers::{Failed, How, Verdict};
 use fanfare::limits;
 use fanfare::metrics::PublishRefused;
 
@@ -116,6 +118,54 @@ fn answers_that_nobody_reads_keep_no_probe_waiting() {
     assert_probes_are_answered(&gateway);
     drop(clients);
     eventually("all have gone", || gateway.blocks.control.connections.get() == 0);
+}
+
+/// A push that is over: nobody knows what became of it.
+fn lose_a_push(gateway: &mut Gateway, id: &str) {
+    let mut client = gateway.client();
+    let body = format!(r#"{{"to":{{"topic":"a"}},"messages":[1],"id":"{id}"}}"#);
+    client.request("POST", "/v1/push", "", body.as_bytes());
+    let failed = Failed { how: How::Unknown, taken: 0, of: 1, why: "it was lost".into() };
+    crate::decide(gateway, Verdict::Failed(Box::new(failed)));
+    assert_eq!(client.answer_to("POST").error(), (503, "outcome_unknown".into()));
+}
+
+#[test]
+fn the_list_has_every_push_that_is_over_each_time() {
+    let mut gateway = patient();
+    assert_eq!(gateway.get("/v1/pushes").json(), serde_json::json!({"running": [], "recent": []}));
+    for id in ["a", "b"] {
+        lose_a_push(&mut gateway, id);
+    }
+    let mut client = gateway.client();
+    let shown = ["b", "a"].map(|id| {
+        client.request("GET", &format!("/v1/pushes/{id}"), "", b"");
+        client.answer_to("GET").json()
+    });
+    for _ in 0..2 {
+        assert_eq!(gateway.get("/v1/pushes").json(), serde_json::json!({"running": [], "recent": shown}));
+    }
+}
+
+#[test]
+fn a_crowd_that_lists_a_thousand_pushes_holds_up_neither_probes_nor_the_drain() {
+    const ASKED: usize = 2000;
+    let mut gateway = patient();
+    for id in 0..limits::PUSHES_RECENT_MAX {
+        lose_a_push(&mut gateway, &id.to_string());
+    }
+    let list = gateway.get("/v1/pushes").json();
+    assert_eq!(list["recent"].as_array().map(Vec::len), Some(limits::PUSHES_RECENT_MAX));
+    let request = "GET /v1/pushes HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let _unread = that_send(&gateway, 100, &request.repeat(20));
+    for _ in 0..ASKED {
+        drop(that_send(&gateway, 1, request));
+    }
+    assert_probes_are_answered(&gateway);
+    let begun = Instant::now();
+    assert!(gateway.orders.give(Order::Drain));
+    eventually("the drain reaches the thread", || gateway.get("/readyz").text().contains("draining"));
+    assert!(begun.elapsed() < PATIENCE / 4, "the drain took {:?}", begun.elapsed());
 }
 
 #[test]

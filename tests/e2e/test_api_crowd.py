@@ -127,6 +127,22 @@ def test_unread_answers_are_bounded_and_probes_are_answered(start_gateway, crowd
     eventually(lambda: gateway.metric("api_bytes", of="answers") <= 2 * size, "nothing else is held")
 
 
+def test_a_crowd_that_lists_pushes_holds_up_neither_probes_nor_the_end(gateway):
+    for _ in range(1000):
+        body = json.dumps({"to": {"topic": "nobody"}, "messages": [1], "track": True})
+        assert gateway.request("POST", "/v1/push", body, {"Content-Type": "application/json"}).status == 202
+    eventually(lambda: len(gateway.get("/v1/pushes").json["recent"]) == 1000, "all are over")
+    for _ in range(3000):
+        with socket.create_connection(("127.0.0.1", gateway.api_port), timeout=10) as client:
+            client.sendall(head("GET", "/v1/pushes"))
+    assert_probes(gateway)
+    for _ in range(2000):
+        with socket.create_connection(("127.0.0.1", gateway.api_port), timeout=10) as client:
+            client.sendall(head("GET", "/v1/pushes"))
+    gateway.process.terminate()
+    assert gateway.process.wait(15) == 0
+
+
 def test_unfinished_bodies_have_a_total(gateway, crowd):
     before, size = resident_mb(gateway), 8 << 20
     crowd(100, head("POST", "/v1/push", f"Content-Length: {size}") + b" " * (size - 1000))
