@@ -352,6 +352,9 @@ pub const REDIS_ADDRESSES_MAX: usize = 8;
 /// Redis: the least time a session looks at its socket before it believes that a deadline has passed. A thread that
 /// was held up itself finds every deadline passed, and the answers waiting.
 pub const REDIS_LOOK: Duration = Duration::from_millis(50);
+/// Redis: time after which a mark that Redis has published is missed on the subscription, and Redis is asked there. The mark
+/// comes with the answer; a replica behind the subscription gets it a little later.
+pub const REDIS_MARK_PATIENCE: Duration = Duration::from_secs(1);
 /// Redis: what the allocator may add to a publish on its way.
 pub const REDIS_PUBLISH_BYTES: usize = 64;
 /// Redis: pause before it is given again what it could not do for the moment.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::redis::Incoming;
+use super::redis::{Incoming, MARK_CHANNEL};
 use super::turn::Ingest;
 use crate::batch::{Address, Message, PayloadKind, Topic};
 use crate::limits::MESSAGE_BYTES_MAX;
@@ -43,8 +43,8 @@ impl Ingest {
             self.blocks.ingest.messages_redis.add(copies);
             return Ok(());
         }
-        // A gateway whose user may not open a transaction asks whether it may publish by doing so.
-        if &channel[..] == b"probe" {
+        // Marks of other gateways, and what they publish to see whether they may.
+        if &channel[..] == MARK_CHANNEL {
             return Ok(());
         }
         let address = Self::address_of(channel, &payload)?;

@@ -17,6 +17,7 @@ mod returning;
 mod strays;
 mod turn;
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -134,11 +135,16 @@ fn begin_sessions(
         lookup.map_or(Ok(()), resolve)?;
         Ok(dialer)
     };
-    let queue = PublishQueue::new(&redis.prefix, REDIS_OUTBOX_BYTES_MAX, inbox.clone());
+    let queue = PublishQueue::new(&redis.prefix, REDIS_OUTBOX_BYTES_MAX, inbox.clone(), &name());
     let (prefix, inbox) = (redis.prefix.clone(), inbox.clone());
     monoio::spawn(redis::subscribe(dialer(0)?, prefix, inbox, queue.clone(), Arc::clone(blocks)));
     monoio::spawn(redis::publish(dialer(1)?, redis.prefix.clone(), queue.clone(), Arc::clone(blocks)));
     Ok(queue)
+}
+
+/// Tells this gateway's marks from those of others. Process numbers do not: in containers they are alike.
+fn name() -> String {
+    format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 
 /// Differs between processes and sessions, so that a fleet of gateways does not return to Redis in step.

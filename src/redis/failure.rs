@@ -35,6 +35,8 @@ pub enum Failure {
     Replica,
     /// The publishing session is at this server, and the subscription was at another.
     Elsewhere(SocketAddr),
+    /// What the gateway publishes does not come back: the two connections lead to different servers.
+    Astray,
 }
 
 /// What an operator can tell from a refusal without its words. A metric's value, and a sentence of `/readyz`.
@@ -92,6 +94,7 @@ impl Failure {
             | Self::Closed
             | Self::Broken(_)
             | Self::Elsewhere(_)
+            | Self::Astray
             | Self::Silent(_) => Pace::Absent,
             Self::Refused(text) if passes_by_itself(text) => Pace::Absent,
             Self::Refused(_) | Self::Tls(_) | Self::NotRedis(_) | Self::Unexpected | Self::Replica => {
@@ -120,6 +123,7 @@ impl Failure {
                 "publishes are refused until redis.url leads to the primary; a host's name is resolved again each time"
             }
             Self::Elsewhere(_) => "nothing: the subscription follows",
+            Self::Astray => "redis.url must lead both connections of a gateway to one server, the primary",
             Self::Closed | Self::Broken(_) => {
                 "the server's log says why: a restart, CLIENT KILL, or client-output-buffer-limit; a server with TLS \
                  closes on redis:// without a word and needs rediss://"
@@ -164,6 +168,7 @@ impl fmt::Display for Failure {
             Self::Broken(error) => write!(f, "the connection failed: {error}"),
             Self::Silent(long) => write!(f, "the server was silent for {long:?}"),
             Self::Replica => write!(f, "the server is a replica: what is published there stays there"),
+            Self::Astray => write!(f, "what is published does not come back on the subscription"),
             Self::Elsewhere(there) => write!(f, "publishes go to another server, {there}"),
         }
     }

@@ -202,6 +202,56 @@ def test_a_replica_is_noticed_and_so_is_its_end(start_redis, start_gateway):
     assert gateway.metric("redis_primary") == 1
 
 
+class Switch:
+    """Leads to one Redis or another, as a virtual address does; connections that stand stay where they are."""
+
+    def __init__(self, port):
+        self.target, self.listener = port, socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            near, _ = self.listener.accept()
+            far = socket.create_connection(("127.0.0.1", self.target))
+            for ends in ((near, far), (far, near)):
+                threading.Thread(target=self._pass, args=ends, daemon=True).start()
+
+    @staticmethod
+    def _pass(source, sink):
+        try:
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+        except OSError:
+            pass
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
+def test_two_connections_at_two_servers_are_noticed_and_no_publish_is_202_without_its_message(
+    start_redis, start_gateway
+):
+    first, second = start_redis(), start_redis()
+    switch = Switch(first.port)
+    gateway = start_gateway(redis=f"redis://127.0.0.1:{switch.port}")
+    reader = Reader(gateway)
+    # Another gateway at the second server: a publish there reaches somebody.
+    other = second.client()
+    other.call("PSUBSCRIBE", "fanfare:*")
+    stream = Stream(gateway)
+    eventually(lambda: len(stream.accepted) > 50, "publishes are taken")
+    switch.target = second.port
+    first.client().call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    moved = len(stream.accepted)
+    eventually(lambda: len(stream.accepted) > moved + 50, "publishes are taken at the second server", deadline_s=20)
+    stream.stop()
+    is_all_there(stream, reader)
+    heals(gateway)
+
+
 def test_a_script_that_blocks_redis_delays_publishes_in_order(start_redis, start_gateway):
     redis = start_redis("--lua-time-limit", "50")
     gateway = start_gateway(redis=redis.url)

@@ -260,8 +260,8 @@ fn an_acl_user_without_ping_stands_and_a_publish_it_may_not_make_counts_as_faile
         monoio::time::sleep((IMPATIENT.ping_after + IMPATIENT.pong_within) * 2).await;
         gateway.offer(None, "allowed");
         assert_eq!(gateway.next_message().await.1, "allowed");
-        client.say(&[b"ACL", b"SETUSER", b"dev", b"-publish"]);
         assert_eq!(gateway.outcome_of_one_that_comes_back().await, None);
+        client.say(&[b"ACL", b"SETUSER", b"dev", b"-publish"]);
         gateway.offer(None, "forbidden");
         assert_eq!(gateway.outcome().await, Some(How::Refused));
         assert_eq!(gateway.count().redis_publish_refused.get(), RefusalKind::NotPermitted as u64);

@@ -23,6 +23,9 @@ pub use queue::PublishQueue;
 pub use role::Role;
 pub use subscribe::subscribe;
 
+/// The channel of marks and of probes, without the prefix. Nothing on it is for devices.
+pub(super) const MARK_CHANNEL: &[u8] = b"probe";
+
 /// What the subscription brings, in the order in which Redis sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
@@ -35,7 +38,7 @@ pub enum Incoming {
     },
     /// The subscription was lost and stands again: messages published in between will not come.
     Gap,
-    /// A mark that was sent on the subscription has come back: everything before it has come.
+    /// A mark that this gateway published has come back: everything before it has come.
     Mark,
 }
 

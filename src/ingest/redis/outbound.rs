@@ -8,9 +8,10 @@
 //!                          │       └ Redis refuses: refused
 //!                          └ the connection is lost, or the time over: unknown
 //! ```
-//! A publish is done when Redis has answered every part of it with a number, and a question that was sent on the
-//! subscription afterwards is answered there: Redis writes to a subscriber in order, so everything before the answer has
-//! been read. One question is for all publishes that were answered before it. What Redis cannot do for the moment (a script
+//! A publish is done when Redis has answered every part of it with a number, and a mark that was published afterwards on
+//! the same connection has come back on the subscription: Redis writes to a subscriber in order, so everything before the
+//! mark has been read, and from the server that has the publishes. One mark is for all publishes that were answered
+//! before it. What Redis cannot do for the moment (a script
 //! runs, it loads) is sent again, in order; a part that a later one for the same channel has overtaken is not.
 //! *Not here*: the connections (`publish`, `subscribe`), who is told a verdict (`ingest::answers`).
 
@@ -153,6 +154,8 @@ pub struct Outbound {
     /// inbox.
     gathering: Vec<Passing>,
     asked: Option<Vec<Passing>>,
+    /// The number of the last mark.
+    mark: u64,
     arrived: VecDeque<Vec<Passing>>,
     finished: VecDeque<(Tag, Verdict)>,
     /// When deadlines are looked at next.
@@ -182,6 +185,7 @@ impl Outbound {
             subscriptions: 0,
             gathering: Vec::new(),
             asked: None,
+            mark: 0,
             arrived: VecDeque::new(),
             finished: VecDeque::new(),
             look_at: now,
@@ -416,7 +420,18 @@ impl Outbound {
             }
             self.fail(part.job, How::Unknown, "the connection to Redis was lost before it answered");
         }
+        // The next connection may lead to another server, and a mark there would prove nothing of these.
+        self.unmark("the connection to Redis was lost before the subscription showed the publish");
         sent.len()
+    }
+
+    /// No mark will cover what Redis has answered.
+    fn unmark(&mut self, why: &str) {
+        let asked = self.asked.take().unwrap_or_default();
+        let gathering = std::mem::take(&mut self.gathering);
+        for passing in asked.into_iter().chain(gathering) {
+            self.unknown(passing, why);
+        }
     }
 
     /// Everything that was never sent fails for this reason.
@@ -437,11 +452,7 @@ impl Outbound {
     /// It is lost: what it has not shown is unknown.
     pub fn subscription_lost(&mut self) {
         self.subscription = None;
-        let asked = self.asked.take().unwrap_or_default();
-        let gathering = std::mem::take(&mut self.gathering);
-        for passing in asked.into_iter().chain(gathering) {
-            self.unknown(passing, "the subscription was lost before it showed the publish");
-        }
+        self.unmark("the subscription was lost before it showed the publish");
     }
 
     fn unknown(&mut self, passing: Passing, why: &str) {
@@ -450,19 +461,33 @@ impl Outbound {
         self.finished.push_back((tag, Verdict::Failed(Box::new(failed))));
     }
 
-    /// Whether the subscription is to be asked a question now.
+    /// Whether a mark is to be published now.
     pub fn wants_mark(&self) -> bool {
         self.subscription.is_some() && self.asked.is_none() && !self.gathering.is_empty()
     }
 
-    /// The question is being sent: it covers everything that Redis has answered by now.
-    pub fn mark_sent(&mut self) {
+    /// A mark is being published; its number. It covers everything that Redis has answered by now.
+    pub fn mark_sent(&mut self) -> u64 {
         self.asked = Some(std::mem::take(&mut self.gathering));
+        self.mark += 1;
+        self.mark
     }
 
-    /// The question is answered, and what came before the answer is in the inbox. `false`: none was asked.
-    pub fn mark_arrived(&mut self) -> bool {
-        let Some(asked) = self.asked.take() else { return false };
+    /// Redis did not take the mark: the next one covers what it covered.
+    pub fn mark_refused(&mut self) {
+        let mut asked = self.asked.take().unwrap_or_default();
+        asked.append(&mut self.gathering);
+        self.gathering = asked;
+    }
+
+    /// The number of the mark that has not come back.
+    pub fn mark_awaited(&self) -> Option<u64> {
+        self.asked.is_some().then_some(self.mark)
+    }
+
+    /// A mark has come back, and what came before it is in the inbox. `false`: it is not the one that is awaited.
+    pub fn mark_arrived(&mut self, mark: u64) -> bool {
+        let Some(asked) = self.asked.take_if(|_| mark == self.mark) else { return false };
         self.arrived.push_back(asked);
         true
     }

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use monoio::time::{sleep, timeout};
 
+use super::MARK_CHANNEL;
 use super::queue::PublishQueue;
 use super::role::{Question, Role};
-use crate::limits::{REDIS_IO_BYTES, REDIS_LOOK, REDIS_WINDOW_BYTES, RESP_LINE_BYTES_MAX};
+use crate::limits::{REDIS_BUSY_PAUSE, REDIS_IO_BYTES, REDIS_LOOK, REDIS_WINDOW_BYTES, RESP_LINE_BYTES_MAX};
 use crate::log::throttle::Throttle;
 use crate::metrics::Blocks;
 use crate::redis::{Dialer, Failure, Greeting, Link, RefusalKind, Report, Timing};
@@ -31,7 +32,7 @@ pub async fn publish(
     queue: PublishQueue,
     blocks: Arc<Blocks>,
 ) -> Infallible {
-    let probe = [prefix.as_bytes(), b"probe"].concat();
+    let probe = [prefix.as_bytes(), MARK_CHANNEL].concat();
     let mut report = Report::new("publish");
     let mut refusals = Throttle::default();
     let mut lost_at: Option<Instant> = None;
@@ -52,6 +53,7 @@ pub async fn publish(
                     probe: &probe,
                     asked: VecDeque::new(),
                     look_at: stood_at,
+                    mark_at: stood_at,
                     taken_at: None,
                     late_since: None,
                     queue: &queue,
@@ -114,6 +116,8 @@ async fn open(dialer: &mut Dialer, blocks: &Blocks) -> Result<(Link, Question), 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Publish,
+    /// A publish that comes back as a mark.
+    Mark,
     Role,
     /// `MULTI` and `DISCARD` around a probe, so that it is judged and not published.
     Brackets,
@@ -130,6 +134,8 @@ struct Session<'a> {
     asked: VecDeque<(Asked, Instant)>,
     /// When the server is looked at next.
     look_at: Instant,
+    /// When the next mark may be published.
+    mark_at: Instant,
     /// When it last took a publish.
     taken_at: Option<Instant>,
     /// Since when an answer is too late.
@@ -151,6 +157,11 @@ impl Session<'_> {
             if now >= self.look_at {
                 self.look(&mut commands, timing, now);
             }
+            if now >= self.mark_at && self.queue.wants_mark() {
+                let mark = self.queue.mark_sent();
+                resp::command(&mut commands, &[b"PUBLISH", self.probe, mark.as_bytes()]);
+                self.asked.push_back((Asked::Mark, now));
+            }
             // The window makes sure that replies are looked at, however fast the queue fills.
             let is_open = self.queue.sent_bytes() < REDIS_WINDOW_BYTES;
             if is_open {
@@ -159,13 +170,13 @@ impl Session<'_> {
                 self.asked.extend(std::iter::repeat_n((Asked::Publish, now), count));
             }
             self.link.send(commands, timing.pong_within).await?;
-            let patience = self.patience(timing, Instant::now());
+            let (patience, marks) = (self.patience(timing, Instant::now()), Instant::now() >= self.mark_at);
             monoio::select! {
                 readable = self.link.readable() => {
                     readable?;
                     self.link.receive().await?;
                 }
-                () = self.queue.sendable(), if is_open => {}
+                () = self.queue.sendable(marks), if is_open => {}
                 () = sleep(patience) => {}
             }
         }
@@ -189,7 +200,8 @@ impl Session<'_> {
             Some(since) => since + REDIS_LOOK,
             None => *at + timing.pong_within,
         });
-        let next = [Some(self.look_at), late, self.queue.sends_at()].into_iter().flatten().min();
+        let mark = self.queue.wants_mark().then_some(self.mark_at);
+        let next = [Some(self.look_at), late, mark, self.queue.sends_at()].into_iter().flatten().min();
         let wait = next.map_or(timing.ping_after, |next| next.saturating_duration_since(now));
         // The runtime's timers are good to a millisecond.
         wait.max(Duration::from_millis(1))
@@ -231,6 +243,11 @@ impl Session<'_> {
                 self.blocks.ingest.redis_publish_failed.add(1);
                 self.is_refused(asked, &text);
                 self.queue.answered(Err(text));
+            }
+            (Asked::Mark, Reply::Integer(_)) => self.queue.mark_answered(true),
+            (Asked::Mark, Reply::Error(_)) => {
+                self.queue.mark_answered(false);
+                self.mark_at = Instant::now() + REDIS_BUSY_PAUSE;
             }
             (Asked::Probe, Reply::Simple(_) | Reply::Integer(_)) => self.is_permitted(),
             (Asked::Probe, Reply::Error(text)) => self.is_refused(asked, &text),

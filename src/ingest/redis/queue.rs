@@ -24,8 +24,12 @@ struct Inner {
     outbound: RefCell<Outbound>,
     /// For the publishing session: something can be sent.
     sendable: Bell,
-    /// For the subscription: a mark is wanted, or the publishing session has moved.
+    /// For the subscription: a mark was published, or the publishing session has moved.
     wanted: Bell,
+    /// Tells the marks of this gateway from those of others.
+    name: Box<str>,
+    /// The mark that Redis has taken last.
+    mark_taken_by_redis: Cell<u64>,
     /// The loop's: it is notified of verdicts.
     inbox: Inbox<Incoming>,
     /// The server that the publishing session is connected to.
@@ -34,11 +38,14 @@ struct Inner {
 
 impl PublishQueue {
     /// An empty queue for channels under `prefix`; `inbox` is that of the loop that takes the verdicts.
-    pub fn new(prefix: &str, bytes_max: usize, inbox: Inbox<Incoming>) -> Self {
+    /// `name` differs from that of every other gateway.
+    pub fn new(prefix: &str, bytes_max: usize, inbox: Inbox<Incoming>, name: &str) -> Self {
         Self(Rc::new(Inner {
             outbound: RefCell::new(Outbound::new(prefix, bytes_max, Instant::now())),
             sendable: Bell::default(),
             wanted: Bell::default(),
+            name: name.into(),
+            mark_taken_by_redis: Cell::default(),
             inbox,
             publishing_at: Cell::default(),
         }))
@@ -85,9 +92,35 @@ impl PublishQueue {
 
     // --- for the publishing session
 
-    /// Waits until something can be sent. Cancel-safe. One task waits at a time, or it panics.
-    pub(super) async fn sendable(&self) {
-        self.0.sendable.until(|| self.0.outbound.borrow().can_send(Instant::now())).await;
+    /// Waits until something can be sent: a publish, or a mark if `marks`. Cancel-safe. One task waits at a time, or it
+    /// panics.
+    pub(super) async fn sendable(&self, marks: bool) {
+        let can_send =
+            |outbound: &Outbound| outbound.can_send(Instant::now()) || (marks && outbound.wants_mark());
+        self.0.sendable.until(|| can_send(&self.0.outbound.borrow())).await;
+    }
+
+    /// Whether a mark is to be published now.
+    pub(super) fn wants_mark(&self) -> bool {
+        self.0.outbound.borrow().wants_mark()
+    }
+
+    /// The payload of the mark that is being published.
+    pub(super) fn mark_sent(&self) -> String {
+        let number = self.0.outbound.borrow_mut().mark_sent();
+        format!("{} {number}", self.0.name)
+    }
+
+    /// Redis has published the last mark that was sent, or has not.
+    pub(super) fn mark_answered(&self, is_taken: bool) {
+        let mut outbound = self.0.outbound.borrow_mut();
+        if is_taken {
+            self.0.mark_taken_by_redis.set(outbound.mark_awaited().unwrap_or_default());
+            drop(outbound);
+            self.0.wanted.ring();
+        } else {
+            outbound.mark_refused();
+        }
     }
 
     /// When something can be sent by time alone.
@@ -157,37 +190,42 @@ impl PublishQueue {
         self.0.publishing_at.get()
     }
 
-    /// Waits until a mark is wanted, or the publishing session is elsewhere. Cancel-safe, as [`Self::sendable`].
-    pub(super) async fn wanted(&self, here: [Option<SocketAddr>; 2]) {
-        let is_wanted = || self.wants_mark() || self.publishes_elsewhere(here).is_some();
+    /// Waits until Redis has taken another mark than `looked_for`, or the publishing session is elsewhere. Cancel-safe, as
+    /// [`Self::sendable`].
+    pub(super) async fn wanted(&self, here: [Option<SocketAddr>; 2], looked_for: Option<u64>) {
+        let is_wanted = || {
+            let awaited = self.mark_to_look_for();
+            (awaited.is_some() && awaited != looked_for) || self.publishes_elsewhere(here).is_some()
+        };
         self.0.wanted.until(is_wanted).await;
     }
 
-    /// Whether a mark is to be sent now.
-    pub(super) fn wants_mark(&self) -> bool {
-        self.0.outbound.borrow().wants_mark()
+    /// The mark that Redis has taken and that has not come back.
+    pub(super) fn mark_to_look_for(&self) -> Option<u64> {
+        let awaited = self.0.outbound.borrow().mark_awaited();
+        awaited.filter(|mark| *mark == self.0.mark_taken_by_redis.get())
     }
 
-    /// A mark is being sent.
-    pub(super) fn mark_sent(&self) {
-        self.0.outbound.borrow_mut().mark_sent();
-    }
-
-    /// It came back; `false`: none was sent.
-    pub(super) fn mark_arrived(&self) -> bool {
-        self.0.outbound.borrow_mut().mark_arrived()
+    /// A message came on the channel of marks; whether it is the mark that is awaited.
+    pub(super) fn mark_arrived(&self, payload: &[u8]) -> bool {
+        let number = std::str::from_utf8(payload).ok().and_then(|text| {
+            let (name, number) = text.split_once(' ')?;
+            number.parse().ok().filter(|_| *name == *self.0.name)
+        });
+        let is_awaited = number.is_some_and(|number| self.0.outbound.borrow_mut().mark_arrived(number));
+        if is_awaited {
+            self.0.sendable.ring();
+        }
+        is_awaited
     }
 
     /// Wakes whoever has something to do by what has changed.
     fn tell(&self) {
         let outbound = self.0.outbound.borrow();
-        let (has_verdict, wants_mark) = (outbound.has_verdict(), outbound.wants_mark());
+        let has_verdict = outbound.has_verdict();
         drop(outbound);
         if has_verdict {
             self.0.inbox.notify();
-        }
-        if wants_mark {
-            self.0.wanted.ring();
         }
         self.0.sendable.ring();
     }

@@ -1,7 +1,8 @@
-//! The subscribing session: one `PSUBSCRIBE` for everything under the prefix, and again as a mark.
+//! The subscribing session: one `PSUBSCRIBE` for everything under the prefix.
 //!
-//! Whoever may subscribe may say the same `PSUBSCRIBE` once more. Redis answers it on the connection on which the messages
-//! come, behind all that it had sent before: that is how publishes are known to have come back (`outbound`).
+//! Among the messages come the marks of the publishing session, by which publishes are known to have come back
+//! (`outbound`). A mark that Redis has taken and that does not come, although Redis answers here, was published at another
+//! server: the session connects anew. *Not here*: what a message means (`ingest::intake`).
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -12,10 +13,10 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use monoio::time::sleep;
 
-use super::Incoming;
 use super::queue::PublishQueue;
+use super::{Incoming, MARK_CHANNEL};
 use crate::ingest::inbox::Inbox;
-use crate::limits::MESSAGE_BYTES_MAX;
+use crate::limits::{MESSAGE_BYTES_MAX, REDIS_MARK_PATIENCE};
 use crate::log::throttle::Throttle;
 use crate::metrics::{Blocks, Refused};
 use crate::redis::{Dialer, Due, Failure, Greeting, Link, Pulse, RefusalKind, Report, Timing};
@@ -65,7 +66,7 @@ pub async fn subscribe(
                     link,
                     pulse,
                     asked: VecDeque::new(),
-                    mark: words,
+                    looked_for: None,
                     prefix: &prefix,
                     inbox: &inbox,
                     queue: &queue,
@@ -103,7 +104,8 @@ async fn back(inbox: &Inbox<Incoming>, blocks: &Blocks, gap: Option<Duration>) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Ping,
-    Mark,
+    /// A PING behind which this mark has not come, if it did not come before the answer.
+    Mark(u64),
 }
 
 /// A subscription that stands.
@@ -114,7 +116,8 @@ struct Session<'a> {
     pulse: Pulse,
     /// Oldest first.
     asked: VecDeque<Asked>,
-    mark: &'a [&'a [u8]],
+    /// The mark that Redis has taken, and when it is missed here.
+    looked_for: Option<(u64, Instant)>,
     prefix: &'a str,
     inbox: &'a Inbox<Incoming>,
     queue: &'a PublishQueue,
@@ -141,24 +144,54 @@ impl Session<'_> {
             if let Some(there) = self.queue.publishes_elsewhere(self.here) {
                 return Err(Failure::Elsewhere(there));
             }
-            if self.queue.wants_mark() {
-                self.queue.mark_sent();
-                self.ask(Asked::Mark, self.mark, timing).await?;
-            }
-            let patience = self.pulse.patience(Instant::now());
+            let now = Instant::now();
+            self.look_for_mark(timing, now).await?;
+            let missed = self
+                .looked_for
+                .map(|(_, at)| at.saturating_duration_since(now))
+                .filter(|wait| !wait.is_zero());
+            let patience = self.pulse.patience(now).min(missed.unwrap_or(Duration::MAX));
+            let looked_for = self.looked_for.map(|(mark, _)| mark);
             monoio::select! {
                 readable = self.link.readable() => {
                     readable?;
                     self.link.receive().await?;
                     self.pulse.heard(Instant::now());
                 }
-                () = self.queue.wanted(self.here) => {}
+                () = self.queue.wanted(self.here, looked_for) => {}
                 () = sleep(patience) => match self.pulse.due(Instant::now()) {
                     Due::Nothing => {}
                     Due::Dead => return Err(Failure::Silent(self.pulse.last_heard().elapsed())),
                     Due::Ping => self.ask(Asked::Ping, &[b"PING"], timing).await?,
                 },
             }
+        }
+    }
+
+    /// Asks Redis for an answer here when a mark has not come for a while: what it had sent before comes before that.
+    async fn look_for_mark(&mut self, timing: Timing, now: Instant) -> Result<(), Failure> {
+        let Some(mark) = self.queue.mark_to_look_for() else {
+            self.looked_for = None;
+            return Ok(());
+        };
+        match self.looked_for {
+            Some((known, at)) if known == mark => {
+                let is_asked = self.asked.contains(&Asked::Mark(mark));
+                if now >= at && !is_asked {
+                    self.ask(Asked::Mark(mark), &[b"PING"], timing).await?;
+                }
+            }
+            _ => self.looked_for = Some((mark, now + REDIS_MARK_PATIENCE)),
+        }
+        Ok(())
+    }
+
+    /// An answer came behind which a mark is missed.
+    fn answered(&mut self, asked: Option<Asked>) -> Result<(), Failure> {
+        match asked {
+            Some(Asked::Mark(mark)) if self.queue.mark_to_look_for() == Some(mark) => Err(Failure::Astray),
+            Some(_) => Ok(()),
+            None => Err(Failure::Unexpected),
         }
     }
 
@@ -176,7 +209,12 @@ impl Session<'_> {
                 // The pattern lets nothing else through.
                 if channel.starts_with(self.prefix.as_bytes()) {
                     let channel = channel.slice(self.prefix.len()..);
-                    self.inbox.push(Incoming::Message { channel, payload }).await;
+                    let incoming = if &channel[..] == MARK_CHANNEL && self.queue.mark_arrived(&payload) {
+                        Incoming::Mark
+                    } else {
+                        Incoming::Message { channel, payload }
+                    };
+                    self.inbox.push(incoming).await;
                     // It may have waited for space, and a server that was not listened to is not silent.
                     self.pulse.heard(Instant::now());
                 }
@@ -191,16 +229,15 @@ impl Session<'_> {
                     );
                 }
             }
-            Reply::Subscribed { .. } if self.asked.pop_front() == Some(Asked::Mark) => {
-                if self.queue.mark_arrived() {
-                    self.inbox.push(Incoming::Mark).await;
-                    self.pulse.heard(Instant::now());
-                }
+            Reply::Pong => {
+                let asked = self.asked.pop_front();
+                self.answered(asked)?;
             }
-            Reply::Pong if self.asked.pop_front() == Some(Asked::Ping) => {}
             // A user that may not PING gets an answer all the same.
-            Reply::Error(text)
-                if self.asked.pop_front() == Some(Asked::Ping) && text.starts_with("NOPERM") => {}
+            Reply::Error(text) if !self.asked.is_empty() && text.starts_with("NOPERM") => {
+                let asked = self.asked.pop_front();
+                self.answered(asked)?;
+            }
             Reply::Error(text) => return Err(Failure::Refused(text)),
             _ => return Err(Failure::Unexpected),
         }

@@ -53,7 +53,8 @@ impl World {
             broadcast: Broadcast::new(senders),
             blocks,
             requests,
-            to_redis: has_redis.then(|| PublishQueue::new("f:", REDIS_OUTBOX_BYTES_MAX, inbox.clone())),
+            to_redis: has_redis
+                .then(|| PublishQueue::new("f:", REDIS_OUTBOX_BYTES_MAX, inbox.clone(), "test")),
             inbox,
             draining: None,
             merging: None,
