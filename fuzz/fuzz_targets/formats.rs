@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
         let payloads = payloads(&batch.encoded(format).bytes);
         assert_eq!(payloads.len(), batch.encoded(format).frames as usize);
         if format == FormatId::RAW {
-            assert!(payloads.iter().eq(batch.messages().map(|message| message.payload)));
+            assert!(payloads.iter().copied().eq(batch.messages().map(|message| message.payload)));
         } else {
             let text = std::str::from_utf8(payloads[0]).expect("a text frame is UTF-8");
             serde_json::from_str::<IgnoredAny>(text).expect("a PUSH is JSON");

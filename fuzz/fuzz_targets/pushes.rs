@@ -71,6 +71,7 @@ impl World<'_> {
             terms,
             source: Source::Redis,
             to: [Address::All].into(),
+            holds: [].into(),
             messages: 1,
             bytes: 1,
             accepted: Moment { us: self.now, unix_ms: 0 },

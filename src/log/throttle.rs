@@ -42,6 +42,12 @@ impl Throttle {
         self.said += 1;
         Some(std::mem::take(&mut self.held))
     }
+
+    /// What was held back, once a line may be said again. `Some(n)`: say the last of n events.
+    pub fn late(&mut self, now: Instant) -> Option<u64> {
+        self.held = self.held.checked_sub(1)?;
+        self.event(now)
+    }
 }
 
 #[cfg(test)]
@@ -66,5 +72,16 @@ mod tests {
         let told: Vec<_> = (0..5).map(|s| throttle.event(start + Duration::from_secs(s))).collect();
         assert_eq!(told, [Some(1), Some(1), Some(1), None, None]);
         assert_eq!(throttle.event(start + LOG_QUIET), Some(3));
+    }
+
+    #[test]
+    fn what_was_held_back_can_be_told_later_though_nothing_happens_any_more() {
+        let (mut throttle, start) = (Throttle::default(), Instant::now());
+        assert_eq!((throttle.event(start), throttle.late(start + LOG_QUIET)), (Some(1), None), "nothing was");
+        let start = start + LOG_QUIET;
+        assert_eq!([0, 1, 2].map(|_| throttle.event(start)), [Some(1), None, None]);
+        assert_eq!(throttle.late(start), None, "not yet");
+        assert_eq!(throttle.late(start + LOG_QUIET), Some(2));
+        assert_eq!(throttle.late(start + 2 * LOG_QUIET), None);
     }
 }

@@ -103,6 +103,8 @@ pub(super) struct Reloading<'a> {
 /// Lines that whoever asks for changes can repeat.
 struct Lines {
     refused: Throttle,
+    /// The last refusal, while the log has not been told of it.
+    untold: Option<(ConfigCause, String)>,
     unchanged: Throttle,
     applied: Throttle,
     /// The keys that were told last to need a start.
@@ -113,6 +115,7 @@ impl Default for Lines {
     fn default() -> Self {
         Self {
             refused: Throttle::letting(10),
+            untold: None,
             unchanged: Throttle::letting(10),
             // Each is of interest afterwards.
             applied: Throttle::letting(50),
@@ -147,12 +150,13 @@ impl<'a> Reloading<'a> {
     pub(super) fn patience(&self) -> Option<Duration> {
         match &self.stage {
             Stage::Spreading(_) => Some(LOOK_EVERY),
-            Stage::Idle => self.saved.as_ref().map(|_| Saved::patience()),
+            Stage::Idle => (self.saved.is_some() || self.lines.untold.is_some()).then(Saved::patience),
         }
     }
 
     /// Goes as far as it can without waiting.
     pub(super) fn go_on(&mut self, gateway: &mut Running, reporter: &mut Reporter, now: Instant) {
+        self.tell_untold(now);
         self.hear(gateway, now);
         if gateway.is_draining() {
             // The shards may be gone before it has reached them.
@@ -229,8 +233,12 @@ impl<'a> Reloading<'a> {
 
     fn refuse(&mut self, wish: Wish, problems: Problems, gateway: &Running, reporter: &mut Reporter) {
         count(gateway, wish.cause(), ConfigOutcome::Refused);
+        let line = format!("{wish}: the old configuration stays: {problems}");
         if let Some(times) = self.lines.refused.event(Instant::now()) {
-            tracing::error!(times, "{wish}: the old configuration stays: {problems}");
+            tracing::error!(times, "{line}");
+            self.lines.untold = None;
+        } else {
+            self.lines.untold = Some((wish.cause(), line));
         }
         match wish {
             Wish::Signal => reporter.reloaded(gateway),
@@ -240,7 +248,18 @@ impl<'a> Reloading<'a> {
         }
     }
 
+    /// Tells the log of the last refusal once it may have another line: it ends with how things are.
+    fn tell_untold(&mut self, now: Instant) {
+        if self.lines.untold.is_some()
+            && let Some(times) = self.lines.refused.late(now)
+            && let Some((_, line)) = self.lines.untold.take()
+        {
+            tracing::error!(times, "{line}");
+        }
+    }
+
     fn apply(&mut self, wish: Wish, reload: Reload, gateway: &mut Running, reporter: &mut Reporter) -> Stage {
+        self.lines.untold.take_if(|(cause, _)| *cause == wish.cause());
         if let Wish::Signal | Wish::Save = wish {
             self.tell_at_start(&wish, &reload);
         }

@@ -262,7 +262,7 @@ def test_a_file_that_is_gone_is_a_problem_and_not_the_defaults(reloading):
     running.gateway.signal(signal.SIGHUP)
     running.manager.await_message(RELOADING="1")
     running.manager.await_message(READY="1")
-    assert "the file cannot be read" in running.gateway.log
+    eventually(lambda: "the file cannot be read" in running.gateway.log, "the log tells")
     assert closes_a_message_of(running.gateway.port, 500)
 
 
