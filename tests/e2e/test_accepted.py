@@ -352,7 +352,7 @@ def test_a_mistyped_channel_is_told_with_the_nearest_right_one(gateway_on_redis,
     operator = redis.client()
     for channel in ("fanfare:uid:7", "fanfare:topics:news", "fanfare:topic:", b"fanfare:all\x1b[2J\n", "fanfare:xyz"):
         operator.call("PUBLISH", channel, "m")
-    eventually(lambda: "fanfare:xyz" in gateway_on_redis.log, "a line for each")
+    gateway_on_redis.expect_log("fanfare:xyz")
     log = gateway_on_redis.log
     assert "did you mean fanfare:topic:news?" in log and "fanfare:topic:7" in log
     assert "\x1b[2J" not in log.replace("\x1b[2J\x1b[2J", "") or "\\u{1b}[2J" in log

@@ -6,8 +6,6 @@ import socket
 import pytest
 
 from harness.gateway import run_to_end
-from harness.poll import eventually
-from harness.ports import free_port
 from harness.service_manager import activation, listening
 from harness.wire import TEXT, Wire, server_frame
 
@@ -67,7 +65,7 @@ def test_names_and_pages_are_listed_while_it_runs(gateway):
     by_name = {"Host": "gateway.internal:7799"}
     refused = gateway.request("GET", "/stats", None, by_name)
     assert refused.status == 403 and 'api.hosts = ["gateway.internal"]' in refused.json["error"]["message"]
-    eventually(lambda: 'api.hosts = ["gateway.internal"]' in gateway.log, "the log names the key too")
+    gateway.expect_log('api.hosts = ["gateway.internal"]')
     change = json.dumps({"api.hosts": ["Gateway.internal"], "api.origins": ["https://admin.example"]})
     assert gateway.request("PATCH", "/v1/config", change).status == 200
     assert gateway.request("GET", "/stats", None, by_name).status == 200
@@ -88,9 +86,9 @@ def test_an_api_that_others_reach_says_so(start_gateway):
     warning = "is not a loopback address"
     gateway = start_gateway(api_host="0.0.0.0")
     line = f"WARN fanfare: the API listens on 0.0.0.0:{gateway.api_port}, which {warning}"
-    eventually(lambda: line in gateway.log, "the log says where it listens")
+    gateway.expect_log(line)
     private = start_gateway()
-    eventually(lambda: "devices connect to" in private.log, "its log has begun")
+    private.expect_log("devices connect to")
     assert warning not in private.log
     for listen, told in (("0.0.0.0:1", True), ("[::]:1", True), ("10.1.2.3:1", True), ("127.0.0.2:1", False),
                          ("[::1]:1", False), ("[::ffff:127.0.0.1]:1", False), ("[::ffff:10.1.2.3]:1", True)):
@@ -105,4 +103,4 @@ def test_an_inherited_socket_is_judged_by_where_it_is(start_gateway):
     with listening(free_port(), host="0.0.0.0") as api:
         gateway = start_gateway(api_port=api.getsockname()[1], **activation([api], ["api"]))
         line = f"the API listens on 0.0.0.0:{gateway.api_port}, which is not a loopback address"
-        eventually(lambda: line in gateway.log, "the log says where it listens")
+        gateway.expect_log(line)

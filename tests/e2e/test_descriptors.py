@@ -59,6 +59,7 @@ def test_a_gateway_that_cannot_accept_says_so_and_tells_who_comes(small):
             late.send(upgrade_request("/topics/news"))
             assert late.response()[0] == 503
     assert small.metric("handshakes_failed_total", reason="no_descriptor") >= 20
+    small.expect_log("accept failed")
     lines = [line for line in small.log.splitlines() if "accept failed" in line]
     assert len(lines) == 1, lines
     assert f"limit={LIMIT}" in lines[0] and "ulimit -n" in lines[0] and "fanfare doctor" in lines[0]

@@ -288,6 +288,7 @@ def test_joins_beyond_the_bound_are_ignored_and_counted(start_gateway):
         device.expect_still_open()
         assert gateway.metric("joins_refused_total") == 3, "a repeat of one that was joined is none"
         assert gateway.metric("memberships") == 2
+    gateway.expect_log("ignored JOINs")
     assert gateway.log.count("ignored JOINs") == 1
 
 

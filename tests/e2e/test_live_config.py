@@ -127,7 +127,7 @@ def test_a_saved_file_with_mistakes_changes_nothing_and_tells_them_all(with_file
     assert told["merge.bytes_max"].startswith(f"{file.path}:3: 0 is less than 1; give a whole number from 1")
     assert "rule 1: rate is missing" in told["pacing.topic"]
     for key in told:
-        assert f"{key} ({file.path}:" in gateway.log
+        gateway.expect_log(f"{key} ({file.path}:")
     after = config(gateway)
     assert (after["edition"], after["values"]) == (before["edition"], before["values"])
     assert gateway.metric("config_reloads_total", source="save", outcome="refused") == 1
@@ -248,6 +248,7 @@ def test_the_level_of_the_log_follows_a_patch(gateway):
     assert patch(gateway, merge__delay_ms=3).status == 200
     assert patch(gateway, log__level="info").status == 200
     assert patch(gateway, merge__delay_ms=4).status == 200
+    gateway.expect_log("takes effect now: merge.delay_ms")
     assert gateway.log.count("takes effect now: merge.delay_ms") == 1
 
 
@@ -355,7 +356,7 @@ def test_of_many_changes_at_once_the_last_one_stays(on_etcd, etcd):
 
 def test_without_etcd_the_gateway_starts_and_takes_its_values_when_it_comes(on_etcd, etcd):
     gateway = on_etcd(**{"pacing.rate": 100, "merge.delay_ms": 7})
-    eventually(lambda: "what is in force stays" in gateway.log, "the log says that etcd is not there")
+    gateway.expect_log("what is in force stays")
     assert gateway.metric("etcd_connected") == 0
     assert gateway.metric("etcd_connect_errors_total") > 0
     with Wire(gateway.port, "/topics/t"):
@@ -471,7 +472,7 @@ def test_keys_of_others_below_the_prefix_never_take_a_value_away(on_etcd, etcd, 
         eventually(lambda: gateway.metric("etcd_incomplete") == 1, "the metric tells")
         why = "the keys cannot be read whole, so none of them is used: there are more than 8192 keys"
         # Lines of refusals are throttled: the last state is told when the next may be.
-        eventually(lambda: why in gateway.log, "the log tells", deadline_s=25)
+        gateway.expect_log(why, within_s=25)
     seen = set()
 
     def is_well():
@@ -561,8 +562,9 @@ def test_a_bad_value_in_etcd_is_refused_whole_with_its_reason(on_etcd, etcd):
     assert "takes effect at a start only" in told["server.shards"]
     assert "did you mean pacing.rate?" in told["pacing.rat"]
     assert "-1 is not a rate; give 0 for no cap, or devices per second from 0.1 to 10000000" in told["pacing.rate"]
-    assert "etcd: the old configuration stays" in gateway.log
-    assert "pacing.rate (etcd /fanfare/pacing.rate): -1 is not a rate" in gateway.log
+    gateway.expect_log(
+        "etcd: the old configuration stays", "pacing.rate (etcd /fanfare/pacing.rate): -1 is not a rate", within_s=25
+    )
     after = config(gateway)
     assert (after["edition"], after["values"]) == (before["edition"], before["values"]), "nothing has changed"
     assert gateway.metric("config_reloads_total", source="etcd", outcome="refused") >= 2
@@ -620,7 +622,7 @@ def test_etcd_with_users_is_asked_as_one(on_etcd, etcd):
     etcd.put("/fanfare/pacing.rate", "500")
     etcd.demand_a_password("hunter2")
     stranger = on_etcd()
-    eventually(lambda: "look at etcd.user" in stranger.log, "who is nobody is told what to do")
+    stranger.expect_log("look at etcd.user")
     gateway = on_etcd(**{"etcd.user": "root", "etcd.password": "hunter2"})
     await_value(gateway, "pacing.rate", 500)
     await_watch(gateway)

@@ -55,7 +55,7 @@ def test_a_manager_that_cannot_be_reached_does_not_stop_the_gateway(start_gatewa
     with Wire(gateway.port, "/topics/t") as client:
         assert gateway.push({"topic": "t"}, [1]).status == 202
         client.expect_stream(server_frame(TEXT, b"1"))
-    assert "service manager" in gateway.log
+    gateway.expect_log("service manager")
 
 
 def test_the_status_line_follows_connections_and_redis(start_gateway, manager, redis):
@@ -87,7 +87,7 @@ def test_the_watchdog_is_fed_while_every_thread_works_and_not_while_one_stands_s
         # What it had done before it froze may be worth one more feeding.
         manager.count("WATCHDOG", waits_s)
         assert manager.count("WATCHDOG", 3 * waits_s) == 0
-        assert f"the thread {thread} stands still" in gateway.log
+        gateway.expect_log(f"the thread {thread} stands still")
         others = set(THREADS) - {thread}
         assert not any(f"the thread {other} stands still" in gateway.log for other in others), gateway.log
         if thread != "control":
@@ -95,7 +95,7 @@ def test_the_watchdog_is_fed_while_every_thread_works_and_not_while_one_stands_s
             assert thread in gateway.get("/readyz").body.decode() and gateway.ready() == 503
     manager.await_message(WATCHDOG="1")
     assert manager.count("WATCHDOG", 3 * waits_s) >= 3
-    eventually(lambda: f"the thread {thread} works again" in gateway.log, "it is told")
+    gateway.expect_log(f"the thread {thread} works again")
     assert stalled(gateway) == set() and gateway.ready() == 200
 
 
@@ -109,7 +109,7 @@ def stalled(gateway):
 def test_a_stalled_thread_is_named_without_a_service_manager_too(start_gateway):
     gateway = start_gateway()
     with frozen(gateway.process.pid, "ingest"):
-        eventually(lambda: "the thread ingest stands still" in gateway.log, "it is named", 14)
+        gateway.expect_log("the thread ingest stands still", within_s=14)
         assert stalled(gateway) == {"ingest"}
     eventually(lambda: stalled(gateway) == set(), "it works again")
 
@@ -224,21 +224,21 @@ def test_a_body_bound_of_the_api_changes_too(reloading):
 def test_the_level_of_the_log_changes(reloading):
     running = reloading("[log]\nlevel = \"info\"\n")
     running.reload("[log]\nlevel = \"error\"\n")
-    assert "takes effect now: log.level" in running.gateway.log
+    running.gateway.expect_log("takes effect now: log.level")
     running.reload("[log]\nlevel = \"error\"\n[merge]\ndelay_ms = 3\n")
     assert "merge.delay_ms" not in running.gateway.log
     running.reload("[log]\nlevel = \"info\"\n[merge]\ndelay_ms = 4\n")
     running.reload("[log]\nlevel = \"info\"\n[merge]\ndelay_ms = 5\n")
+    running.gateway.expect_log("takes effect now: merge.delay_ms")
     assert running.gateway.log.count("takes effect now: merge.delay_ms") == 1
 
 
 def test_what_needs_a_restart_is_named_and_the_rest_is_applied(reloading):
     running = reloading("")
     running.reload("[redis]\nurl = \"redis://127.0.0.1:1\"\n[server]\nspin_us = 7\n[outbox]\nage_max_s = 5\n")
-    log = running.gateway.log
     for key in ("redis.url", "server.spin_us"):
-        assert f"{key} changed: takes effect at the next start" in log, log
-    assert "takes effect now: outbox.age_max_s" in log
+        running.gateway.expect_log(f"{key} changed: takes effect at the next start")
+    running.gateway.expect_log("takes effect now: outbox.age_max_s")
     assert running.gateway.ready() == 200, "no Redis was asked for at start"
 
 
@@ -247,9 +247,7 @@ def test_a_bad_file_changes_nothing_and_every_problem_is_told(reloading):
     port = running.gateway.port
     with Wire(port, "/topics/t") as client:
         running.reload("[clients]\nmessage_bytes_max = 200\nlivenes_s = 3\n[outbox]\npolicy = \"pray\"\n")
-        log = running.gateway.log
-        assert "the old configuration stays" in log
-        assert "clients.livenes_s" in log and "outbox.policy" in log, log
+        running.gateway.expect_log("the old configuration stays", "clients.livenes_s", "outbox.policy")
         assert running.edition() == 1
         assert not closes_a_message_of(port, 500)
         assert running.gateway.push({"topic": "t"}, [1]).status == 202
@@ -262,7 +260,7 @@ def test_a_file_that_is_gone_is_a_problem_and_not_the_defaults(reloading):
     running.gateway.signal(signal.SIGHUP)
     running.manager.await_message(RELOADING="1")
     running.manager.await_message(READY="1")
-    eventually(lambda: "the file cannot be read" in running.gateway.log, "the log tells")
+    running.gateway.expect_log("the file cannot be read")
     assert closes_a_message_of(running.gateway.port, 500)
 
 
@@ -271,7 +269,7 @@ def test_many_hangups_at_once_end_ready(reloading):
     for delay in range(1, 20):
         running.file.write_text(f"[merge]\ndelay_ms = {delay}\n")
         running.gateway.signal(signal.SIGHUP)
-    eventually(lambda: "delay_ms" in running.gateway.log, "a reload")
+    running.gateway.expect_log("delay_ms")
     running.reload("[merge]\ndelay_ms = 77\n")
     with Wire(running.gateway.port, "/topics/t") as client:
         assert running.gateway.push({"topic": "t"}, [1]).status == 202

@@ -55,4 +55,4 @@ def test_a_push_by_redis_is_refused_whole_and_counted(gateway_on_redis, redis):
     client = redis.client()
     client.call("PUBLISH", "fanfare:push", f'{{"to":{{"topic":"a"}},"messages":[0,{nested(129)}]}}')
     eventually(lambda: gateway.metric("messages_refused_total", reason="bad_push") == 1, "it is counted")
-    eventually(lambda: "message 1 is nested deeper than 128" in gateway.log, "the log says why")
+    gateway.expect_log("message 1 is nested deeper than 128")

@@ -98,6 +98,14 @@ class Gateway:
     def log(self):
         return self.log_path.read_text(errors="replace")
 
+    def expect_log(self, *texts, within_s=10):
+        """Awaits each of the texts: a thread of its own writes the log, so a line comes after what it is about."""
+        for text in texts:
+            try:
+                eventually(lambda: text in self.log, f"the log says {text!r}", deadline_s=within_s)  # noqa: B023
+            except AssertionError as problem:
+                raise AssertionError(f"{problem}\n{self.log}") from None
+
     def _answers(self, path):
         assert self.process.poll() is None, f"the gateway exited with {self.process.returncode}"
         try:
