@@ -119,21 +119,32 @@ impl<'r> Slice<'r> {
     }
 
     /// Who is free gets a send, who owes gets it into the outbox.
-    fn offer(&mut self, token: Token, connection: &mut Connection, part: &Part<'r>, keeper: Keeper<'_>) {
-        let messages = u64::from(part.messages);
+    fn offer<'k>(
+        &mut self,
+        token: Token,
+        connection: &mut Connection,
+        part: &Part<'r>,
+        keeper: impl FnOnce() -> Keeper<'k>,
+    ) {
         if connection.phase() != Phase::Open {
-            self.missed_closed += messages;
+            self.missed_closed += u64::from(part.messages);
             self.closed += 1;
-            return;
-        }
-        let format = connection.format;
-        let Some(outbox) = connection.outbox() else {
-            self.deliveries += messages;
+        } else if connection.outbox().is_some() {
+            self.queue(token, connection, part, keeper());
+        } else {
+            self.deliveries += u64::from(part.messages);
             self.frames += u64::from(part.frames);
             self.bytes += part.bytes.len() as u64;
             self.sends.push(Send { token, fd: connection.fd, bytes: part.bytes });
-            return;
-        };
+        }
+    }
+
+    /// Into the outbox of a member that owes. Out of line, because most owe nothing.
+    #[inline(never)]
+    fn queue(&mut self, token: Token, connection: &mut Connection, part: &Part<'r>, keeper: Keeper<'_>) {
+        let messages = u64::from(part.messages);
+        let format = connection.format;
+        let Some(outbox) = connection.outbox() else { return };
         let before = outbox.dues();
         let batch = self.round.keep(format, part.bytes, keeper);
         let cargo = Cargo { topic: self.topic, messages: part.messages, push: self.round.push };
@@ -277,7 +288,7 @@ impl<P: Plane> Shard<P> {
     ) -> Slice<'r> {
         let slow = std::mem::take(&mut self.slow);
         let mut slice = Slice::new(round, id, self.now, self.rules.outbox, slow);
-        let keeper = Keeper { blocks: &self.blocks, number: self.number };
+        let keeper = || Keeper { blocks: &self.blocks, number: self.number };
         let stop = cursor.saturating_sub(VISITS_PER_SLICE).max(limit);
         if let Some(targets) = &round.targets {
             while *cursor > stop && slice.served() < allowance {
