@@ -8,11 +8,12 @@
 //!                          │       └ Redis refuses: refused
 //!                          └ the connection is lost, or the time over: unknown
 //! ```
-//! A publish is done when Redis has answered every part of it with a number, and a mark that was published afterwards on
+//! A publish is done when Redis has answered every part of it with a number, and a mark that was published behind it on
 //! the same connection has come back on the subscription: Redis writes to a subscriber in order, so everything before the
-//! mark has been read, and from the server that has the publishes. One mark is for all publishes that were answered
-//! before it. What Redis cannot do for the moment (a script
-//! runs, it loads) is sent again, in order; a part that a later one for the same channel has overtaken is not.
+//! mark has been read, and from the server that has the publishes. A mark goes out right behind the publishes that it is
+//! for, so that it costs no round trip of its own; it is for all that were sent before it. What Redis cannot do for the
+//! moment (a script runs, it loads) is sent again, in order; a part that a later one for the same channel has overtaken
+//! is not.
 //! *Not here*: the connections (`publish`, `subscribe`), who is told a verdict (`ingest::answers`).
 
 use std::collections::{HashSet, VecDeque};
@@ -100,6 +101,8 @@ struct Job {
     bytes: usize,
     /// The subscription that stood when the first part was sent.
     subscription: Option<u64>,
+    /// How many parts had been sent in all when the last of its own was.
+    sent_by: u64,
     /// Parts that Redis took, that it refused, and that it has not answered.
     taken: u32,
     refused: u32,
@@ -124,6 +127,17 @@ struct Passing {
     tag: Tag,
     due: Instant,
     parts: u32,
+    sent_by: u64,
+}
+
+/// A mark that was published and has not come back.
+#[derive(Debug)]
+struct Mark {
+    number: u64,
+    /// How many parts had been sent before it.
+    covers: u64,
+    /// Redis has answered it.
+    is_taken: bool,
 }
 
 /// All of them.
@@ -150,17 +164,25 @@ pub struct Outbound {
     /// The subscription that stands, by its number.
     subscription: Option<u64>,
     subscriptions: u64,
-    /// To be covered by the next question on the subscription, by the one that is asked, by those whose answers wait in the
-    /// inbox.
-    gathering: Vec<Passing>,
-    asked: Option<Vec<Passing>>,
+    passing: Vec<Passing>,
+    /// Parts that were ever sent, and how many of them the last mark covers that was sent and not refused.
+    sent_parts: u64,
+    marked_parts: u64,
+    /// Marks on their way, oldest first; what those cover that wait in the inbox; and what the last one covered that was
+    /// taken from there.
+    marks: VecDeque<Mark>,
+    arrived: VecDeque<u64>,
+    shown_parts: u64,
     /// The number of the last mark.
     mark: u64,
-    arrived: VecDeque<Vec<Passing>>,
     finished: VecDeque<(Tag, Verdict)>,
     /// When deadlines are looked at next.
     look_at: Instant,
 }
+
+/// Marks on their way at once. One would make whoever publishes behind it wait for two round trips; each costs every
+/// gateway a message.
+const MARKS_MAX: usize = 4;
 
 /// How often deadlines are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -183,10 +205,13 @@ impl Outbound {
             sent_bytes: 0,
             subscription: None,
             subscriptions: 0,
-            gathering: Vec::new(),
-            asked: None,
-            mark: 0,
+            passing: Vec::new(),
+            sent_parts: 0,
+            marked_parts: 0,
+            marks: VecDeque::new(),
             arrived: VecDeque::new(),
+            shown_parts: 0,
+            mark: 0,
             finished: VecDeque::new(),
             look_at: now,
         }
@@ -209,6 +234,7 @@ impl Outbound {
             due,
             bytes,
             subscription: None,
+            sent_by: 0,
             taken: 0,
             refused: 0,
             unanswered: 0,
@@ -224,10 +250,7 @@ impl Outbound {
 
     /// Whether every publish has its verdict.
     pub fn is_empty(&self) -> bool {
-        self.bytes == 0
-            && self.gathering.is_empty()
-            && self.asked.as_ref().is_none_or(Vec::is_empty)
-            && self.arrived.is_empty()
+        self.bytes == 0 && self.passing.is_empty()
     }
 
     /// Bytes that were sent and not answered.
@@ -274,9 +297,11 @@ impl Outbound {
         let mut name = self.prefix.to_vec();
         while out.len() < bytes {
             let Some(part) = self.again.pop_front().or_else(|| self.never_sent()) else { break };
+            let sent_by = self.sent_parts + 1;
             let Some(job) = self.job(part.job) else { continue };
             let each = job.payloads.len();
             job.subscription = job.subscription.or(subscription);
+            job.sent_by = sent_by;
             job.unanswered += 1;
             let before = out.len();
             name.truncate(prefix);
@@ -285,6 +310,7 @@ impl Outbound {
             let length = (out.len() - before) as u32;
             self.sent.push_back((part, length));
             self.sent_bytes += length as usize;
+            self.sent_parts = sent_by;
             count += 1;
         }
         (out, count)
@@ -367,7 +393,7 @@ impl Outbound {
 
     /// Gives a job its verdict once every part of it is answered, or lets the subscription show it.
     fn conclude(&mut self, number: u64) {
-        let subscription = self.subscription;
+        let (subscription, shown) = (self.subscription, self.shown_parts);
         let Some(job) = self.job(number) else { return };
         let parts = job.parts();
         if job.taken + job.refused < parts {
@@ -377,8 +403,12 @@ impl Outbound {
             self.fail(number, How::Refused, "");
         } else if job.subscription != subscription || subscription.is_none() {
             self.fail(number, How::Unknown, "the subscription was lost before it showed the publish");
-        } else if let Some(job) = self.remove(number) {
-            self.gathering.push(Passing { tag: job.tag, due: job.due, parts });
+        } else if let Some(Job { tag, due, sent_by, .. }) = self.remove(number) {
+            if sent_by <= shown {
+                self.finished.push_back((tag, Verdict::Done));
+            } else {
+                self.passing.push(Passing { tag, due, parts, sent_by });
+            }
         }
     }
 
@@ -425,11 +455,13 @@ impl Outbound {
         sent.len()
     }
 
-    /// No mark will cover what Redis has answered.
+    /// No mark will show what none has shown yet.
     fn unmark(&mut self, why: &str) {
-        let asked = self.asked.take().unwrap_or_default();
-        let gathering = std::mem::take(&mut self.gathering);
-        for passing in asked.into_iter().chain(gathering) {
+        self.marks.clear();
+        self.marked_parts = self.arrived.back().copied().unwrap_or(self.shown_parts);
+        let shown = self.marked_parts;
+        let lost: Vec<_> = self.passing.extract_if(.., |passing| passing.sent_by > shown).collect();
+        for passing in lost {
             self.unknown(passing, why);
         }
     }
@@ -461,42 +493,56 @@ impl Outbound {
         self.finished.push_back((tag, Verdict::Failed(Box::new(failed))));
     }
 
-    /// Whether a mark is to be published now.
+    /// Whether a mark is to be published now, behind everything that was sent.
     pub fn wants_mark(&self) -> bool {
-        self.subscription.is_some() && self.asked.is_none() && !self.gathering.is_empty()
+        self.subscription.is_some()
+            && self.sent_parts > self.marked_parts
+            && self.marks.len() < MARKS_MAX
+            && !(self.sent.is_empty() && self.passing.is_empty())
     }
 
-    /// A mark is being published; its number. It covers everything that Redis has answered by now.
+    /// A mark is being published; its number. It covers everything that was sent by now.
     pub fn mark_sent(&mut self) -> u64 {
-        self.asked = Some(std::mem::take(&mut self.gathering));
         self.mark += 1;
+        self.marked_parts = self.sent_parts;
+        self.marks.push_back(Mark { number: self.mark, covers: self.sent_parts, is_taken: false });
         self.mark
     }
 
-    /// Redis did not take the mark: the next one covers what it covered.
-    pub fn mark_refused(&mut self) {
-        let mut asked = self.asked.take().unwrap_or_default();
-        asked.append(&mut self.gathering);
-        self.gathering = asked;
+    /// Redis has answered the oldest mark that it had not; without `is_taken` it did not take it, and another is wanted.
+    pub fn mark_answered(&mut self, is_taken: bool) {
+        let Some(at) = self.marks.iter().position(|mark| !mark.is_taken) else { return };
+        if is_taken {
+            self.marks[at].is_taken = true;
+            return;
+        }
+        self.marks.remove(at);
+        if at == self.marks.len() {
+            let before = self.marks.back().map(|mark| mark.covers).or(self.arrived.back().copied());
+            self.marked_parts = before.unwrap_or(self.shown_parts);
+        }
     }
 
-    /// The number of the mark that has not come back.
+    /// The number of the oldest mark that Redis has taken and that has not come back.
     pub fn mark_awaited(&self) -> Option<u64> {
-        self.asked.is_some().then_some(self.mark)
+        self.marks.front().filter(|mark| mark.is_taken).map(|mark| mark.number)
     }
 
-    /// A mark has come back, and what came before it is in the inbox. `false`: it is not the one that is awaited.
-    pub fn mark_arrived(&mut self, mark: u64) -> bool {
-        let Some(asked) = self.asked.take_if(|_| mark == self.mark) else { return false };
-        self.arrived.push_back(asked);
+    /// A mark has come back, and what came before it is in the inbox. `false`: it is none that is awaited.
+    pub fn mark_arrived(&mut self, number: u64) -> bool {
+        let Some(at) = self.marks.iter().position(|mark| mark.number == number) else { return false };
+        let covers = self.marks[at].covers;
+        self.marks.drain(..=at);
+        self.arrived.push_back(covers);
         true
     }
 
-    /// The ingest core has taken everything that came before an answer.
+    /// The ingest core has taken everything that came before a mark, and the mark.
     pub fn mark_taken(&mut self) {
-        for passing in self.arrived.pop_front().unwrap_or_default() {
-            self.finished.push_back((passing.tag, Verdict::Done));
-        }
+        let Some(covers) = self.arrived.pop_front() else { return };
+        self.shown_parts = covers;
+        let shown = self.passing.extract_if(.., |passing| passing.sent_by <= covers);
+        self.finished.extend(shown.map(|passing| (passing.tag, Verdict::Done)));
     }
 
     /// Gives what is too late its verdict.
@@ -515,11 +561,7 @@ impl Outbound {
                 self.fail(number, How::Unavailable, "Redis could not be given it in time");
             }
         }
-        let mut late = Vec::new();
-        let passing = self.arrived.iter_mut().chain(&mut self.asked).chain([&mut self.gathering]);
-        for list in passing {
-            late.extend(list.extract_if(.., |passing| passing.due <= now));
-        }
+        let late: Vec<_> = self.passing.extract_if(.., |passing| passing.due <= now).collect();
         for passing in late {
             self.unknown(passing, "the subscription has not shown the publish in time");
         }
@@ -534,7 +576,7 @@ impl Outbound {
             self.fail(number, How::Stopping, why);
         }
         self.subscription_lost();
-        for passing in std::mem::take(&mut self.arrived).into_iter().flatten() {
+        for passing in std::mem::take(&mut self.passing) {
             self.unknown(passing, why);
         }
         left

@@ -157,17 +157,18 @@ impl Session<'_> {
             if now >= self.look_at {
                 self.look(&mut commands, timing, now);
             }
-            if now >= self.mark_at && self.queue.wants_mark() {
-                let mark = self.queue.mark_sent();
-                resp::command(&mut commands, &[b"PUBLISH", self.probe, mark.as_bytes()]);
-                self.asked.push_back((Asked::Mark, now));
-            }
             // The window makes sure that replies are looked at, however fast the queue fills.
             let is_open = self.queue.sent_bytes() < REDIS_WINDOW_BYTES;
             if is_open {
                 let (publishes, count) = self.queue.send(REDIS_IO_BYTES);
                 commands.extend_from_slice(&publishes);
                 self.asked.extend(std::iter::repeat_n((Asked::Publish, now), count));
+            }
+            // Behind the publishes, which it is for.
+            if now >= self.mark_at && self.queue.wants_mark() {
+                let mark = self.queue.mark_sent();
+                resp::command(&mut commands, &[b"PUBLISH", self.probe, mark.as_bytes()]);
+                self.asked.push_back((Asked::Mark, now));
             }
             self.link.send(commands, timing.pong_within).await?;
             let (patience, marks) = (self.patience(timing, Instant::now()), Instant::now() >= self.mark_at);

@@ -28,8 +28,6 @@ struct Inner {
     wanted: Bell,
     /// Tells the marks of this gateway from those of others.
     name: Box<str>,
-    /// The mark that Redis has taken last.
-    mark_taken_by_redis: Cell<u64>,
     /// The loop's: it is notified of verdicts.
     inbox: Inbox<Incoming>,
     /// The server that the publishing session is connected to.
@@ -45,7 +43,6 @@ impl PublishQueue {
             sendable: Bell::default(),
             wanted: Bell::default(),
             name: name.into(),
-            mark_taken_by_redis: Cell::default(),
             inbox,
             publishing_at: Cell::default(),
         }))
@@ -111,16 +108,10 @@ impl PublishQueue {
         format!("{} {number}", self.0.name)
     }
 
-    /// Redis has published the last mark that was sent, or has not.
+    /// Redis has published the oldest mark that it had not answered, or has not.
     pub(super) fn mark_answered(&self, is_taken: bool) {
-        let mut outbound = self.0.outbound.borrow_mut();
-        if is_taken {
-            self.0.mark_taken_by_redis.set(outbound.mark_awaited().unwrap_or_default());
-            drop(outbound);
-            self.0.wanted.ring();
-        } else {
-            outbound.mark_refused();
-        }
+        self.0.outbound.borrow_mut().mark_answered(is_taken);
+        self.0.wanted.ring();
     }
 
     /// When something can be sent by time alone.
@@ -200,10 +191,9 @@ impl PublishQueue {
         self.0.wanted.until(is_wanted).await;
     }
 
-    /// The mark that Redis has taken and that has not come back.
+    /// The oldest mark that Redis has taken and that has not come back.
     pub(super) fn mark_to_look_for(&self) -> Option<u64> {
-        let awaited = self.0.outbound.borrow().mark_awaited();
-        awaited.filter(|mark| *mark == self.0.mark_taken_by_redis.get())
+        self.0.outbound.borrow().mark_awaited()
     }
 
     /// A message came on the channel of marks; whether it is the mark that is awaited.

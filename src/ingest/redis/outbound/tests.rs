@@ -16,12 +16,17 @@ struct World {
     outbound: Outbound,
     now: Instant,
     tickets: u32,
-    /// Publishes that Redis has and has not answered, by topic and number.
+    /// Publishes that Redis has and has not answered, by topic and number, and marks among them.
     pipe: VecDeque<(String, u32)>,
     /// What it gave the subscriber that stands, and whether it stands.
     given: Vec<(String, u32)>,
     is_subscribed: bool,
+    /// Marks that it gave the subscriber, and that have not been read.
+    marks: VecDeque<u64>,
 }
+
+/// The channel of marks.
+const MARKS: &str = "p:probe";
 
 fn topic(name: &str) -> Address {
     Address::Topic(Topic::new(name).expect("a topic"))
@@ -33,7 +38,7 @@ impl World {
         let mut outbound = Outbound::new("p:", MAX, now);
         outbound.subscription_stands();
         let (pipe, given) = (VecDeque::new(), Vec::new());
-        Self { outbound, now, tickets: 0, pipe, given, is_subscribed: true }
+        Self { outbound, now, tickets: 0, pipe, given, is_subscribed: true, marks: VecDeque::new() }
     }
 
     /// Publishes the next number to these topics.
@@ -65,8 +70,9 @@ impl World {
         count
     }
 
-    /// Redis answers the oldest.
+    /// Redis answers the oldest publish, and the marks before it.
     fn answer(&mut self, error: Option<&str>) -> bool {
+        self.answer_marks(error.is_none());
         let Some(publish) = self.pipe.pop_front() else { return false };
         let answer = match error {
             Some(error) => Err(error.to_owned()),
@@ -80,12 +86,44 @@ impl World {
         true
     }
 
+    /// Redis answers the marks before the next publish.
+    fn answer_marks(&mut self, takes: bool) {
+        while self.pipe.front().is_some_and(|(channel, _)| channel == MARKS) {
+            let Some((_, number)) = self.pipe.pop_front() else { break };
+            self.outbound.mark_answered(takes);
+            if takes && self.is_subscribed {
+                self.marks.push_back(u64::from(number));
+            }
+        }
+    }
+
+    /// A mark is published behind everything that was sent.
+    fn send_mark(&mut self) {
+        let number = self.outbound.mark_sent();
+        self.pipe.push_back((MARKS.into(), number as u32));
+    }
+
+    fn lose_subscription(&mut self) {
+        self.outbound.subscription_lost();
+        self.is_subscribed = false;
+        self.marks.clear();
+    }
+
+    fn subscribe(&mut self) {
+        self.is_subscribed = true;
+        self.outbound.subscription_stands();
+    }
+
     /// The publishing connection is lost. Redis has carried out so many of the publishes that were sent on it.
     fn lose_connection(&mut self, delivered: usize) {
         self.outbound.connection_lost();
         let pipe = std::mem::take(&mut self.pipe);
-        if self.is_subscribed {
-            self.given.extend(pipe.into_iter().take(delivered));
+        for (channel, number) in pipe.into_iter().take(delivered).filter(|_| self.is_subscribed) {
+            if channel == MARKS {
+                self.marks.push_back(u64::from(number));
+            } else {
+                self.given.push((channel, number));
+            }
         }
     }
 
@@ -94,18 +132,22 @@ impl World {
         self.given.iter().filter(|(name, _)| name == channel).map(|(_, number)| *number).collect()
     }
 
-    /// The mark that is awaited arrives; `false`: none is.
+    /// The subscription reads the oldest mark; `false`: there is none, or it is not awaited.
     fn arrives(&mut self) -> bool {
-        let mark = self.outbound.mark_awaited();
-        mark.is_some_and(|mark| self.outbound.mark_arrived(mark))
+        self.marks.pop_front().is_some_and(|mark| self.outbound.mark_arrived(mark))
     }
 
-    /// A mark is published and comes back.
+    /// A mark is published, if one is wanted, and everything that Redis has is answered and read.
     fn mark(&mut self) {
         if self.outbound.wants_mark() {
-            let mark = self.outbound.mark_sent();
-            assert!(self.outbound.mark_arrived(mark));
-            self.outbound.mark_taken();
+            self.send_mark();
+        }
+        while self.answer(None) {}
+        self.answer_marks(true);
+        while !self.marks.is_empty() {
+            if self.arrives() {
+                self.outbound.mark_taken();
+            }
         }
     }
 
@@ -133,16 +175,18 @@ impl World {
 #[test]
 fn a_publish_is_done_when_redis_has_answered_and_the_subscription_has_shown_it() {
     let mut world = World::new();
+    assert!(!world.outbound.wants_mark());
     let first = world.publish(&["a", "b"]);
     world.send();
-    assert!(world.answer(None) && !world.outbound.wants_mark(), "one part of two");
-    assert!(world.answer(None) && world.outbound.wants_mark());
-    world.outbound.mark_sent();
-    // What is answered while a mark is on its way is for the next one.
+    world.send_mark();
+    assert!(!world.outbound.wants_mark(), "it covers all that was sent");
+    assert!(world.answer(None) && world.answer(None) && !world.arrives());
+    // What is sent while a mark is on its way is for the next one.
     let second = world.publish(&["a"]);
     world.send();
+    assert!(world.outbound.wants_mark());
     world.answer(None);
-    assert!(!world.outbound.wants_mark() && world.arrives());
+    assert!(world.arrives());
     assert_eq!(world.how(), [], "it is in the inbox, and not taken");
     world.outbound.mark_taken();
     assert_eq!(world.how(), [(first, None)]);
@@ -152,29 +196,99 @@ fn a_publish_is_done_when_redis_has_answered_and_the_subscription_has_shown_it()
 }
 
 #[test]
+fn a_mark_that_comes_before_the_answer_is_no_verdict_but_then_the_answer_is() {
+    let mut world = World::new();
+    let publish = world.publish(&["a"]);
+    world.send();
+    let mark = world.outbound.mark_sent();
+    assert!(world.outbound.mark_arrived(mark));
+    world.outbound.mark_taken();
+    assert_eq!(world.how(), []);
+    world.answer(None);
+    assert_eq!(world.how(), [(publish, None)]);
+    let refused = world.publish(&["a"]);
+    world.send();
+    let mark = world.outbound.mark_sent();
+    assert!(world.outbound.mark_arrived(mark));
+    world.outbound.mark_taken();
+    world.answer(Some("OOM"));
+    assert_eq!(world.how(), [(refused, Some((How::Refused, 0, 1)))]);
+}
+
+#[test]
+fn a_mark_that_redis_refuses_is_published_again() {
+    let mut world = World::new();
+    let publish = world.publish(&["a"]);
+    world.send();
+    world.send_mark();
+    world.answer(None);
+    world.answer_marks(false);
+    assert!(world.outbound.wants_mark());
+    world.mark();
+    assert_eq!(world.how(), [(publish, None)]);
+}
+
+#[test]
+fn a_later_mark_stands_for_those_before_it_and_there_are_never_too_many() {
+    let mut world = World::new();
+    for _ in 0..2 * MARKS_MAX {
+        world.publish(&["a"]);
+        world.send();
+        if world.outbound.wants_mark() {
+            world.send_mark();
+        }
+    }
+    assert_eq!(world.outbound.marks.len(), MARKS_MAX);
+    while world.answer(None) {}
+    let last = world.marks.pop_back().expect("marks");
+    assert!(world.outbound.mark_arrived(last) && !world.outbound.mark_arrived(last - 1));
+    world.outbound.mark_taken();
+    assert_eq!(world.how().len(), MARKS_MAX);
+    world.marks.clear();
+    world.mark();
+    assert_eq!(world.how().len(), MARKS_MAX);
+}
+
+#[test]
 fn a_subscription_that_is_lost_before_it_shows_a_publish_leaves_it_unknown() {
     for step in 0..4 {
         let mut world = World::new();
         let publish = world.publish(&["a"]);
         world.send();
+        world.send_mark();
         if step > 0 {
             world.answer(None);
         }
         if step > 1 {
-            world.outbound.mark_sent();
+            world.answer_marks(true);
         }
         if step > 2 {
-            world.arrives();
+            assert!(world.arrives());
         }
-        world.outbound.subscription_lost();
-        world.outbound.subscription_stands();
-        world.answer(None);
+        world.lose_subscription();
+        world.subscribe();
         world.mark();
         world.outbound.mark_taken();
         let expected = (step <= 2).then_some((How::Unknown, 1, 1));
         assert_eq!(world.how(), [(publish, expected)], "step {step}");
         assert!(world.outbound.is_empty());
     }
+}
+
+#[test]
+fn a_mark_of_the_next_subscription_shows_nothing_that_was_sent_before_it_stood() {
+    let mut world = World::new();
+    let before = world.publish(&["a"]);
+    world.send();
+    world.lose_subscription();
+    world.subscribe();
+    let after = world.publish(&["a"]);
+    world.send();
+    // Redis carried out the first before the subscription stood; another gateway got it.
+    world.pipe.pop_front();
+    world.outbound.answered(Ok(1), world.now);
+    world.mark();
+    assert_eq!(world.how(), [(before, Some((How::Unknown, 1, 1))), (after, None)]);
 }
 
 #[test]
@@ -379,6 +493,7 @@ enum Act {
     Refuse,
     Busy,
     MarkSent,
+    MarkAnswered(bool),
     MarkArrives,
     MarkTaken,
     LoseConnection(usize),
@@ -396,6 +511,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Refuse),
         2 => Just(Act::Busy),
         3 => Just(Act::MarkSent),
+        2 => any::<bool>().prop_map(Act::MarkAnswered),
         3 => Just(Act::MarkArrives),
         3 => Just(Act::MarkTaken),
         1 => (0..6_usize).prop_map(Act::LoseConnection),
@@ -426,18 +542,13 @@ proptest! {
                 Act::Answer => drop(world.answer(None)),
                 Act::Refuse => drop(world.answer(Some("OOM"))),
                 Act::Busy => drop(world.answer(Some("BUSY"))),
-                Act::MarkSent if world.outbound.wants_mark() => drop(world.outbound.mark_sent()),
+                Act::MarkSent if world.outbound.wants_mark() => world.send_mark(),
+                Act::MarkAnswered(takes) => world.answer_marks(takes),
                 Act::MarkArrives => drop(world.arrives()),
                 Act::MarkTaken => world.outbound.mark_taken(),
                 Act::LoseConnection(delivered) => world.lose_connection(delivered),
-                Act::LoseSubscription => {
-                    world.outbound.subscription_lost();
-                    world.is_subscribed = false;
-                }
-                Act::Subscribe if !world.is_subscribed => {
-                    world.is_subscribed = true;
-                    world.outbound.subscription_stands();
-                }
+                Act::LoseSubscription => world.lose_subscription(),
+                Act::Subscribe if !world.is_subscribed => world.subscribe(),
                 Act::Pass(ms) => world.now += Duration::from_millis(ms),
                 Act::MarkSent | Act::Subscribe => {}
             }
