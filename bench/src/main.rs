@@ -31,6 +31,7 @@ mod slab;
 mod slow;
 mod storm;
 mod sys;
+mod units;
 mod verify;
 
 use std::process::ExitCode;

@@ -6,7 +6,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::report::units::count;
+use crate::units::count;
 
 /// Eleven days: longer than any run, and far from where a duration or a point in time overflows.
 const SECONDS_MAX: f64 = 1_000_000.0;

@@ -13,8 +13,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::Machine;
 use crate::histogram::Coarse;
-use crate::report::units::{count, duration};
 use crate::results::Series;
+use crate::units::{count, duration};
 
 /// A terminal is drawn at most this often.
 const DRAW_EVERY: Duration = Duration::from_millis(100);

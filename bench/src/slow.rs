@@ -12,10 +12,10 @@ use crate::args::SlowArgs;
 use crate::fanout::{self, Report, Session, Slow};
 use crate::progress::Progress;
 use crate::report;
-use crate::report::units::{count, human, plain};
 use crate::results::Better::{Higher, Lower, Neutral};
 use crate::results::Record;
 use crate::sys::process;
+use crate::units::{count, human, plain};
 
 /// Deliveries that missed their time are counted for so long after the last publish of the run without slow ones.
 const DRAIN: Duration = Duration::from_secs(10);

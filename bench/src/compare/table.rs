@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::row::Row;
-use crate::report::units::{NO_NUMBER, decimals};
 use crate::results::{Better, Record};
+use crate::units::{NO_NUMBER, decimals};
 
 /// This tool's share of its cores above which it, not the server, may have set the pace of connecting.
 const TOOL_PERCENT_MAX: f64 = 90.0;

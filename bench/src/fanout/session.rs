@@ -13,8 +13,8 @@ use crate::gateway::{Gateway, Memory};
 use crate::progress::{Goal, Progress};
 use crate::publisher::{RedisTarget, Target};
 use crate::receiver::{Phase, Plan, Receivers, Round};
-use crate::report::units::plain;
 use crate::sys::process;
+use crate::units::plain;
 use crate::verify::Refusals;
 
 /// Owns the server (when it was started here), the connections and what is shown of them.

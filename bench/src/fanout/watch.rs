@@ -3,7 +3,7 @@
 use crate::gateway::Gateway;
 use crate::progress::{Progress, Reading, Sampler};
 use crate::receiver::Receivers;
-use crate::report::units::{count, human};
+use crate::units::{count, human};
 
 /// Shows how the run goes, and keeps it for the curves.
 pub(crate) struct Watch {

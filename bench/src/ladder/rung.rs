@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::fanout::Report;
-use crate::report::units::{count, human, plain};
+use crate::units::{count, human, plain};
 
 /// Share of rate × connections × seconds that must have arrived.
 const DELIVERED_MIN: f64 = 0.99;

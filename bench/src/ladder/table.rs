@@ -2,9 +2,9 @@
 
 use super::{BrokenOff, Ladder, Rung};
 use crate::args::LadderArgs;
-use crate::report::units::{count, human, plain};
 use crate::results::Better::{Higher, Lower, Neutral};
 use crate::results::Record;
+use crate::units::{count, human, plain};
 
 const COLUMNS: [&str; 10] = [
     "messages/s",

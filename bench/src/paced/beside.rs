@@ -16,10 +16,10 @@ use crate::fanout::{Report, Session};
 use crate::histogram::Percentiles;
 use crate::progress::Progress;
 use crate::report;
-use crate::report::units::NO_NUMBER;
 use crate::results::Better::{Lower, Neutral};
 use crate::results::{Distribution, Record};
 use crate::sys::process;
+use crate::units::NO_NUMBER;
 
 /// Messages of a measurement that have not come by then are missing.
 const DRAIN: Duration = Duration::from_secs(5);

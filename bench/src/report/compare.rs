@@ -9,10 +9,10 @@ use std::io::Read;
 use std::path::Path;
 
 use super::text;
-use super::units::{decimals, human};
 use crate::args::ReportArgs;
 use crate::results::file::{self, FILE_BYTES_MAX};
 use crate::results::{Better, Record, Table};
+use crate::units::{decimals, human};
 
 /// Numbers closer than this are the same: two runs of one thing differ by more.
 const SAME: f64 = 0.02;

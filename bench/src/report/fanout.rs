@@ -2,9 +2,9 @@
 
 use crate::args::FanoutArgs;
 use crate::fanout::Report;
-use crate::report::units::count;
 use crate::results::Better::{Higher, Lower, Neutral};
 use crate::results::Record;
+use crate::units::count;
 
 /// Shows and keeps the results of a fan-out.
 pub(crate) fn fanout(args: &FanoutArgs, report: &Report) -> Result<(), String> {

@@ -1,9 +1,9 @@
 //! A floor as a record.
 
-use super::units::count;
 use crate::args::FloorArgs;
 use crate::floor::Floor;
 use crate::results::{Better, Record};
+use crate::units::count;
 
 /// Shows and keeps the results of a floor.
 pub(crate) fn floor(args: &FloorArgs, floors: &[Floor]) -> Result<(), String> {

@@ -8,8 +8,8 @@ use std::fmt::Write;
 use super::compare::{self, Verdict};
 use super::svg::{Axis, COLOURS, Line, Plot, Scale};
 use super::text::are_numbers;
-use super::units::{count, decimals, duration, human};
 use crate::results::{Distribution, Record, Table};
+use crate::units::{count, decimals, duration, human};
 
 const STYLE: &str = include_str!("style.css");
 /// Nines that the axis of percentiles shows at most: of more deliveries than a million, the last of a million.

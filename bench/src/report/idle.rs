@@ -1,11 +1,11 @@
 //! Connections at rest, as a record.
 
-use super::units::human;
 use crate::args::IdleArgs;
 use crate::fanout::Report;
 use crate::idle::{self, Found};
 use crate::results::Better::{Higher, Lower, Neutral};
 use crate::results::{Record, Table};
+use crate::units::human;
 
 /// Caches that the table shows: what is below them is small change.
 const CACHES_SHOWN: usize = 10;

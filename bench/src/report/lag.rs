@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::units::decimals;
 use crate::histogram::{Percentiles, Recorder};
 use crate::receiver::Outcome;
 use crate::results::{Better, Record};
+use crate::units::decimals;
 
 /// Share of its core above which a receiver may have been what limited the run.
 const BUSY_PERCENT: f64 = 90.0;

@@ -12,7 +12,6 @@ mod lag;
 mod storm;
 mod svg;
 mod text;
-pub(crate) mod units;
 
 use std::fs;
 use std::io::{self, Write as _};

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use super::units::{count, decimals, human};
+use crate::units::{count, decimals, human};
 
 const WIDTH: f64 = 620.0;
 const HEIGHT: f64 = 300.0;

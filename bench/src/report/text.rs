@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::units::{count, decimals, human};
 use crate::results::{Distribution, Record, Table};
+use crate::units::{NO_NUMBER, count, decimals, human};
 
 /// Width of the column of groups, and of the names of distributions.
 const LABEL: usize = 18;
@@ -114,7 +114,7 @@ pub(super) fn are_numbers(cells: impl Iterator<Item = String>) -> bool {
         let digits =
             cell.trim_start_matches(['-', '+', '≥', '<', ' ']).starts_with(|c: char| c.is_ascii_digit());
         some |= digits;
-        all &= digits || ["", "yes", "no", super::units::NO_NUMBER].contains(&cell.as_str());
+        all &= digits || ["", "yes", "no", NO_NUMBER].contains(&cell.as_str());
     }
     some && all
 }

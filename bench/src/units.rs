@@ -1,4 +1,6 @@
 //! Numbers as people read them: thousands separated, three digits that matter, units that fit the size.
+//!
+//! *Not here*: what has such a number (`results`), tables of them (`report`).
 
 /// What stands where there is no number.
 pub(crate) const NO_NUMBER: &str = "–";
