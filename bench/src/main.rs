@@ -15,6 +15,7 @@ mod histogram;
 mod http;
 mod idle;
 mod ladder;
+mod lag;
 mod message;
 mod number;
 mod paced;

@@ -10,10 +10,10 @@ use crate::args::{FanoutArgs, SenderKind};
 use crate::floor::{self, Floor};
 use crate::gateway::Memory;
 use crate::histogram::{Percentiles, Recorder};
+use crate::lag::Lag;
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN};
 use crate::progress::Progress;
 use crate::receiver::{Outcome, Plan, SlowSeen};
-use crate::report::Lag;
 use crate::results::{Distribution, Series};
 use crate::verify::{Faults, Tally};
 

@@ -17,10 +17,11 @@ use serde::Serialize;
 use crate::args::{FloorArgs, SenderKind};
 use crate::clock::Clock;
 use crate::histogram::{Percentiles, Recorder};
+use crate::lag::Lag;
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
 use crate::progress::{Goal, Progress};
 use crate::receiver::{CONNECTS_IN_FLIGHT, Outcome, Phase, Plan, Receivers, SlowKinds};
-use crate::report::{self, Lag};
+use crate::report;
 use crate::sys::process;
 use crate::verify::{Framing, Refusals, Tally};
 

@@ -8,7 +8,6 @@ mod fanout;
 mod floor;
 mod html;
 mod idle;
-mod lag;
 mod storm;
 mod svg;
 mod text;
@@ -25,7 +24,6 @@ use crate::sys::process;
 pub(crate) use fanout::fanout;
 pub(crate) use floor::floor;
 pub(crate) use idle::idle;
-pub(crate) use lag::Lag;
 pub(crate) use storm::storm;
 
 /// Where results go unless the command line says otherwise.

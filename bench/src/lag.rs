@@ -1,4 +1,6 @@
 //! Whether the receivers themselves were what limited a run.
+//!
+//! *Not here*: what each of them counts (`receiver`).
 
 use std::time::Duration;
 
