@@ -10,10 +10,12 @@
 //! tape again when a later byte of the same frame differs.
 
 use super::frame::{Head, opcode, read_head, write_head};
+use super::framing::{Framing, PUSH_PREFIX, PUSH_SUFFIX};
 use super::missing::Missing;
+use super::refusals::Refusals;
+use super::tally::Tally;
+use super::tape::Tape;
 use crate::message::MessageSpec;
-
-use super::{Framing, PUSH_PREFIX, PUSH_SUFFIX, Refusals, Tally, Tape};
 
 /// A frame above it is not gathered: no server that this tool measures sends one.
 const FRAME_BYTES_MAX: u64 = 64 * 1024 * 1024;
