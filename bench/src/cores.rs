@@ -1,7 +1,7 @@
 //! Cores that options name, against those that this process may run on: checked before anything starts, because a
 //! thread finds out only when it is pinned, and then a run has begun.
 //!
-//! *Not here*: who is pinned (`receiver`, `publisher`, `floor`) or confined (`sys::process`).
+//! *Not here*: who is pinned (`receiver`, `publisher`, `floor`) or confined (`gateway`), and how (`sys::process`).
 
 use crate::args::{Command, LoadArgs, Machine, ServerArgs};
 use crate::sys::process;

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use crate::args::FanoutArgs;
 use crate::fanout;
 use crate::gateway::Gateway;
+use crate::receiver::Plan;
 use crate::receiver::connection::{Role, ask, connect, read_response};
-use crate::receiver::{Plan, pin};
 use crate::sys::epoll::Epoll;
 use crate::sys::process;
 
@@ -55,7 +55,7 @@ pub(super) fn measure(run: &FanoutArgs) -> Result<Option<Door>, String> {
 }
 
 fn crowds(plan: &Plan, gateway: &Gateway) -> Result<Option<Door>, String> {
-    pin(plan.cores[0])?;
+    process::pin(plan.cores[0])?;
     let room = process::open_files_max().saturating_sub(SPARE_FILES) as usize;
     let total = plan.staying.min(room);
     let mut inside = Vec::with_capacity(total);

@@ -18,7 +18,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::sender::Sender;
 use super::{ARRIVES_WITHIN, Spec};
-use crate::receiver::{Receivers, pin};
+use crate::receiver::Receivers;
 use crate::sys::process;
 
 /// Files of a thread that are no accepted sockets.
@@ -187,7 +187,7 @@ fn hire(door: &Door, listener: TcpListener, spec: &Spec) -> Result<Sender, Strin
     let sockets = accept_share(door, &listener)?;
     // Here, in this thread's table, and not before all are connected: what waits at a closed listener is reset.
     drop(listener);
-    pin(spec.sender_core)?;
+    process::pin(spec.sender_core)?;
     Sender::new(spec.sender, sockets)
 }
 

@@ -13,7 +13,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::device::{Device, End};
-use crate::receiver::pin;
 use crate::sys::epoll::Epoll;
 use crate::sys::process;
 
@@ -124,7 +123,7 @@ impl Crew {
                 let begin = Instant::now();
                 let mut thread =
                     Thread { plan, epoch, shared, devices: HashMap::new(), notes: Notes::default() };
-                let ran = pin(core).and_then(|()| thread.run(&inbox));
+                let ran = process::pin(core).and_then(|()| thread.run(&inbox));
                 if let Err(why) = ran {
                     thread.fail(why);
                 }

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use crate::clock::Clock;
 use crate::histogram::Recorder;
 use crate::message::MessageSpec;
-use crate::receiver::pin;
 use crate::sys::process;
 use crate::verify::Refusals;
 
@@ -155,7 +154,7 @@ fn publish_all(
     sent: &AtomicU64,
 ) -> Published {
     let (mut out, begin) = (Published::default(), Instant::now());
-    let result = pin(schedule.core).and_then(|()| {
+    let result = process::pin(schedule.core).and_then(|()| {
         let spec = &schedule.spec;
         let most = MESSAGES_PER_PUBLISH.min((BYTES_PER_PUBLISH / spec.bytes) as u64).max(1);
         let tick_us = schedule.tick.as_micros() as u64;

@@ -9,7 +9,6 @@ mod slow;
 mod thread;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -410,12 +409,4 @@ impl Control {
         let published = self.published.load(Ordering::Acquire);
         (published != u64::MAX).then_some(published)
     }
-}
-
-/// Pins the calling thread; a core that does not exist is a mistake worth a sentence.
-pub(crate) fn pin(core: usize) -> Result<(), String> {
-    if core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
-        return Ok(());
-    }
-    Err(format!("cannot run on core {core}: {}", io::Error::last_os_error()))
 }

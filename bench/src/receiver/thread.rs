@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::churn::Pace;
 use super::connection::{Connection, Role, State};
 use super::slow::Slow;
-use super::{Control, Outcome, Phase, Plan, Progress, pin};
+use super::{Control, Outcome, Phase, Plan, Progress};
 use crate::message::MessageSpec;
 use crate::sys::epoll::{Epoll, Ready};
 use crate::sys::process;
@@ -101,7 +101,7 @@ pub(super) fn run(
     end: &Sender<Outcome>,
 ) -> Result<Outcome, String> {
     process::own_file_table().map_err(|e| format!("cannot get a file table of its own: {e}"))?;
-    pin(plan.cores[0])?;
+    process::pin(plan.cores[0])?;
     let epoll = Epoll::new().map_err(|e| format!("cannot make an epoll: {e}"))?;
     let roles = [
         (plan.staying, Role::Stays),

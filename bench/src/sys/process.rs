@@ -46,6 +46,14 @@ pub(crate) fn cores_allowed() -> Option<String> {
     Some(list.trim().to_owned())
 }
 
+/// Pins the calling thread; a core that does not exist is a mistake worth a sentence.
+pub(crate) fn pin(core: usize) -> Result<(), String> {
+    if core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+        return Ok(());
+    }
+    Err(format!("cannot run on core {core}: {}", io::Error::last_os_error()))
+}
+
 /// Raises the soft limit of open files to the hard one and returns it.
 pub(crate) fn open_files_max() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
