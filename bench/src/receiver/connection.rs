@@ -9,8 +9,7 @@ use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::slow::TRICKLE_BUFFER_BYTES;
-use super::{CONNECTIONS_PER_SOURCE, Plan};
+use super::plan::Plan;
 use crate::sys;
 use crate::verify::{Stream, client_frame, opcode};
 
@@ -19,6 +18,12 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// An upgrade response is a few hundred bytes.
 const RESPONSE_BYTES_MAX: usize = 16 * 1024;
+/// The receive buffer of a trickling device; the kernel doubles it, and takes no less than 2,304.
+const TRICKLE_BUFFER_BYTES: usize = 4096;
+/// Connections from one source address: a seventh of the default range of local ports (28,232). The kernel looks for a
+/// free one port after port, the even ones first; with 20,000 in use and those of the run before in `TIME_WAIT` it looked
+/// at ten thousand, and a server could not get more than 1,500 connections a second.
+const CONNECTIONS_PER_SOURCE: usize = 4_000;
 
 /// What a connection is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

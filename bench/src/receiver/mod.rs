@@ -5,30 +5,29 @@
 
 mod churn;
 pub(crate) mod connection;
+mod control;
+mod outcome;
+mod plan;
 mod slow;
 mod thread;
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::histogram::{Coarse, Live, Recorder};
-use crate::message::MessageSpec;
-use crate::verify::{Framing, Refusals, Tally};
+use crate::histogram::Coarse;
+use crate::verify::Refusals;
 
-use connection::Role;
+use control::{Control, Progress};
+pub(crate) use control::{Phase, Round};
+pub(crate) use outcome::Outcome;
+pub(crate) use plan::{Plan, SlowKinds};
 pub(crate) use slow::SlowSeen;
 
 /// Connections of one thread: its file table has room for a few files more.
 const SPARE_FILES: u64 = 200;
-/// Connections from one source address: a seventh of the default range of local ports (28,232). The kernel looks for a
-/// free one port after port, the even ones first; with 20,000 in use and those of the run before in `TIME_WAIT` it looked
-/// at ten thousand, and a server could not get more than 1,500 connections a second.
-const CONNECTIONS_PER_SOURCE: usize = 4_000;
 /// Connects in flight of one thread, as a rule. Above it the queue of a listener that has the default length overflows,
 /// and SYNs are sent again after a second.
 pub(crate) const CONNECTS_IN_FLIGHT: usize = 256;
@@ -37,191 +36,6 @@ const CONNECTS_IN_FLIGHT_ALL: usize = 4_096;
 
 /// A thread looks at its orders every few milliseconds; settling a million connections takes less than a second.
 const ROUND_ENDS_WITHIN: Duration = Duration::from_secs(20);
-
-/// What every thread does.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    /// Where to connect.
-    pub(crate) target: SocketAddr,
-    /// The upgrade request of each topic's connections, which are spread evenly; none: one topic, and the socket carries
-    /// messages from its first byte.
-    pub(crate) upgrades: Vec<Vec<u8>>,
-    /// A complete frame to send once upgraded.
-    pub(crate) hello: Option<Vec<u8>>,
-    /// How messages lie in the stream.
-    pub(crate) framing: Framing,
-    /// The messages.
-    pub(crate) spec: MessageSpec,
-    /// First sequence that counts in latencies.
-    pub(crate) measure_from: u64,
-    /// Congestion control of the sockets; `None`: the system's.
-    pub(crate) congestion: Option<String>,
-    /// Connects in flight of one thread.
-    pub(crate) connects_in_flight: usize,
-    /// Whether a connect that fails is counted, instead of ending the run.
-    pub(crate) counts_refusals: bool,
-    /// Interval of a go-push PING per connection.
-    pub(crate) ping_every: Option<Duration>,
-    /// Connections that stay (and read) for the whole run.
-    pub(crate) staying: usize,
-    /// Connections that leave and rejoin, in turn.
-    pub(crate) churning: usize,
-    /// Leaves (each followed by a join) a second, all threads together.
-    pub(crate) churn_per_s: f64,
-    /// Connections that are slow, each in its way.
-    pub(crate) slow: SlowKinds,
-    /// Cores of the threads, one thread each at least.
-    pub(crate) cores: Vec<usize>,
-}
-
-/// What the controller wants of the threads, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(crate) enum Phase {
-    /// Connect, and read what comes.
-    Receive,
-    /// The window that CPU and lag are measured in begins.
-    Measure,
-    /// That window ends.
-    Measured,
-    /// Read the stalled connections too.
-    ReadStalled,
-    /// Close everything.
-    Leave,
-}
-
-impl Phase {
-    const ALL: [Self; 5] = [Self::Receive, Self::Measure, Self::Measured, Self::ReadStalled, Self::Leave];
-}
-
-/// How many connections are slow once they have joined, and how.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct SlowKinds {
-    /// Read nothing.
-    pub(crate) stalled: usize,
-    /// Read `trickle_bytes_per_s`.
-    pub(crate) trickling: usize,
-    /// Bytes a second.
-    pub(crate) trickle_bytes_per_s: u32,
-    /// Vanish without a word.
-    pub(crate) vanishing: usize,
-}
-
-impl Plan {
-    /// Topics; connection `index` of the run is of topic `index % topics`.
-    fn topics(&self) -> usize {
-        self.upgrades.len().max(1)
-    }
-}
-
-impl SlowKinds {
-    /// All of them.
-    pub(crate) fn total(&self) -> usize {
-        self.stalled + self.trickling + self.vanishing
-    }
-}
-
-/// The messages of one round: connections outlive it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Round {
-    /// The messages; their sequences begin at 0 again.
-    pub(crate) spec: MessageSpec,
-    /// First sequence that counts in latencies.
-    pub(crate) measure_from: u64,
-}
-
-/// What the controller tells all threads.
-#[derive(Debug)]
-pub(crate) struct Control {
-    phase: AtomicU8,
-    published: AtomicU64,
-    /// How many rounds have ended, and what the next one carries.
-    rounds: AtomicU64,
-    round: Mutex<Round>,
-    /// When the threads began to connect.
-    began: Instant,
-    /// The run's clock.
-    pub(crate) clock: Clock,
-    /// Sequences that the server refused.
-    pub(crate) refusals: Refusals,
-}
-
-/// What one thread tells the controller.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Progress {
-    open: AtomicU64,
-    /// Connections that were ever opened, rejoins included.
-    opened: AtomicU64,
-    /// When the last of them was opened: microseconds since the threads began.
-    opened_at_us: AtomicU64,
-    refused: AtomicU64,
-    failed: AtomicU64,
-    messages: AtomicU64,
-    behind: AtomicU64,
-    slow_left: AtomicU64,
-    slow_held: AtomicU64,
-    latency: Live,
-}
-
-/// What one thread saw.
-pub(crate) struct Outcome {
-    /// Of the connections that read.
-    pub(crate) tally: Tally,
-    /// Of the slow ones: stalled, trickling, vanished.
-    pub(crate) slow: [SlowSeen; 3],
-    /// Connections that missed a message.
-    pub(crate) connections_with_gaps: u64,
-    /// Connections that left and joined again.
-    pub(crate) rejoined: u64,
-    /// Rejoins that failed.
-    pub(crate) rejoins_failed: u64,
-    /// CPU time in the measured window.
-    pub(crate) cpu: Duration,
-    /// Time in that window that the thread could run and was not let.
-    pub(crate) run_delay: Duration,
-    /// Length of that window.
-    pub(crate) window: Duration,
-    /// From connect to the end of the upgrade, microseconds.
-    pub(crate) handshakes: Recorder,
-    /// Connects and upgrades that failed, by what the server or the kernel said.
-    pub(crate) refusals: BTreeMap<String, u64>,
-    /// Go-push PINGs sent.
-    pub(crate) pings_sent: u64,
-    /// How long a turn of the loop took: a ready socket waits no longer than that.
-    pub(crate) turns: Recorder,
-}
-
-impl Outcome {
-    /// Nothing seen yet.
-    fn measuring_from(sequence: u64) -> Self {
-        Self {
-            tally: Tally::measuring_from(sequence),
-            slow: std::array::from_fn(|_| SlowSeen {
-                tally: Tally::measuring_from(u64::MAX),
-                ..SlowSeen::default()
-            }),
-            connections_with_gaps: 0,
-            rejoined: 0,
-            rejoins_failed: 0,
-            cpu: Duration::ZERO,
-            run_delay: Duration::ZERO,
-            window: Duration::ZERO,
-            handshakes: Recorder::default(),
-            refusals: BTreeMap::new(),
-            pings_sent: 0,
-            turns: Recorder::default(),
-        }
-    }
-
-    /// The counts of connections with this role.
-    fn tally_of(&mut self, role: Role) -> &mut Tally {
-        match role.slow() {
-            None => &mut self.tally,
-            Some(kind) => &mut self.slow[kind].tally,
-        }
-    }
-}
 
 /// Running threads.
 pub(crate) struct Receivers {
@@ -393,20 +207,5 @@ impl Drop for Receivers {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
-    }
-}
-
-impl Control {
-    fn phase(&self) -> Phase {
-        Phase::ALL[usize::from(self.phase.load(Ordering::Acquire))]
-    }
-
-    fn round(&self) -> Round {
-        *self.round.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn published(&self) -> Option<u64> {
-        let published = self.published.load(Ordering::Acquire);
-        (published != u64::MAX).then_some(published)
     }
 }

@@ -15,15 +15,13 @@ use std::time::Instant;
 
 use socket2::{SockFilter, SockRef};
 
-use super::Plan;
 use super::churn::Pace;
 use super::connection::{Connection, Role};
+use super::plan::Plan;
 use crate::histogram::Recorder;
 use crate::sys::diag::Diag;
 use crate::verify::Tally;
 
-/// The receive buffer of a trickling device; the kernel doubles it, and takes no less than 2,304.
-pub(super) const TRICKLE_BUFFER_BYTES: usize = 4096;
 /// Reads of a trickling device a second.
 const TRICKLE_READS_PER_S: u32 = 10;
 /// Looks and reads of one turn of the loop.

@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use super::churn::Pace;
 use super::connection::{Connection, Role, State};
+use super::control::{Control, Phase, Progress};
+use super::outcome::Outcome;
+use super::plan::Plan;
 use super::slow::Slow;
-use super::{Control, Outcome, Phase, Plan, Progress};
 use crate::message::MessageSpec;
 use crate::sys::epoll::{Epoll, Ready};
 use crate::sys::process;
