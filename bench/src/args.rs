@@ -9,6 +9,7 @@ use crate::number;
 use crate::paced::PacedArgs;
 use crate::pushes::PushesArgs;
 use crate::receiver::SlowKinds;
+use crate::report::ReportArgs;
 use crate::server::ServerKind;
 
 /// Load tool for fanfare and other WebSocket push gateways.
@@ -57,16 +58,6 @@ pub(crate) enum Command {
     Pushes(Box<PushesArgs>),
     /// Show results files again, side by side when there are several.
     Report(ReportArgs),
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct ReportArgs {
-    /// Results files; the first is what the others are compared with.
-    #[arg(required = true, value_name = "FILE")]
-    pub(crate) files: Vec<PathBuf>,
-    /// Write the page to this file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) html: Option<PathBuf>,
 }
 
 /// What both runs share.

@@ -70,6 +70,6 @@ fn run(command: &args::Command) -> Result<bool, String> {
         args::Command::Slow(args) => slow::run(args),
         args::Command::Paced(args) => paced::run(args),
         args::Command::Pushes(args) => pushes::run(args),
-        args::Command::Report(args) => report::compare::run(args),
+        args::Command::Report(args) => report::run(args),
     }
 }

@@ -1,50 +1,16 @@
-//! `report`: results files laid side by side, the first as the measure of the others.
+//! Records laid side by side, the first as the measure of the others: what is compared, what comes of it, and the text.
 //!
-//! *Not here*: how one run is shown (`text`, `html`), what a results file is (`results::file`).
+//! *Not here*: how one run is shown (`text`), several as a page (`html`), where records come from (`super`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::Read;
-use std::path::Path;
 
 use super::text;
-use crate::args::ReportArgs;
-use crate::results::file::{self, FILE_BYTES_MAX};
 use crate::results::{Better, Record, Table};
 use crate::units::{decimals, human};
 
 /// Numbers closer than this are the same: two runs of one thing differ by more.
 const SAME: f64 = 0.02;
-
-/// The subcommand.
-pub(crate) fn run(args: &ReportArgs) -> Result<bool, String> {
-    let mut records = Vec::new();
-    for path in &args.files {
-        let record = read(path).map_err(|why| format!("{} {why}", path.display()))?;
-        records.push((path.as_path(), record));
-    }
-    let names: Vec<String> = records.iter().map(|(_, record)| record.name.clone()).collect();
-    let unique = names.iter().collect::<HashSet<_>>().len() == names.len();
-    let stem = |path: &Path| path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let label = |path: &Path, record: &Record| if unique { record.name.clone() } else { stem(path) };
-    let records: Vec<_> = records.into_iter().map(|(path, record)| (label(path, &record), record)).collect();
-    let shown = super::show(&records);
-    if let Some(path) = &args.html {
-        fs::write(path, shown.html).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
-    }
-    super::print(&shown.text);
-    Ok(true)
-}
-
-fn read(path: &Path) -> Result<Record, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|e| format!("cannot be read: {e}"))?;
-    file.take(FILE_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| format!("cannot be read: {e}"))?;
-    file::parse(&bytes)
-}
 
 /// One number of every record that has it.
 pub(super) struct Row<'a> {
@@ -221,14 +187,14 @@ mod tests {
         other.figure("floor", "sends", 5.0, "/s", Better::Higher);
         other.environment.kernel = "9.9".into();
         other.environment.sysctls.insert("net.core.somaxconn".into(), "4096".into());
-        let shown = super::super::show(&[("one".into(), one), ("other".into(), other)]);
-        let lines: Vec<&str> = shown.text.lines().collect();
+        let shown = text(&[("one".into(), one), ("other".into(), other)]);
+        let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(lines[0], "Different conditions");
-        assert!(shown.text.contains("    other: Linux 9.9"), "{}", shown.text);
-        assert!(shown.text.contains("net.core.somaxconn\n    one: \n    other: 4096"), "{}", shown.text);
+        assert!(shown.contains("    other: Linux 9.9"), "{shown}");
+        assert!(shown.contains("net.core.somaxconn\n    one: \n    other: 4096"), "{shown}");
         let line = lines.iter().find(|line| line.starts_with("deliveries")).unwrap();
         let words: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(words, ["deliveries", "a", "second", "1,000/s", "2,000/s", "2.00", "×", "better"]);
-        assert!(shown.text.contains("sends"), "{}", shown.text);
+        assert!(shown.contains("sends"), "{shown}");
     }
 }

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use super::compare::{self, Verdict};
+use super::escape::escape;
 use super::svg::{Axis, COLOURS, Line, Plot, Scale};
 use super::text::are_numbers;
 use crate::results::{Distribution, Record, Table};
@@ -16,23 +17,6 @@ const STYLE: &str = include_str!("style.css");
 const NINES_MAX: f64 = 6.0;
 /// A curve whose largest value is that many times its middle one needs a log axis to show both.
 const WIDE: f64 = 40.0;
-
-/// Text that is markup nowhere: in elements and in quoted attributes.
-pub(super) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c if c.is_control() && c != '\n' => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
-}
 
 /// The page.
 pub(super) fn page(records: &[(String, Record)]) -> String {

@@ -1,9 +1,11 @@
-//! What a run found, for people and for machines: [`finish`] for one run, [`compare`] for several side by side.
+//! What runs found, for people and for machines: [`finish`] for one run, [`run`] (the subcommand) for files of several.
 //!
-//! A record becomes text (`text`, `compare`), a page (`html`, which draws with `svg`), and a file
-//! (`results::file`). *Not here*: what a subcommand measures; it fills a [`Record`].
+//! A record becomes text (`text`, or `compare` when there are several), a page (`html`, which draws with `svg`), and a
+//! file (`results::file`). *Not here*: what a subcommand measures; it fills a [`Record`].
 
-pub(crate) mod compare;
+mod args;
+mod compare;
+mod escape;
 mod fanout;
 mod floor;
 mod html;
@@ -12,15 +14,17 @@ mod storm;
 mod svg;
 mod text;
 
-use std::fs;
-use std::io::{self, Write as _};
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use crate::args::Machine;
-use crate::results::file::{self, Place};
+use crate::results::file::{self, FILE_BYTES_MAX, Place};
 use crate::results::{Environment, Record};
 use crate::sys::process;
 
+pub(crate) use args::ReportArgs;
 pub(crate) use fanout::fanout;
 pub(crate) use floor::floor;
 pub(crate) use idle::idle;
@@ -74,6 +78,35 @@ pub(crate) fn finish(machine: &Machine, mut record: Record) -> Result<(), String
 fn print(text: &str) {
     let text: String = text.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
     let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+}
+
+/// The subcommand: results files side by side, the first as the measure of the others.
+pub(crate) fn run(args: &ReportArgs) -> Result<bool, String> {
+    let mut records = Vec::new();
+    for path in &args.files {
+        let record = read(path).map_err(|why| format!("{} {why}", path.display()))?;
+        records.push((path.as_path(), record));
+    }
+    let names: Vec<String> = records.iter().map(|(_, record)| record.name.clone()).collect();
+    let unique = names.iter().collect::<HashSet<_>>().len() == names.len();
+    let stem = |path: &Path| path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let label = |path: &Path, record: &Record| if unique { record.name.clone() } else { stem(path) };
+    let records: Vec<_> = records.into_iter().map(|(path, record)| (label(path, &record), record)).collect();
+    let shown = show(&records);
+    if let Some(path) = &args.html {
+        fs::write(path, shown.html).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+    }
+    print(&shown.text);
+    Ok(true)
+}
+
+fn read(path: &Path) -> Result<Record, String> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|e| format!("cannot be read: {e}"))?;
+    file.take(FILE_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| format!("cannot be read: {e}"))?;
+    file::parse(&bytes)
 }
 
 /// Records under their labels, as text and as a page.

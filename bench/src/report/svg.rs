@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use super::escape::escape;
 use crate::units::{count, decimals, human};
 
 const WIDTH: f64 = 620.0;
@@ -203,7 +204,7 @@ impl Plot {
         let x = Ruler::new(&self.x, all().map(|point| point.0).chain(to), 8);
         let y = Ruler::new(&self.y, all().map(|point| point.1).chain(bounds), 6);
         let mut out = String::new();
-        let title = super::html::escape(&self.title);
+        let title = escape(&self.title);
         let _ = writeln!(out, "<figure><figcaption>{title}</figcaption>{}", self.legend());
         let _ = writeln!(out, "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">");
         self.frame(&mut out, &x, &y);
@@ -238,7 +239,7 @@ impl Plot {
         let dot = if line.points.len() <= 24 { "dot" } else { "hint" };
         for point in thin(&line.points, HINTS_MAX).filter(|point| has(point)) {
             let (x, y) = at(point);
-            let hint = super::html::escape(&self.hint(line, point));
+            let hint = escape(&self.hint(line, point));
             let _ = writeln!(
                 out,
                 "<circle class=\"{dot} c{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"><title>{hint}</title></circle>"
@@ -250,7 +251,7 @@ impl Plot {
     fn draw_bounds(&self, out: &mut String, y: &Ruler) {
         for (bound, name) in self.bounds.iter().filter(|(bound, _)| y.has(*bound)) {
             let at = TOP + (1.0 - y.share(*bound)) * (HEIGHT - TOP - BOTTOM);
-            let (name, value) = (super::html::escape(name), human(*bound, &self.y.unit));
+            let (name, value) = (escape(name), human(*bound, &self.y.unit));
             // Below the line where it is at the upper edge.
             let text = if at < TOP + 14.0 { at + 14.0 } else { at - 5.0 };
             let _ = writeln!(
@@ -283,7 +284,7 @@ impl Plot {
             format!(
                 "<span><svg viewBox=\"0 0 24 8\"><path class=\"line c{}{dashed}\" d=\"M0 4H24\"/></svg>{}</span>",
                 line.colour % COLOURS,
-                super::html::escape(&line.name)
+                escape(&line.name)
             )
         };
         format!("<p class=\"legend\">{}</p>", self.lines.iter().map(entry).collect::<String>())
@@ -323,9 +324,9 @@ impl Plot {
              <text class=\"middle title\" transform=\"translate(14 {:.1}) rotate(-90)\">{}</text>",
             f64::midpoint(LEFT, right),
             HEIGHT - 8.0,
-            super::html::escape(x.unit.unwrap_or(&self.x.title)),
+            escape(x.unit.unwrap_or(&self.x.title)),
             f64::midpoint(TOP, bottom),
-            super::html::escape(y.unit.unwrap_or(&self.y.title))
+            escape(y.unit.unwrap_or(&self.y.title))
         );
     }
 }
