@@ -10,7 +10,7 @@ use crate::paced::PacedArgs;
 use crate::pushes::PushesArgs;
 use crate::receiver::SlowKinds;
 use crate::report::ReportArgs;
-use crate::server::ServerKind;
+use crate::server::{FormatKind, PublisherKind, ServerKind};
 
 /// Load tool for fanfare and other WebSocket push gateways.
 #[derive(Debug, Parser)]
@@ -122,26 +122,6 @@ pub(crate) struct FloorArgs {
     pub(crate) items: u32,
     #[command(flatten)]
     pub(crate) machine: Machine,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FormatKind {
-    /// JSON batches, path /connect?join=TOPIC.
-    GoPush,
-    /// One message a frame, path /topics/TOPIC.
-    Raw,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PublisherKind {
-    /// POST /push/room, form-encoded, one keep-alive connection.
-    Http,
-    /// PUBLISH, pipelined.
-    Redis,
-    /// POST of a JSON array to the API's URL, pipelined.
-    Array,
-    /// POST of each message to the API's URL, pipelined.
-    Each,
 }
 
 /// The server under test: one that runs, or one that is started for the run.

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::args::{Arrival, FanoutArgs, FormatKind, IdleArgs};
+use crate::args::{Arrival, FanoutArgs, IdleArgs};
 use crate::fanout::{self, Report, Session};
 use crate::gateway::{Cpu, Memory};
 use crate::progress::{Goal, Progress};
 use crate::report;
+use crate::server::FormatKind;
 use crate::slab::{KernelUse, Slab};
 use crate::sys::process;
 

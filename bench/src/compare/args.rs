@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::args::{FormatKind, Machine};
+use crate::args::Machine;
 use crate::number;
+use crate::server::FormatKind;
 
 /// A server that others can install.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

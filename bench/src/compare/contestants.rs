@@ -1,9 +1,9 @@
 //! Who is compared: from the command line to the run of each server.
 
 use super::args::{CompareArgs, HttpPublisher, PeerKind};
-use crate::args::{FanoutArgs, FormatKind, LoadArgs, PublisherKind, ServerArgs};
+use crate::args::{FanoutArgs, LoadArgs, ServerArgs};
 use crate::http::Url;
-use crate::server::ServerKind;
+use crate::server::{FormatKind, PublisherKind, ServerKind};
 
 /// One server, ready to be measured.
 #[derive(Clone, Debug)]

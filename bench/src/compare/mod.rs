@@ -13,11 +13,12 @@ mod table;
 
 use self::contestants::{Contestant, contestants};
 use self::row::{Idle, Low, Row, Top};
-use crate::args::{FanoutArgs, FormatKind, LadderArgs};
+use crate::args::{FanoutArgs, LadderArgs};
 use crate::fanout;
 use crate::ladder::{self, Rung};
 use crate::progress::Progress;
 use crate::report;
+use crate::server::FormatKind;
 use crate::sys::process;
 
 pub(crate) use self::args::CompareArgs;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use crate::args::{Arrival, FanoutArgs, FormatKind, PublisherKind};
+use crate::args::{Arrival, FanoutArgs};
 use crate::gateway::Gateway;
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
 use crate::publisher::{Body, HttpTarget, PostTarget, RedisTarget, Target};
 use crate::receiver::connection::upgrade_request;
 use crate::receiver::{CONNECTS_IN_FLIGHT, Plan, SlowKinds};
+use crate::server::{FormatKind, PublisherKind};
 use crate::verify::{Framing, client_frame, opcode};
 
 /// Stands for the name of a topic in a path and in a channel.

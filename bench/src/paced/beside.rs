@@ -11,13 +11,14 @@ use serde_json::json;
 use super::api::{Api, Steered};
 use super::crew::{Crew, Notes};
 use super::{PacedArgs, body, connect, or_died, wait_over};
-use crate::args::{FanoutArgs, FormatKind, LoadArgs, PublisherKind};
+use crate::args::{FanoutArgs, LoadArgs};
 use crate::fanout::{Report, Session};
 use crate::histogram::Percentiles;
 use crate::progress::Progress;
 use crate::report;
 use crate::results::Better::{Lower, Neutral};
 use crate::results::{Distribution, Record};
+use crate::server::{FormatKind, PublisherKind};
 use crate::sys::process;
 use crate::units::NO_NUMBER;
 

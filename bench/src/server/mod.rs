@@ -4,6 +4,7 @@
 //! A peer is set up as somebody who knows it would for this load: one process that serves, every limit out of the way,
 //! nothing written per request. *Not here*: the process once it runs (`gateway`), who is compared (`compare`).
 
+mod manner;
 mod nchan;
 
 use std::path::{Path, PathBuf};
@@ -11,8 +12,9 @@ use std::process::Command;
 
 use serde::Serialize;
 
-use crate::args::{FormatKind, PublisherKind};
 use crate::sys::process;
+
+pub(crate) use manner::{FormatKind, Manner, PublisherKind};
 
 /// Descriptors beside those of devices: listeners, logs, backends.
 const FILES_BESIDE_DEVICES: u64 = 256;
@@ -28,19 +30,6 @@ pub(crate) enum ServerKind {
     Nchan,
     /// `bench/peers/tokio-broadcast`.
     TokioBroadcast,
-}
-
-/// How a server is talked to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Manner {
-    /// What devices receive.
-    pub(crate) format: FormatKind,
-    /// What devices ask for; `None`: the format's path.
-    pub(crate) path: Option<String>,
-    /// How backends publish.
-    pub(crate) publisher: PublisherKind,
-    /// Where they do, behind the API's authority.
-    pub(crate) publish_path: Option<String>,
 }
 
 /// What has to be started, and where it will be.
