@@ -3,7 +3,8 @@
 //!
 //! *Not here*: who is pinned (`receiver`, `publisher`, `floor`) or confined (`gateway`), and how (`sys::process`).
 
-use crate::args::{Command, LoadArgs, Machine, ServerArgs};
+use crate::args::{LoadArgs, Machine, ServerArgs};
+use crate::cli::Command;
 use crate::sys::process;
 
 /// An option and a core that it names.
@@ -69,7 +70,7 @@ fn with_receivers(mut named: Vec<Named>, machine: &Machine) -> Vec<Named> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::Cli;
+    use crate::cli::Cli;
     use clap::Parser as _;
 
     fn of(arguments: &[&str]) -> Vec<Named> {

@@ -1,10 +1,11 @@
 //! fanfare-bench: load for fanfare and other WebSocket push gateways, from one machine, with every byte verified.
 //!
-//! `args` → `floor`, or `fanout` (alone, or under `ladder` and `slow`) → `receiver` (devices, which ask `verify`) and
+//! `cli` → `floor`, or `fanout` (alone, or under `ladder` and `slow`) → `receiver` (devices, which ask `verify`) and
 //! `publisher` (backend) → `results` → `report`; `progress` while it lasts. `paced` and `pushes` have devices of their own,
 //! which note what came to each of them and when.
 
 mod args;
+mod cli;
 mod clock;
 mod compare;
 mod cores;
@@ -43,7 +44,7 @@ const EXIT_NO_RUN: u8 = 2;
 const EXIT_FAULTS: u8 = 1;
 
 fn main() -> ExitCode {
-    let cli = args::Cli::of_this_process();
+    let cli = cli::Cli::of_this_process();
     results::environment::begin();
     sys::process::note_interrupts();
     let checked = cores::check(&cli.command).and_then(|()| room::check(&cli.command));
@@ -59,17 +60,17 @@ fn main() -> ExitCode {
 }
 
 /// False when the run was made and something that must be zero is not.
-fn run(command: &args::Command) -> Result<bool, String> {
+fn run(command: &cli::Command) -> Result<bool, String> {
     match command {
-        args::Command::Floor(args) => floor::run(args),
-        args::Command::Fanout(args) => fanout::run(args),
-        args::Command::Idle(args) => idle::run(args),
-        args::Command::Storm(args) => storm::run(args),
-        args::Command::Compare(args) => compare::run(args),
-        args::Command::Ladder(args) => ladder::run(args),
-        args::Command::Slow(args) => slow::run(args),
-        args::Command::Paced(args) => paced::run(args),
-        args::Command::Pushes(args) => pushes::run(args),
-        args::Command::Report(args) => report::run(args),
+        cli::Command::Floor(args) => floor::run(args),
+        cli::Command::Fanout(args) => fanout::run(args),
+        cli::Command::Idle(args) => idle::run(args),
+        cli::Command::Storm(args) => storm::run(args),
+        cli::Command::Compare(args) => compare::run(args),
+        cli::Command::Ladder(args) => ladder::run(args),
+        cli::Command::Slow(args) => slow::run(args),
+        cli::Command::Paced(args) => paced::run(args),
+        cli::Command::Pushes(args) => pushes::run(args),
+        cli::Command::Report(args) => report::run(args),
     }
 }

@@ -6,7 +6,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::args::{Command, LoadArgs, ServerArgs};
+use crate::args::{LoadArgs, ServerArgs};
+use crate::cli::Command;
 use crate::compare::CompareArgs;
 use crate::fanout;
 use crate::sys::process;
@@ -195,7 +196,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::args::Cli;
+    use crate::cli::Cli;
 
     fn said(arguments: &str, hard: u64) -> Option<String> {
         let words = std::iter::once("fanfare-bench").chain(arguments.split_whitespace());

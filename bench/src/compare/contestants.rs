@@ -122,7 +122,7 @@ fn base(args: &CompareArgs) -> FanoutArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::cli::{Cli, Command};
     use clap::Parser as _;
 
     fn of(arguments: &[&str]) -> Result<Vec<Contestant>, String> {

@@ -224,7 +224,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::cli::{Cli, Command};
 
     #[test]
     fn a_kind_without_a_whole_round_has_no_numbers() {
