@@ -4,8 +4,9 @@
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::args::{FanoutArgs, FloorArgs, IdleArgs, LadderArgs, SlowArgs, StormArgs};
+use crate::args::{FanoutArgs, IdleArgs, LadderArgs, SlowArgs, StormArgs};
 use crate::compare::CompareArgs;
+use crate::floor::FloorArgs;
 use crate::paced::PacedArgs;
 use crate::pushes::PushesArgs;
 use crate::report::ReportArgs;

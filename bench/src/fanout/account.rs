@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::phases::Load;
-use crate::args::{FanoutArgs, SenderKind};
-use crate::floor::{self, Floor};
+use crate::args::FanoutArgs;
+use crate::floor::{self, Floor, SenderKind};
 use crate::gateway::Memory;
 use crate::histogram::{Percentiles, Recorder};
 use crate::lag::Lag;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::sender::Sender;
-use super::{ARRIVES_WITHIN, Spec};
+use super::spec::{ARRIVES_WITHIN, Spec};
 use crate::receiver::Receivers;
 use crate::sys::process;
 

@@ -4,19 +4,20 @@
 //! faster. Each pass sends one message (or one batch) whose sequence is the pass, so the receivers verify it and know
 //! when the last of them had it. *Not here*: any gateway.
 
+mod args;
 mod crew;
+mod found;
+pub(crate) mod record;
 mod sender;
+mod spec;
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
-use crate::args::{FloorArgs, SenderKind};
 use crate::clock::Clock;
-use crate::histogram::{Percentiles, Recorder};
+use crate::histogram::Recorder;
 use crate::lag::Lag;
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
 use crate::progress::{Goal, Progress};
@@ -25,82 +26,16 @@ use crate::report;
 use crate::sys::process;
 use crate::verify::{Framing, Refusals, Tally};
 
+pub(crate) use args::{FloorArgs, SenderKind};
 use crew::{Crew, Listeners};
+pub(crate) use found::Floor;
+use spec::ARRIVES_WITHIN;
+pub(crate) use spec::Spec;
 
-/// What was begun goes on within it, or the run is broken.
-const ARRIVES_WITHIN: Duration = Duration::from_secs(20);
 /// Bound of what is shown as the time that a measurement takes.
 const MEASURES_AT_MOST_S: f64 = 1e6;
 /// How often the thread that shows progress looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-
-/// One measurement to make.
-#[derive(Clone, Debug)]
-pub(crate) struct Spec {
-    /// Sockets.
-    pub(crate) sockets: usize,
-    /// Bytes of a message.
-    pub(crate) bytes: usize,
-    /// Messages of a batch; `None`: one bare message a pass.
-    pub(crate) items: Option<u64>,
-    /// Duration of each part.
-    pub(crate) seconds: f64,
-    /// Passes a second of the paced part.
-    pub(crate) rate: f64,
-    /// How to send.
-    pub(crate) sender: SenderKind,
-    /// Core of the sender.
-    pub(crate) sender_core: usize,
-    /// Cores of the receivers.
-    pub(crate) receiver_cores: Vec<usize>,
-    /// Congestion control of both ends.
-    pub(crate) congestion: Option<String>,
-}
-
-impl Spec {
-    /// Sequence of a pass's first message.
-    fn sequence(&self, pass: usize) -> u64 {
-        pass as u64 * self.items.unwrap_or(1)
-    }
-}
-
-/// What was measured.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Floor {
-    /// Sockets.
-    pub(crate) sockets: usize,
-    /// How the bytes were sent.
-    pub(crate) sender: String,
-    /// Bytes of one send.
-    pub(crate) bytes_per_send: usize,
-    /// Messages of one send.
-    pub(crate) messages_per_send: u64,
-    /// Passes back to back.
-    pub(crate) passes: u64,
-    /// Time of a pass over all sockets, back to back.
-    pub(crate) pass: Percentiles,
-    /// Time from a pass's first send to the last receiver's last byte, back to back.
-    pub(crate) last_back_to_back: Percentiles,
-    /// The same when passes are apart.
-    pub(crate) last_paced: Percentiles,
-    /// Time of a pass when passes are apart.
-    pub(crate) pass_paced: Percentiles,
-    /// Sends a second, back to back, until the last byte arrived.
-    pub(crate) sends_per_s: f64,
-    /// Bytes a second, likewise, in millions.
-    pub(crate) mb_per_s: f64,
-    /// Messages a second that the receivers verified.
-    pub(crate) messages_per_s: f64,
-    /// Sends that found a full socket.
-    pub(crate) blocked: u64,
-    /// The sender's CPU time per send.
-    pub(crate) sender_ns_per_send: f64,
-    /// The receivers, back to back.
-    pub(crate) receivers: Lag,
-    /// The four distributions above, whole.
-    #[serde(skip)]
-    pub(crate) distributions: Vec<(&'static str, Recorder)>,
-}
 
 /// The subcommand.
 pub(crate) fn run(args: &FloorArgs) -> Result<bool, String> {
@@ -124,7 +59,7 @@ pub(crate) fn run(args: &FloorArgs) -> Result<bool, String> {
         floors.push(measure(&spec, &progress)?);
     }
     progress.clear();
-    report::floor(args, &floors)?;
+    report::finish(&args.machine, record::record(&floors)?)?;
     Ok(true)
 }
 

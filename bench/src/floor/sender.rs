@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use crate::args::SenderKind;
+use super::args::SenderKind;
 use crate::sys::ring::{SLICE, SendRing};
 use crate::sys::socket::wait_writable;
 

@@ -2,6 +2,7 @@
 
 use crate::args::FanoutArgs;
 use crate::fanout::Report;
+use crate::floor;
 use crate::results::Better::{Higher, Lower, Neutral};
 use crate::results::Record;
 use crate::units::count;
@@ -23,7 +24,7 @@ fn record(args: &FanoutArgs, report: &Report) -> Result<Record, String> {
     gateway(&mut record, report);
     report.receivers.into_record(&mut record, "receivers");
     if let Some(floor) = &report.floor {
-        super::floor::beside(&mut record, floor);
+        floor::record::beside(&mut record, floor);
         let pass = report.time_to_last.p50_ms / floor.pass_paced.p50_ms.max(0.001);
         record.figure("against floor", "to last device p50, of a pass", pass, "×", Lower);
         let payload = report.payload_mb_per_s / floor.mb_per_s.max(0.001);

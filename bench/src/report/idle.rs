@@ -2,6 +2,7 @@
 
 use crate::args::IdleArgs;
 use crate::fanout::Report;
+use crate::floor;
 use crate::idle::{self, Found};
 use crate::results::Better::{Higher, Lower, Neutral};
 use crate::results::{Record, Table};
@@ -60,7 +61,7 @@ fn broadcasts(record: &mut Record, args: &IdleArgs, report: &Report) {
     super::fanout::faults(record, report);
     report.receivers.into_record(record, "receivers");
     if let Some(floor) = &report.floor {
-        super::floor::beside(record, floor);
+        floor::record::beside(record, floor);
         let last = report.time_to_last.p50_ms / floor.last_paced.p50_ms.max(0.001);
         record.figure("against floor", "to the last device p50, of its time to the last", last, "×", Lower);
         let pass = report.time_to_last.p50_ms / floor.pass_paced.p50_ms.max(0.001);

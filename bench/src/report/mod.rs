@@ -7,7 +7,6 @@ mod args;
 mod compare;
 mod escape;
 mod fanout;
-mod floor;
 mod html;
 mod idle;
 mod storm;
@@ -26,7 +25,6 @@ use crate::sys::process;
 
 pub(crate) use args::ReportArgs;
 pub(crate) use fanout::fanout;
-pub(crate) use floor::floor;
 pub(crate) use idle::idle;
 pub(crate) use storm::storm;
 

@@ -1,16 +1,11 @@
-//! A floor as a record.
+//! Floors as a record, and one beside the numbers of a load. *Not here*: measuring them (`super`).
 
-use crate::args::FloorArgs;
-use crate::floor::Floor;
+use super::found::Floor;
 use crate::results::{Better, Record};
 use crate::units::count;
 
-/// Shows and keeps the results of a floor.
-pub(crate) fn floor(args: &FloorArgs, floors: &[Floor]) -> Result<(), String> {
-    super::finish(&args.machine, record(floors)?)
-}
-
-fn record(floors: &[Floor]) -> Result<Record, String> {
+/// The measurements of a run, one group each.
+pub(super) fn record(floors: &[Floor]) -> Result<Record, String> {
     let mut record = Record::new("floor", None);
     for floor in floors {
         let label = label(floor);
@@ -59,7 +54,7 @@ fn rates(record: &mut Record, group: &str, floor: &Floor) {
 }
 
 /// The floor of a fan-out's own record.
-pub(super) fn beside(record: &mut Record, floor: &Floor) {
+pub(crate) fn beside(record: &mut Record, floor: &Floor) {
     record.figure("floor", "sockets", floor.sockets as f64, "", Better::Neutral);
     record.figure("floor", "bytes a send", floor.bytes_per_send as f64, "B", Better::Neutral);
     // Passes apart: what the load's own rounds are held against.
