@@ -4,12 +4,14 @@
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::args::{FanoutArgs, IdleArgs, LadderArgs, SlowArgs, StormArgs};
+use crate::args::{FanoutArgs, IdleArgs, StormArgs};
 use crate::compare::CompareArgs;
 use crate::floor::FloorArgs;
+use crate::ladder::LadderArgs;
 use crate::paced::PacedArgs;
 use crate::pushes::PushesArgs;
 use crate::report::ReportArgs;
+use crate::slow::SlowArgs;
 
 /// Load tool for fanfare and other WebSocket push gateways.
 #[derive(Debug, Parser)]

@@ -13,9 +13,9 @@ mod table;
 
 use self::contestants::{Contestant, contestants};
 use self::row::{Idle, Low, Row, Top};
-use crate::args::{FanoutArgs, LadderArgs};
+use crate::args::FanoutArgs;
 use crate::fanout;
-use crate::ladder::{self, Rung};
+use crate::ladder::{self, LadderArgs, Rung};
 use crate::progress::Progress;
 use crate::report;
 use crate::server::FormatKind;

@@ -1,7 +1,8 @@
 //! A ladder as a record.
 
-use super::{BrokenOff, Ladder, Rung};
-use crate::args::LadderArgs;
+use super::args::LadderArgs;
+use super::found::{BrokenOff, Ladder};
+use super::rung::Rung;
 use crate::results::Better::{Higher, Lower, Neutral};
 use crate::results::Record;
 use crate::units::{count, human, plain};

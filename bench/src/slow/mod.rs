@@ -3,12 +3,13 @@
 //!
 //! *Not here*: what a stalled, a trickling and a vanished device does (`receiver::slow`).
 
+mod args;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::args::SlowArgs;
 use crate::fanout::{self, Report, Session, Slow};
 use crate::progress::Progress;
 use crate::report;
@@ -16,6 +17,8 @@ use crate::results::Better::{Higher, Lower, Neutral};
 use crate::results::Record;
 use crate::sys::process;
 use crate::units::{count, human, plain};
+
+pub(crate) use args::SlowArgs;
 
 /// Deliveries that missed their time are counted for so long after the last publish of the run without slow ones.
 const DRAIN: Duration = Duration::from_secs(10);
