@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::number;
-use crate::receiver::SlowKinds;
 use crate::server::{FormatKind, PublisherKind, ServerKind};
 
 /// Which cores this tool's threads have, and what becomes of the results.
@@ -68,18 +67,6 @@ pub(crate) struct ServerArgs {
     pub(crate) room: u32,
 }
 
-/// How connections come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Arrival {
-    /// A bounded number in flight; one that fails ends the run.
-    #[default]
-    Orderly,
-    /// The same, and those that fail are counted.
-    Counted,
-    /// All at once, and those that fail are counted.
-    AtOnce,
-}
-
 /// Who publishes what to whom.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct LoadArgs {
@@ -136,61 +123,12 @@ pub(crate) struct LoadArgs {
     pub(crate) ping_every: f64,
 }
 
-#[derive(Clone, Debug, Args)]
-pub(crate) struct FanoutArgs {
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-    #[command(flatten)]
-    pub(crate) load: LoadArgs,
-    /// Messages a second.
-    #[arg(long, default_value_t = 50.0, value_parser = number::rate)]
-    pub(crate) rate: f64,
-    /// Connections that leave and rejoin each second.
-    #[arg(long, default_value_t = 0.0, value_parser = number::rate_or_none)]
-    pub(crate) joins_leaves: f64,
-    /// Additional connections that join and then never read.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=2_000_000))]
-    pub(crate) stalled: u32,
-    /// `slow` sets the other slow kinds.
-    #[arg(skip)]
-    pub(crate) slow: SlowKinds,
-    /// How the connections come.
-    #[arg(skip)]
-    pub(crate) arrival: Arrival,
-    /// Only connect and hold for the given seconds; report memory.
-    #[arg(long)]
-    pub(crate) idle: bool,
-    /// Measure the floor afterwards, at the bytes a send that the gateway turned out to use, and compare.
-    #[arg(long)]
-    pub(crate) floor: bool,
-    #[command(flatten)]
-    pub(crate) machine: Machine,
-}
-
 impl LoadArgs {
     /// The names of the topics.
     pub(crate) fn topic_names(&self) -> Vec<String> {
         match self.topics {
             1 => vec![self.topic.clone()],
             several => (0..several).map(|at| format!("{}-{at}", self.topic)).collect(),
-        }
-    }
-}
-
-impl FanoutArgs {
-    /// A load at a rate and nothing else.
-    pub(crate) fn of(server: &ServerArgs, load: &LoadArgs, rate: f64, machine: &Machine) -> Self {
-        Self {
-            server: server.clone(),
-            load: load.clone(),
-            rate,
-            joins_leaves: 0.0,
-            stalled: 0,
-            slow: SlowKinds::default(),
-            arrival: Arrival::default(),
-            idle: false,
-            floor: false,
-            machine: machine.clone(),
         }
     }
 }

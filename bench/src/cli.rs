@@ -4,8 +4,9 @@
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::args::{FanoutArgs, IdleArgs, StormArgs};
+use crate::args::{IdleArgs, StormArgs};
 use crate::compare::CompareArgs;
+use crate::fanout::FanoutArgs;
 use crate::floor::FloorArgs;
 use crate::ladder::LadderArgs;
 use crate::paced::PacedArgs;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::args::{Arrival, FanoutArgs, IdleArgs};
-use crate::fanout::{self, Report, Session};
+use crate::args::IdleArgs;
+use crate::fanout::{self, Arrival, FanoutArgs, Report, Session};
 use crate::gateway::{Cpu, Memory};
 use crate::progress::{Goal, Progress};
 use crate::report;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::args::{Arrival, FanoutArgs, StormArgs};
-use crate::fanout::{Report, Session};
+use crate::args::StormArgs;
+use crate::fanout::{Arrival, FanoutArgs, Report, Session};
 use crate::gateway::Memory;
 use crate::histogram::{Percentiles, Recorder};
 use crate::probe;

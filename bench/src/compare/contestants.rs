@@ -1,7 +1,8 @@
 //! Who is compared: from the command line to the run of each server.
 
 use super::args::{CompareArgs, HttpPublisher, PeerKind};
-use crate::args::{FanoutArgs, LoadArgs, ServerArgs};
+use crate::args::{LoadArgs, ServerArgs};
+use crate::fanout::FanoutArgs;
 use crate::http::Url;
 use crate::server::{FormatKind, PublisherKind, ServerKind};
 

@@ -11,8 +11,7 @@ use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use crate::args::FanoutArgs;
-use crate::fanout;
+use crate::fanout::{self, FanoutArgs};
 use crate::gateway::Gateway;
 use crate::receiver::Plan;
 use crate::receiver::connection::{Role, ask, connect, read_response};

@@ -13,8 +13,7 @@ mod table;
 
 use self::contestants::{Contestant, contestants};
 use self::row::{Idle, Low, Row, Top};
-use crate::args::FanoutArgs;
-use crate::fanout;
+use crate::fanout::{self, FanoutArgs};
 use crate::ladder::{self, LadderArgs, Rung};
 use crate::progress::Progress;
 use crate::report;

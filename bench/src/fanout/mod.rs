@@ -1,28 +1,32 @@
 //! The fan-out run: connect, settle, publish at a rate, wait for the last delivery, leave; measured from outside.
 //!
-//! *Not here*: how any of these is done (`receiver`, `publisher`, `gateway`), how it is shown (`report`).
+//! *Not here*: how any of these is done (`receiver`, `publisher`, `gateway`), how it is shown (`record`, `report`).
 
 mod account;
+mod args;
+mod found;
 mod phases;
 mod plan;
+pub(crate) mod record;
 mod session;
+mod wait;
 mod watch;
 
 use std::time::Duration;
 
-use crate::args::FanoutArgs;
 use crate::progress::Progress;
 use crate::report;
 
 pub(crate) use self::plan::{check, connections, plan};
-pub(crate) use account::{Report, Slow};
-pub(crate) use phases::wait;
+pub(crate) use args::{Arrival, FanoutArgs};
+pub(crate) use found::{Report, Slow};
 pub(crate) use session::Session;
+pub(crate) use wait::wait;
 
 /// The subcommand; false when something that must be zero is not.
 pub(crate) fn run(args: &FanoutArgs) -> Result<bool, String> {
     let found = measure(args, Progress::new(&args.machine))?;
-    report::fanout(args, &found)?;
+    report::finish(&args.machine, record::record(args, &found)?)?;
     // A run that delivered nothing has verified nothing.
     let delivered = args.idle || found.deliveries > 0;
     let right = found.faults.none() && found.refused_and_delivered == 0;

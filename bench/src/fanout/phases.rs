@@ -1,82 +1,22 @@
-//! The phases of a run, one function each: connect, hold, publish until the last delivery.
+//! What is done with the connections of a session: hold them, publish until the last delivery, or one load of several.
+//!
+//! *Not here*: connecting and leaving (`session`), what comes of the counts (`account`).
 
 use std::time::{Duration, Instant};
 
+use super::account::{self, Load};
+use super::args::FanoutArgs;
+use super::found::Report;
+use super::plan;
 use super::session::Session;
+use super::wait::{LOOK, wait};
 use super::watch::Watch;
-use crate::args::FanoutArgs;
-use crate::gateway::{Cpu, Gateway, Sends};
+use crate::gateway::{Gateway, Sends};
 use crate::progress::Goal;
-use crate::publisher::{Published, Publisher, Schedule};
-use crate::receiver::{Phase, Receivers};
+use crate::publisher::{Publisher, Schedule};
+use crate::receiver::{Phase, Receivers, Round};
 use crate::sys::process;
-
-/// Connecting makes progress at least this often.
-const CONNECT_STALL_MAX: Duration = Duration::from_secs(20);
-/// Joins that travel behind the upgrade have arrived by then, and memory has stopped to move.
-pub(super) const SETTLE: Duration = Duration::from_secs(1);
-/// After everybody has left: the gateway has noticed, and given back what it will.
-pub(super) const AFTER_LEAVE: Duration = Duration::from_secs(2);
-/// Stalled connections that read again get this long to find their Close frame.
-pub(super) const STALLED_READ: Duration = Duration::from_secs(10);
-/// How often the controller looks.
-pub(super) const LOOK: Duration = Duration::from_millis(10);
-
-/// Looks until it is true, the time has passed, or somebody presses Ctrl-C.
-pub(crate) fn wait(at_most: Duration, mut done: impl FnMut() -> bool) -> bool {
-    let begin = Instant::now();
-    while !done() {
-        if begin.elapsed() >= at_most || process::interrupted() {
-            return false;
-        }
-        std::thread::sleep(LOOK);
-    }
-    true
-}
-
-pub(super) fn wait_connected(
-    receivers: Receivers,
-    gateway: &Gateway,
-    watch: &mut Watch,
-) -> Result<Receivers, String> {
-    let (mut settled, mut since) = (0, Instant::now());
-    watch.progress.stage("connecting", Goal::Count(receivers.total()));
-    // One that was opened and closed again has been opened.
-    let now = |receivers: &Receivers| receivers.opened() + receivers.refused();
-    while now(&receivers) < receivers.total() {
-        if receivers.failed() || process::interrupted() || since.elapsed() > CONNECT_STALL_MAX {
-            let why = stuck(&receivers);
-            return Err(receivers.join().err().unwrap_or(why));
-        }
-        if now(&receivers) != settled {
-            (settled, since) = (now(&receivers), Instant::now());
-        }
-        watch.look(settled, &receivers, gateway);
-        std::thread::sleep(LOOK);
-    }
-    Ok(receivers)
-}
-
-/// Why connecting ended although no connection failed.
-fn stuck(receivers: &Receivers) -> String {
-    let (opened, total) = (receivers.opened(), receivers.total());
-    let within = CONNECT_STALL_MAX.as_secs();
-    match opened {
-        _ if process::interrupted() => format!("interrupted with {opened} of {total} connections opened"),
-        0 => format!("the server takes connections and answers no upgrade within {within} s"),
-        _ => format!("only {opened} of {total} connections were opened: no answer for {within} s"),
-    }
-}
-
-/// What the load was and what it cost.
-pub(crate) struct Load {
-    pub(super) published: Published,
-    /// Connections that had not got everything when the wait for them ended.
-    pub(super) behind: u64,
-    pub(super) cpu: Option<Cpu>,
-    pub(super) sends: Option<Sends>,
-    pub(super) wall: Duration,
-}
+use crate::units::plain;
 
 impl Session {
     /// Nothing is published.
@@ -110,7 +50,7 @@ impl Session {
         };
         let target = match self.target.take() {
             Some(target) => target,
-            None => super::plan::target(args, &self.gateway)?,
+            None => plan::target(args, &self.gateway)?,
         };
         self.clock.set_base_in(Duration::from_millis(50));
         let publisher = Publisher::start(target, schedule, self.clock.clone(), self.refusals.clone())?;
@@ -141,6 +81,38 @@ impl Session {
             bytes: after.bytes - before.bytes,
         });
         Ok(Load { published: outcome, behind, cpu, sends: sends.filter(|sends| sends.sends > 0.0), wall })
+    }
+
+    /// One load of several. The connections stay for the next one when every message arrived as it must and nobody was
+    /// closed; otherwise what is still on its way would be taken for the next load's, and they leave. What has not
+    /// arrived `drain_at_most` after the last publish is not waited for.
+    pub(crate) fn rung(&mut self, args: &FanoutArgs, drain_at_most: Duration) -> Result<Report, String> {
+        plan::check(args)?;
+        if let Some(receivers) = &self.receivers {
+            self.plan = plan::plan(args, &self.gateway);
+            receivers.next_round(self.round())?;
+        } else {
+            self.connect(args)?;
+        }
+        let load = self.publish(args, &format!("publishing {}/s", plain(args.rate)), Some(drain_at_most))?;
+        let mut report = self.report();
+        let intact = |receivers: &Receivers| load.behind == 0 && receivers.open() == receivers.total();
+        let outcomes = match self.receivers.take_if(|receivers| !intact(receivers)) {
+            Some(receivers) => receivers.join()?,
+            None => self.connections()?.next_round(self.round())?,
+        };
+        if let Some(why) = self.gateway.died() {
+            return Err(why);
+        }
+        account::account(&self.plan, &mut report, Some(load), &outcomes);
+        if !report.faults.none() {
+            self.receivers = None;
+        }
+        Ok(report)
+    }
+
+    fn round(&self) -> Round {
+        Round { spec: self.plan.spec, measure_from: self.plan.measure_from }
     }
 }
 

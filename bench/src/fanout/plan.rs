@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::args::{Arrival, FanoutArgs};
+use super::args::{Arrival, FanoutArgs};
 use crate::gateway::Gateway;
 use crate::message::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, MessageSpec, SEQUENCE_MAX};
 use crate::publisher::{Body, HttpTarget, PostTarget, RedisTarget, Target};

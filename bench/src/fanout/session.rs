@@ -1,21 +1,28 @@
-//! A server with connections: opened once, loaded once or several times, closed.
+//! A server with connections: opened once, closed once. *Not here*: what it is loaded with meanwhile (`phases`).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::account::{self, ConnectCpu, MemoryUse, Report};
-use super::phases::{self, Load};
+use super::account::{self, Load};
+use super::args::{Arrival, FanoutArgs};
+use super::found::{ConnectCpu, MemoryUse, Report};
 use super::plan;
+use super::wait::{wait, wait_connected};
 use super::watch::Watch;
-use crate::args::{Arrival, FanoutArgs};
 use crate::clock::Clock;
 use crate::gateway::{Gateway, Memory};
 use crate::progress::{Goal, Progress};
 use crate::publisher::{RedisTarget, Target};
-use crate::receiver::{Phase, Plan, Receivers, Round};
+use crate::receiver::{Phase, Plan, Receivers};
 use crate::sys::process;
-use crate::units::plain;
 use crate::verify::Refusals;
+
+/// Joins that travel behind the upgrade have arrived by then, and memory has stopped to move.
+const SETTLE: Duration = Duration::from_secs(1);
+/// After everybody has left: the gateway has noticed, and given back what it will.
+const AFTER_LEAVE: Duration = Duration::from_secs(2);
+/// Stalled connections that read again get this long to find their Close frame.
+const STALLED_READ: Duration = Duration::from_secs(10);
 
 /// Owns the server (when it was started here), the connections and what is shown of them.
 pub(crate) struct Session {
@@ -69,7 +76,7 @@ impl Session {
         let (cpu, tool) = (self.gateway.cpu_to_the_ns(), process::own_cpu());
         let receivers = Receivers::start(&self.plan, self.clock.clone(), self.refusals.clone())?;
         let begin = Instant::now();
-        let receivers = match phases::wait_connected(receivers, &self.gateway, &mut self.watch) {
+        let receivers = match wait_connected(receivers, &self.gateway, &mut self.watch) {
             Err(why) => return Err(self.gateway.died().unwrap_or(why)),
             Ok(receivers) => receivers,
         };
@@ -78,7 +85,7 @@ impl Session {
         let tool = process::own_cpu().saturating_sub(tool);
         let after = self.gateway.cpu_to_the_ns();
         let cpu = cpu.zip(after).map(|(before, after)| after.saturating_sub(before));
-        std::thread::sleep(phases::SETTLE);
+        std::thread::sleep(SETTLE);
         self.opened = receivers.opened();
         self.connect_cpu = cpu.map(|cpu| {
             let cores = self.plan.cores.len();
@@ -98,40 +105,12 @@ impl Session {
         self.connect_time
     }
 
-    /// One load of several. The connections stay for the next one when every message arrived as it must and nobody was closed;
-    /// otherwise what is still on its way would be taken for the next load's, and they leave. What has not arrived
-    /// `drain_at_most` after the last publish is not waited for.
-    pub(crate) fn rung(&mut self, args: &FanoutArgs, drain_at_most: Duration) -> Result<Report, String> {
-        plan::check(args)?;
-        if let Some(receivers) = &self.receivers {
-            self.plan = plan::plan(args, &self.gateway);
-            receivers.next_round(self.round())?;
-        } else {
-            self.connect(args)?;
-        }
-        let load = self.publish(args, &format!("publishing {}/s", plain(args.rate)), Some(drain_at_most))?;
-        let mut report = self.report();
-        let intact = |receivers: &Receivers| load.behind == 0 && receivers.open() == receivers.total();
-        let outcomes = match self.receivers.take_if(|receivers| !intact(receivers)) {
-            Some(receivers) => receivers.join()?,
-            None => self.connections()?.next_round(self.round())?,
-        };
-        if let Some(why) = self.gateway.died() {
-            return Err(why);
-        }
-        account::account(&self.plan, &mut report, Some(load), &outcomes);
-        if !report.faults.none() {
-            self.receivers = None;
-        }
-        Ok(report)
-    }
-
     /// Waits until the server has given up every slow connection that can be seen, or the time has passed. The others
     /// stay connected, and nothing is published.
     pub(crate) fn watch_slow(&mut self, at_most: Duration) {
         let Some(receivers) = &self.receivers else { return };
         self.watch.progress.stage("slow ones that the server holds", Goal::Time(at_most));
-        phases::wait(at_most, || {
+        wait(at_most, || {
             self.watch.look(0, receivers, &self.gateway);
             receivers.slow_held() == 0
         });
@@ -147,16 +126,12 @@ impl Session {
         if let Some(receivers) = self.receivers.take() {
             receivers.join()?;
         }
-        self.watch.progress.stage("everybody has left", Goal::Time(phases::AFTER_LEAVE));
-        phases::wait(phases::AFTER_LEAVE, || {
+        self.watch.progress.stage("everybody has left", Goal::Time(AFTER_LEAVE));
+        wait(AFTER_LEAVE, || {
             self.watch.left(&self.gateway);
             false
         });
         Ok(())
-    }
-
-    fn round(&self) -> Round {
-        Round { spec: self.plan.spec, measure_from: self.plan.measure_from }
     }
 
     /// The connections; it is a mistake of this tool when there are none.
@@ -164,7 +139,8 @@ impl Session {
         self.receivers.as_ref().ok_or_else(|| "the connections were closed before the load".to_owned())
     }
 
-    fn report(&self) -> Report {
+    /// What is known before the counts of the receivers are.
+    pub(super) fn report(&self) -> Report {
         Report {
             connections: self.opened,
             connect_seconds: self.connect_time.as_secs_f64(),
@@ -181,7 +157,7 @@ impl Session {
         if self.plan.slow.total() > 0 {
             let receivers = self.connections()?;
             receivers.enter(Phase::ReadStalled);
-            phases::wait(phases::STALLED_READ, || receivers.slow_left() == 0);
+            wait(STALLED_READ, || receivers.slow_left() == 0);
         }
         let mut report = self.report();
         let outcomes = match self.receivers.take() {
@@ -191,8 +167,8 @@ impl Session {
         if let Some(why) = self.gateway.died() {
             return Err(why);
         }
-        self.watch.progress.stage("everybody has left", Goal::Time(phases::AFTER_LEAVE));
-        phases::wait(phases::AFTER_LEAVE, || {
+        self.watch.progress.stage("everybody has left", Goal::Time(AFTER_LEAVE));
+        wait(AFTER_LEAVE, || {
             self.watch.left(&self.gateway);
             false
         });

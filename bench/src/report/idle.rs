@@ -1,7 +1,7 @@
 //! Connections at rest, as a record.
 
 use crate::args::IdleArgs;
-use crate::fanout::Report;
+use crate::fanout::{self, Report};
 use crate::floor;
 use crate::idle::{self, Found};
 use crate::results::Better::{Higher, Lower, Neutral};
@@ -58,7 +58,7 @@ fn broadcasts(record: &mut Record, args: &IdleArgs, report: &Report) {
     record.figure("broadcasts", "of", args.load.bytes as f64, "B", Neutral);
     record.figure("broadcasts", "deliveries", report.deliveries as f64, "", Neutral);
     record.figure("broadcasts", "to the last device, p50", report.time_to_last.p50_ms, "ms", Lower);
-    super::fanout::faults(record, report);
+    fanout::record::faults(record, report);
     report.receivers.into_record(record, "receivers");
     if let Some(floor) = &report.floor {
         floor::record::beside(record, floor);

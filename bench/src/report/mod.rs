@@ -6,7 +6,6 @@
 mod args;
 mod compare;
 mod escape;
-mod fanout;
 mod html;
 mod idle;
 mod storm;
@@ -24,7 +23,6 @@ use crate::results::{Environment, Record};
 use crate::sys::process;
 
 pub(crate) use args::ReportArgs;
-pub(crate) use fanout::fanout;
 pub(crate) use idle::idle;
 pub(crate) use storm::storm;
 

@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use crate::args::{FanoutArgs, LoadArgs, Machine, ServerArgs};
+use crate::args::{LoadArgs, Machine, ServerArgs};
+use crate::fanout::FanoutArgs;
 use crate::number;
 use crate::receiver::SlowKinds;
 

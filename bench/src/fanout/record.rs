@@ -1,18 +1,14 @@
 //! A fan-out as a record. The groups are the rows that the README explains.
 
-use crate::args::FanoutArgs;
-use crate::fanout::Report;
+use super::args::FanoutArgs;
+use super::found::Report;
 use crate::floor;
 use crate::results::Better::{Higher, Lower, Neutral};
 use crate::results::Record;
 use crate::units::count;
 
-/// Shows and keeps the results of a fan-out.
-pub(crate) fn fanout(args: &FanoutArgs, report: &Report) -> Result<(), String> {
-    super::finish(&args.machine, record(args, report)?)
-}
-
-fn record(args: &FanoutArgs, report: &Report) -> Result<Record, String> {
+/// What a fan-out found, and its floor if it was measured.
+pub(super) fn record(args: &FanoutArgs, report: &Report) -> Result<Record, String> {
     let mut record = Record::new("fanout", None);
     record.figure("connections", "opened", report.connections as f64, "", Neutral);
     record.figure("connections", "time", report.connect_seconds, "s", Lower);
@@ -66,7 +62,7 @@ fn load(record: &mut Record, args: &FanoutArgs, report: &Report) {
 }
 
 /// What of the deliveries was not as it must be.
-pub(super) fn faults(record: &mut Record, report: &Report) {
+pub(crate) fn faults(record: &mut Record, report: &Report) {
     let faults = report.faults;
     for (name, count) in [
         ("gaps", faults.gaps),
