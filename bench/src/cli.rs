@@ -4,15 +4,16 @@
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::args::{IdleArgs, StormArgs};
 use crate::compare::CompareArgs;
 use crate::fanout::FanoutArgs;
 use crate::floor::FloorArgs;
+use crate::idle::IdleArgs;
 use crate::ladder::LadderArgs;
 use crate::paced::PacedArgs;
 use crate::pushes::PushesArgs;
 use crate::report::ReportArgs;
 use crate::slow::SlowArgs;
+use crate::storm::StormArgs;
 
 /// Load tool for fanfare and other WebSocket push gateways.
 #[derive(Debug, Parser)]

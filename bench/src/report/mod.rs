@@ -7,8 +7,6 @@ mod args;
 mod compare;
 mod escape;
 mod html;
-mod idle;
-mod storm;
 mod svg;
 mod text;
 
@@ -23,8 +21,6 @@ use crate::results::{Environment, Record};
 use crate::sys::process;
 
 pub(crate) use args::ReportArgs;
-pub(crate) use idle::idle;
-pub(crate) use storm::storm;
 
 /// Where results go unless the command line says otherwise.
 const RESULTS: &str = "results";

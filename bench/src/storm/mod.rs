@@ -3,61 +3,33 @@
 //! Connect · rest · leave, all together, while a newcomer keeps asking whether the server still takes anybody · watch
 //! memory and the server's own count · return, all together. *Not here*: a connection's life (`receiver`).
 
+mod args;
+mod found;
+mod record;
+
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
-use crate::args::StormArgs;
 use crate::fanout::{Arrival, FanoutArgs, Report, Session};
 use crate::gateway::Memory;
-use crate::histogram::{Percentiles, Recorder};
+use crate::histogram::Recorder;
 use crate::probe;
 use crate::progress::{Goal, Progress};
 use crate::report;
-use crate::results::{Distribution, Series};
+use crate::results::Distribution;
 use crate::sys::process;
 
-/// Memory is back when it is at most this much of what it was.
-pub(crate) const BACK: f64 = 1.1;
+pub(crate) use args::StormArgs;
+use found::{BACK, Found};
+
 /// Pause between two looks at the server while it recovers.
 const LOOK: Duration = Duration::from_millis(100);
 /// Those who returned stay for this long: whoever was taken in by mistake has been closed by then.
 const STAY: Duration = Duration::from_secs(1);
 
-/// What a run found.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Found {
-    pub(crate) connections: u64,
-    pub(crate) connect_seconds: f64,
-    pub(crate) connects_per_s: f64,
-    /// What closing took on this side.
-    pub(crate) leave_seconds: f64,
-    /// From the first close until the server counted nobody but a newcomer; `None`: it does not say, or it did not get
-    /// there.
-    pub(crate) empty_after_seconds: Option<f64>,
-    /// From the first close until resident memory was back; `None`: not known, or not within the watch.
-    pub(crate) memory_back_after_seconds: Option<f64>,
-    /// Memory before, with all connected, at the end of the watch, after the return; shorter where that did not happen,
-    /// empty where it is not known.
-    pub(crate) memory: Vec<Memory>,
-    /// Handshakes of newcomers, one after the other, while the others left.
-    pub(crate) newcomers: Percentiles,
-    pub(crate) newcomers_failed: u64,
-    pub(crate) first_failure: Option<String>,
-    pub(crate) watched_seconds: f64,
-    pub(crate) returning: u64,
-    /// Those who returned; `None`: the run was interrupted before.
-    pub(crate) back: Option<Report>,
-    #[serde(skip)]
-    pub(crate) series: Vec<Series>,
-    #[serde(skip)]
-    pub(crate) distributions: Vec<Distribution>,
-}
-
 /// The subcommand; false when something that must be zero is not.
 pub(crate) fn run(args: &StormArgs) -> Result<bool, String> {
     let found = measure(args, Progress::new(&args.machine))?;
-    report::storm(args, &found)?;
+    report::finish(&args.machine, record::record(&found)?)?;
     let are_all_back =
         |back: &Report| back.connections == found.returning && back.closed_by_server.is_empty();
     Ok(found.back.as_ref().is_none_or(are_all_back) && found.newcomers_failed == 0)

@@ -1,9 +1,9 @@
-//! Connections at rest, as a record.
+//! Connections at rest, as a record. *Not here*: measuring them (`super`).
 
-use crate::args::IdleArgs;
+use super::args::IdleArgs;
+use super::found::Found;
 use crate::fanout::{self, Report};
 use crate::floor;
-use crate::idle::{self, Found};
 use crate::results::Better::{Higher, Lower, Neutral};
 use crate::results::{Record, Table};
 use crate::units::human;
@@ -11,12 +11,8 @@ use crate::units::human;
 /// Caches that the table shows: what is below them is small change.
 const CACHES_SHOWN: usize = 10;
 
-/// Shows and keeps the results of a hold.
-pub(crate) fn idle(args: &IdleArgs, found: &Found) -> Result<(), String> {
-    super::finish(&args.machine, record(args, found)?)
-}
-
-fn record(args: &IdleArgs, found: &Found) -> Result<Record, String> {
+/// What a hold found, and its broadcasts if there were any.
+pub(super) fn record(args: &IdleArgs, found: &Found) -> Result<Record, String> {
     let mut record = Record::new("idle", None);
     let report = &found.report;
     record.figure("connections", "opened", report.connections as f64, "", Neutral);
@@ -39,7 +35,7 @@ fn record(args: &IdleArgs, found: &Found) -> Result<Record, String> {
     if report.pings_answered > 0 {
         record.figure("hold", "server's pings answered", report.pings_answered as f64, "", Neutral);
     }
-    if idle::answers_are_counted(args) {
+    if args.answers_are_counted() {
         record.figure("pings", "sent, the whole run", report.pings_sent as f64, "", Neutral);
         record.figure("pings", "answered", report.other_frames as f64, "", Higher);
     }

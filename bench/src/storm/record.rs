@@ -1,17 +1,12 @@
-//! A storm as a record.
+//! A storm as a record. *Not here*: making it (`super`).
 
-use crate::args::StormArgs;
+use super::found::{BACK, Found};
 use crate::fanout::Report;
 use crate::results::Better::{Higher, Lower, Neutral};
 use crate::results::Record;
-use crate::storm::{BACK, Found};
 
-/// Shows and keeps the results of a storm.
-pub(crate) fn storm(args: &StormArgs, found: &Found) -> Result<(), String> {
-    super::finish(&args.machine, record(found)?)
-}
-
-fn record(found: &Found) -> Result<Record, String> {
+/// What the leave and the return found.
+pub(super) fn record(found: &Found) -> Result<Record, String> {
     let mut record = Record::new("storm", None);
     record.figure("connections", "opened", found.connections as f64, "", Neutral);
     record.figure("connections", "in", found.connect_seconds, "s", Lower);

@@ -4,49 +4,31 @@
 //! Connect · hold, each connection with its PINGs · broadcasts, one after the other · leave. *Not here*: any of these
 //! in itself (`fanout`, `receiver`).
 
+mod args;
+mod found;
+mod record;
+
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
-use crate::args::IdleArgs;
-use crate::fanout::{self, Arrival, FanoutArgs, Report, Session};
-use crate::gateway::{Cpu, Memory};
+use crate::fanout::{self, Arrival, FanoutArgs, Session};
+use crate::gateway::Cpu;
 use crate::progress::{Goal, Progress};
 use crate::report;
-use crate::server::FormatKind;
-use crate::slab::{KernelUse, Slab};
+use crate::slab::Slab;
 use crate::sys::process;
+
+pub(crate) use args::IdleArgs;
+use found::Found;
 
 /// Time for a broadcast to reach one of many connections: several times what a send costs anywhere.
 const BROADCAST_PER_CONNECTION: Duration = Duration::from_micros(30);
 /// Broadcasts are at least this far apart.
 const BROADCAST_EVERY_MIN: Duration = Duration::from_secs(1);
 
-/// What a run found.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Found {
-    pub(crate) held_seconds: f64,
-    /// Of the gateway while it held them.
-    pub(crate) held_cpu_percent: Option<f64>,
-    /// The gateway's memory before the first connection, and at the end of the hold.
-    pub(crate) memory: Option<(Memory, Memory)>,
-    pub(crate) kernel: Option<KernelUse>,
-    /// The connections, and the broadcasts if there were any.
-    pub(crate) report: Report,
-}
-
-impl Found {
-    /// Bytes a connection that a kind of memory grew by until the end of the hold.
-    pub(crate) fn per_connection(&self, of: impl Fn(&Memory) -> u64) -> Option<f64> {
-        let (before, held) = self.memory?;
-        Some(of(&held).saturating_sub(of(&before)) as f64 / self.report.connections.max(1) as f64)
-    }
-}
-
 /// The subcommand; false when something that must be zero is not.
 pub(crate) fn run(args: &IdleArgs) -> Result<bool, String> {
     let found = measure(args, Progress::new(&args.machine))?;
-    report::idle(args, &found)?;
+    report::finish(&args.machine, record::record(args, &found)?)?;
     let report = &found.report;
     let nothing_to_verify = args.broadcasts == 0 || report.interrupted && report.published == 0;
     let verified =
@@ -110,9 +92,4 @@ fn hold(args: &IdleArgs, found: &mut Found, session: &mut Session) -> Result<(),
         100.0 * (user + system).as_secs_f64() / found.held_seconds
     });
     Ok(())
-}
-
-/// Whether each PING of a connection has an answer that can be told from a message.
-pub(crate) fn answers_are_counted(args: &IdleArgs) -> bool {
-    args.load.format == FormatKind::GoPush && args.load.ping_every > 0.0
 }
