@@ -37,3 +37,8 @@ impl Clock {
         std::thread::sleep(until.saturating_duration_since(Instant::now()).min(longest));
     }
 }
+
+/// Microseconds of some seconds; none when they are negative.
+pub(crate) fn micros(seconds: f64) -> u64 {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default().as_micros() as u64
+}

@@ -17,6 +17,8 @@ use crate::sys::process;
 
 /// A gateway that is not ready by then never will be.
 const READY_WITHIN: Duration = Duration::from_secs(15);
+/// A gateway that ends closes its sockets a while before its process is gone.
+const GONE_WITHIN: Duration = Duration::from_millis(500);
 
 /// Where it is, and what it is when it runs here.
 pub(crate) struct Gateway {
@@ -244,6 +246,18 @@ impl Gateway {
     pub(crate) fn died(&mut self) -> Option<String> {
         let status = self.child.as_mut()?.try_wait().ok()??;
         Some(format!("the gateway ended during the run: {status}"))
+    }
+
+    /// Why a run could not be made: that the process ended, when it did, and not what was noticed of it first.
+    pub(crate) fn or_died(&mut self, why: String) -> String {
+        let until = Instant::now() + GONE_WITHIN;
+        loop {
+            match self.died() {
+                Some(died) => return died,
+                None if Instant::now() > until => return why,
+                None => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
     }
 }
 

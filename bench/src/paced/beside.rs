@@ -9,8 +9,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::api::{Api, Steered};
+use super::args::PacedArgs;
+use super::connect::connect;
 use super::crew::{Crew, Notes};
-use super::{PacedArgs, body, connect, or_died, wait_over};
+use super::push::{body, wait_over};
 use crate::args::LoadArgs;
 use crate::fanout::{FanoutArgs, Report, Session};
 use crate::histogram::Percentiles;
@@ -119,8 +121,7 @@ fn measure(args: &PacedArgs) -> Result<Found, String> {
     }
     let load = load(args);
     let mut session = Session::open(&load, Progress::new(&args.machine))?;
-    let (mut found, crew) =
-        rounds(args, &load, &mut session).map_err(|why| or_died(&mut session.gateway, why))?;
+    let (mut found, crew) = rounds(args, &load, &mut session).map_err(|why| session.gateway.or_died(why))?;
     drop(session);
     let notes = crew.finish()?;
     judge(args, &mut found, &notes);

@@ -6,13 +6,13 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read as _};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::device::{Device, End};
+use super::plan::Plan;
 use crate::sys::epoll::Epoll;
 use crate::sys::process;
 
@@ -20,23 +20,6 @@ use crate::sys::process;
 const READ_BYTES: usize = 64 * 1024;
 /// Orders are looked for this often when nothing comes.
 const LOOK: Duration = Duration::from_millis(5);
-
-/// What all devices share.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    /// Where to connect.
-    pub(crate) target: SocketAddr,
-    /// Its name in the upgrade request.
-    pub(crate) authority: String,
-    /// Path before the rooms: "/connect".
-    pub(crate) path: String,
-    /// Rooms are `PREFIX-NUMBER`.
-    pub(crate) prefix: String,
-    /// Bytes of a message.
-    pub(crate) bytes: usize,
-    /// Cores of the threads, one thread each.
-    pub(crate) cores: Vec<usize>,
-}
 
 /// One message on one device.
 #[derive(Clone, Copy, Debug)]

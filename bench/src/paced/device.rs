@@ -6,8 +6,8 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-use super::crew::Plan;
 use super::message::{self, Read};
+use super::plan::Plan;
 use crate::receiver::connection::{check_upgrade, upgrade_request};
 use crate::verify::{client_frame, opcode, read_head};
 

@@ -2,60 +2,43 @@
 //! it tells of itself is true.
 //!
 //! Connect · rest · begin the push · look at it, change its rate half-way · wait for the end · judge. *Not here*: the
-//! devices (`crew`), the judgement (`judge`), traffic beside it (`beside`).
+//! devices (`connect`, `crew`), the judgement (`judge`), traffic beside it (`beside`).
 
 pub(crate) mod api;
 mod args;
 mod beside;
+mod connect;
 pub(crate) mod crew;
 pub(crate) mod device;
+mod found;
 mod judge;
 pub(crate) mod message;
+mod plan;
+mod push;
 mod record;
 mod windows;
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use serde_json::json;
 
-use crate::args::Machine;
+use crate::clock::micros;
 use crate::gateway::Gateway;
 use crate::progress::{Goal, Progress};
 use crate::report;
 use crate::sys::process;
-use api::{Api, Push, Steered};
+use api::{Api, Steered};
 pub(crate) use args::PacedArgs;
-use crew::{Crew, Notes, Order, Plan};
-use judge::{Bounds, Course, Judgement};
+pub(crate) use connect::{LOOK, connect};
+use crew::{Crew, Notes};
+use found::Found;
+use judge::{Bounds, Course};
+use push::{body, wait_over};
 
-/// Connections are members a moment after their upgrade.
-pub(crate) const SETTLE: Duration = Duration::from_secs(1);
-/// Pause of a loop that waits.
-pub(crate) const LOOK: Duration = Duration::from_millis(2);
 /// What has been sent arrives within it, and a push that is over says so.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(2);
-/// A push that was cancelled is over within it.
-const CANCELLED_WITHIN: Duration = Duration::from_secs(5);
-/// A gateway that ends closes its sockets a while before its process is gone.
-const GONE_WITHIN: Duration = Duration::from_millis(500);
 /// Beside what a push takes at its rate; a push that is later than that is not waited for.
 const LATE: Duration = Duration::from_secs(10);
-/// Devices of which a push is one file each, and some more.
-const SPARE_FILES: u64 = 200;
-
-/// What a run found.
-#[derive(Clone, Debug, Serialize)]
-struct Found {
-    course: Course,
-    judgement: Judgement,
-    /// Copies beyond the first on a device; a push of one message has no order.
-    duplicates: u64,
-    malformed: u64,
-    crew_cpu_percent: f64,
-    #[serde(skip)]
-    arrivals: Vec<u64>,
-}
 
 /// The subcommand; false when a promise was broken.
 pub(crate) fn run(args: &PacedArgs) -> Result<bool, String> {
@@ -70,51 +53,10 @@ pub(crate) fn run(args: &PacedArgs) -> Result<bool, String> {
     Ok(kept)
 }
 
-/// Devices, connected to a gateway and each in its rooms.
-pub(crate) fn connect(
-    machine: &Machine,
-    gateway: &Gateway,
-    (prefix, bytes): (&str, usize),
-    rooms: impl ExactSizeIterator<Item = Vec<u32>>,
-    progress: &Progress,
-) -> Result<Crew, String> {
-    let wanted = rooms.len() as u64;
-    let each = wanted.div_ceil(machine.receiver_core.len().max(1) as u64);
-    let most = process::open_files_max();
-    if each + SPARE_FILES > most {
-        return Err(format!("{each} devices of a thread are more files than its {most}: ulimit -n"));
-    }
-    let path = if gateway.url.path.is_empty() { "/connect" } else { &gateway.url.path };
-    let crew = Crew::start(&Plan {
-        target: gateway.url.address,
-        authority: gateway.url.authority.clone(),
-        path: path.to_owned(),
-        prefix: prefix.to_owned(),
-        bytes,
-        cores: machine.receiver_core.clone(),
-    })?;
-    progress.stage("connecting", Goal::Count(wanted));
-    for (device, rooms) in (0..).zip(rooms) {
-        crew.order(Order::Open(device, rooms))?;
-    }
-    while crew.opened() < wanted {
-        if let Some(why) = crew.failure() {
-            return Err(why);
-        }
-        if process::interrupted() {
-            return Err("interrupted before everybody was connected".into());
-        }
-        progress.update(crew.opened(), String::new);
-        std::thread::sleep(LOOK);
-    }
-    std::thread::sleep(SETTLE);
-    Ok(crew)
-}
-
 fn measure(args: &PacedArgs) -> Result<Found, String> {
     let progress = Progress::new(&args.machine);
     let mut gateway = Gateway::from_args(&args.server, None)?;
-    let (crew, course) = push(args, &gateway, &progress).map_err(|why| or_died(&mut gateway, why))?;
+    let (crew, course) = push(args, &gateway, &progress).map_err(|why| gateway.or_died(why))?;
     progress.clear();
     let notes = crew.finish()?;
     Ok(found(args, course, &notes))
@@ -125,30 +67,6 @@ fn push(args: &PacedArgs, gateway: &Gateway, progress: &Progress) -> Result<(Cre
     let crew = connect(&args.machine, gateway, (&args.topic, args.bytes as usize), rooms, progress)?;
     let course = watch(args, gateway, &crew, progress)?;
     Ok((crew, course))
-}
-
-/// Why a run could not be made: that the gateway ended, when it did, and not what was noticed of it first.
-pub(crate) fn or_died(gateway: &mut Gateway, why: String) -> String {
-    let until = Instant::now() + GONE_WITHIN;
-    loop {
-        match gateway.died() {
-            Some(died) => return died,
-            None if Instant::now() > until => return why,
-            None => std::thread::sleep(LOOK),
-        }
-    }
-}
-
-/// Microseconds of some seconds; none when they are negative.
-pub(crate) fn micros(seconds: f64) -> u64 {
-    Duration::try_from_secs_f64(seconds).unwrap_or_default().as_micros() as u64
-}
-
-/// The push's body.
-fn body(args: &PacedArgs) -> Result<serde_json::Value, String> {
-    let text = message::text(0, 0, args.bytes as usize);
-    let message: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
-    Ok(json!({"to": {"topic": format!("{}-0", args.topic)}, "messages": [message], "rate": args.rate}))
 }
 
 fn watch(args: &PacedArgs, gateway: &Gateway, crew: &Crew, progress: &Progress) -> Result<Course, String> {
@@ -195,23 +113,6 @@ fn watch(args: &PacedArgs, gateway: &Gateway, crew: &Crew, progress: &Progress) 
     std::thread::sleep(Duration::from_millis(200));
     let (rate, change_to) = (args.rate, args.change_to);
     Ok(Course { asked_us, change, rate, change_to, polls, last, devices, interrupted })
-}
-
-/// The last word of a push that was cancelled.
-fn wait_over(api: &mut Api, id: &str) -> Result<Push, String> {
-    let until = Instant::now() + CANCELLED_WITHIN;
-    loop {
-        let push = api.get(id)?;
-        if push.is_over() {
-            // What it has sent is on its way for a moment.
-            std::thread::sleep(SETTLE);
-            return Ok(push);
-        }
-        if Instant::now() > until {
-            return Err(format!("push {id} was cancelled and is still {}", push.state));
-        }
-        std::thread::sleep(LOOK);
-    }
 }
 
 fn found(args: &PacedArgs, course: Course, notes: &Notes) -> Found {

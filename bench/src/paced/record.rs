@@ -1,7 +1,9 @@
 //! A paced push as a record.
 
+use super::args::PacedArgs;
+use super::found::Found;
 use super::judge::{SECOND_US, TENTH_US};
-use super::{Found, PacedArgs, windows};
+use super::windows;
 use crate::results::Better::{Higher, Lower, Neutral};
 use crate::results::Record;
 

@@ -6,6 +6,7 @@
 
 mod args;
 mod audit;
+mod found;
 mod record;
 mod script;
 
@@ -18,12 +19,13 @@ use crate::gateway::Gateway;
 use crate::http::Client;
 use crate::paced::api::{Api, Push, Steered};
 use crate::paced::crew::{Crew, Order};
-use crate::paced::{LOOK, connect, or_died};
+use crate::paced::{LOOK, connect};
 use crate::progress::{Goal, Progress};
 use crate::report;
 use crate::sys::process;
 pub(crate) use args::PushesArgs;
-use audit::{Audit, Evidence};
+use audit::Evidence;
+use found::Found;
 use script::{Event, Script};
 
 /// Between two looks at all pushes.
@@ -47,17 +49,6 @@ struct Known {
     last: Option<Push>,
 }
 
-/// What a run found.
-pub(crate) struct Found {
-    audit: Audit,
-    polls: u64,
-    steered: u64,
-    /// Steps that came when their push was over.
-    too_late: u64,
-    /// Sent by all ledgers over time.
-    sent: Vec<(f64, f64)>,
-}
-
 /// The subcommand; false when a ledger is not what the devices saw.
 pub(crate) fn run(args: &PushesArgs) -> Result<bool, String> {
     if !(args.seconds > 0.0 && args.drain > 0.0) {
@@ -76,7 +67,7 @@ fn measure(args: &PushesArgs) -> Result<Found, String> {
     let progress = Progress::new(&args.machine);
     let script = script::draw(args);
     let mut gateway = Gateway::from_args(&args.server, None)?;
-    measure_on(args, &script, &gateway, &progress).map_err(|why| or_died(&mut gateway, why))
+    measure_on(args, &script, &gateway, &progress).map_err(|why| gateway.or_died(why))
 }
 
 fn measure_on(

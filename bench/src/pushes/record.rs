@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use super::args::PushesArgs;
 use super::audit::Line;
-use super::{Found, PushesArgs};
+use super::found::Found;
 use crate::paced::message::EVERYBODY;
 use crate::results::Better::{Lower, Neutral};
 use crate::results::Record;

@@ -5,9 +5,9 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::PushesArgs;
+use super::args::PushesArgs;
+use crate::clock::micros;
 use crate::paced::message::{self, EVERYBODY};
-use crate::paced::micros;
 
 /// Milliseconds that pushes which begin first have before anybody comes or goes: they know whom they are for.
 const STILL_MS: u64 = 700;
