@@ -2,7 +2,7 @@
 //!
 //! *Not here*: which keys there are (`keys`), who is held against the values (`api::access`).
 
-use super::keys::Wrong;
+use super::problem::Wrong;
 use crate::limits::API_NAMES_MAX;
 
 /// Longest name of a host (RFC 1035, 2.3.4).

@@ -2,7 +2,7 @@
 //!
 //! *Not here*: which keys there are (`keys`), those that must fit each other (`raw`).
 
-use super::keys::Wrong;
+use super::problem::Wrong;
 use super::secret::{BadUrl, SecretUrl};
 use crate::events::record::{Kind, Kinds};
 use crate::limits::REDIS_PREFIX_BYTES_MAX;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::api;
 use super::events;
 use super::given::Given;
+use super::problem::Wrong;
 use super::secret::{HIDDEN, Secret};
 use super::values::{address, endpoints, etcd_prefix, log_filter, prefix, redis, subprotocols, templates};
 use super::{
@@ -62,13 +63,6 @@ pub(super) enum Kind {
     Rate { set: fn(&mut Draft, Option<Rate>), get: fn(&Draft) -> Option<Rate> },
     /// Rules that give topics their pace.
     Paces { set: fn(&mut Draft, Vec<TopicPace>), get: fn(&Draft) -> &[TopicPace] },
-}
-
-/// Why a value is refused.
-#[derive(Debug)]
-pub(super) struct Wrong {
-    pub(super) what: String,
-    pub(super) remedy: String,
 }
 
 /// A configuration under construction: the prefix has a place although there may be no Redis.

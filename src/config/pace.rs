@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::TopicPace;
 use super::given::Given;
-use super::keys::Wrong;
+use super::problem::Wrong;
 use crate::limits::{PACING_TOPICS_MAX, PUSH_WEIGHT_MAX, TOPIC_BYTES_MAX};
 use crate::push::rate::Rate;
 

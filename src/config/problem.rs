@@ -54,6 +54,13 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Why a value is refused: a mistake whose key and place the caller knows.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    pub(super) what: String,
+    pub(super) remedy: String,
+}
+
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {

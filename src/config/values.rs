@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use super::keys::Wrong;
+use super::problem::Wrong;
 use super::{REDIS_PREFIX_DEFAULT, Redis, RedisUrl, TopicTemplate};
 use crate::limits;
 use crate::wire::token::is_token;
