@@ -12,10 +12,11 @@ use monoio::time::timeout;
 use rustls::ClientConfig;
 
 use super::backoff::Backoff;
+use super::failure::Failure;
 use super::link::{Link, Socket};
 use super::resolve::{Lookup, Resolver, resolver};
+use super::timing::Timing;
 use super::tls::{self, Tls};
-use super::{Failure, Timing};
 use crate::config::secret::Secret;
 use crate::config::{RedisEndpoint, RedisUrl};
 use crate::limits::REDIS_RESOLVE_PATIENCE;

@@ -17,9 +17,8 @@ mod link;
 mod pulse;
 mod report;
 mod resolve;
+mod timing;
 mod tls;
-
-use std::time::Duration;
 
 pub use dial::Dialer;
 pub(crate) use dial::Greeting;
@@ -29,26 +28,4 @@ pub(crate) use link::Link;
 pub(crate) use pulse::{Due, Pulse};
 pub(crate) use report::Report;
 pub use resolve::Lookup;
-
-use crate::limits;
-
-/// How patient a session is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// Silence after which it sends PING.
-    pub ping_after: Duration,
-    /// Time for any byte after that, and for any progress of a write.
-    pub pong_within: Duration,
-    /// Time for one attempt: resolving, connecting, TLS, AUTH and the greeting.
-    pub connect_deadline: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            ping_after: limits::REDIS_PING_AFTER,
-            pong_within: limits::REDIS_PONG_WITHIN,
-            connect_deadline: limits::REDIS_CONNECT_DEADLINE,
-        }
-    }
-}
+pub use timing::Timing;

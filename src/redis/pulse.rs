@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Timing;
+use super::timing::Timing;
 use crate::limits::REDIS_LOOK;
 
 /// What a session has heard of its server, and when.
