@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use monoio::time::{sleep, timeout};
 
-use super::MARK_CHANNEL;
+use super::incoming::MARK_CHANNEL;
 use super::queue::PublishQueue;
 use super::role::{Question, Role};
 use crate::limits::{REDIS_BUSY_PAUSE, REDIS_IO_BYTES, REDIS_LOOK, REDIS_WINDOW_BYTES, RESP_LINE_BYTES_MAX};

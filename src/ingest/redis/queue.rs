@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
-use super::Incoming;
+use super::incoming::Incoming;
 use super::outbound::{Full, Outbound, To};
 use crate::ingest::answers::Verdict;
 use crate::ingest::inbox::{Bell, Inbox};

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use monoio::time::sleep;
 
+use super::incoming::{Incoming, MARK_CHANNEL};
 use super::queue::PublishQueue;
-use super::{Incoming, MARK_CHANNEL};
 use crate::ingest::inbox::Inbox;
 use crate::limits::{MESSAGE_BYTES_MAX, REDIS_MARK_PATIENCE};
 use crate::log::throttle::Throttle;
