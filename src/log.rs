@@ -6,6 +6,7 @@
 //! Whatever standard error is, no thread but the log's own waits for it, and nothing that happens there ends the process.
 //! Standard output is for the answers of `--check` and `--print-config` and nothing else. *Not here*: what is logged.
 
+mod line;
 pub mod queue;
 pub mod throttle;
 pub mod told;
@@ -28,7 +29,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{self, LogFormat};
 use crate::limits::LOG_FLUSH;
-use queue::{Counts, Entrance, LineWriter};
+use line::LineWriter;
+use queue::{Counts, Entrance};
 use throttle::Throttle;
 use writer::LogWriter;
 

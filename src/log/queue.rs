@@ -1,9 +1,9 @@
 //! Lines on their way from every thread to the one that writes them.
 //!
 //! Whoever logs never waits: a line that finds no room is dropped and counted. Taking one costs no lock and, unless the
-//! writer sleeps, no system call. *Not here*: writing (`writer`), what a line looks like (`super`).
+//! writer sleeps, no system call. *Not here*: writing (`writer`), how long a line may be (`line`), what it
+//! looks like (`super`).
 
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
@@ -11,7 +11,7 @@ use std::thread;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use crate::limits::{LOG_LINE_BYTES_MAX, LOG_QUEUE_BYTES_MAX, LOG_QUEUE_LINES_MAX};
+use crate::limits::{LOG_QUEUE_BYTES_MAX, LOG_QUEUE_LINES_MAX};
 
 /// A line with its line break.
 type Line = Box<[u8]>;
@@ -159,41 +159,4 @@ impl Exit {
         }
         self.writer.sleeps.store(false, Ordering::SeqCst);
     }
-}
-
-/// What the log's formatter writes into: one call a line.
-#[derive(Debug)]
-pub struct LineWriter<'a> {
-    pub(super) entrance: &'a Entrance,
-    pub(super) is_json: bool,
-}
-
-impl io::Write for LineWriter<'_> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if super::writer::intercept(line) {
-            return Ok(line.len());
-        }
-        if line.len() <= LOG_LINE_BYTES_MAX {
-            self.entrance.put(line);
-        } else {
-            self.entrance.put(&cut(line, self.is_json));
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A line that is too long, as one that is not.
-fn cut(line: &[u8], is_json: bool) -> Vec<u8> {
-    let mark = format!("… ({} bytes, cut)", line.len());
-    // In JSON a byte can become six.
-    let most = if is_json { LOG_LINE_BYTES_MAX / 8 } else { LOG_LINE_BYTES_MAX - mark.len() - 1 };
-    let begin = String::from_utf8_lossy(&line[..most]);
-    let text = format!("{}{mark}", begin.trim_end_matches('\u{fffd}'));
-    let mut out = if is_json { serde_json::json!({ "cut": text }).to_string() } else { text };
-    out.push('\n');
-    out.into_bytes()
 }

@@ -138,7 +138,8 @@ mod tests {
 
     use std::sync::mpsc::{Receiver, Sender, channel};
 
-    use super::super::queue::{Counts, Entrance, LineWriter, queue};
+    use super::super::line::LineWriter;
+    use super::super::queue::{Counts, Entrance, queue};
     use super::*;
     use crate::limits::{LOG_QUEUE_BYTES_MAX, LOG_QUEUE_LINES_MAX};
 
