@@ -7,18 +7,16 @@ pub mod bind;
 pub mod error;
 mod events;
 mod live;
+mod runtime;
 mod shard;
 pub mod sockets;
 mod threads;
 
-use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::mpsc;
-
-use monoio::{IoUringDriver, RuntimeBuilder};
 
 use crate::api::orders::{self, Order, Orders};
 use crate::api::proposals::Proposal;
@@ -43,13 +41,11 @@ use bind::Patience;
 use error::StartError;
 use events::Journals;
 use live::Inlets;
+use runtime::{RUNTIME_ENTRIES, block_on};
 use shard::Listen;
 use sockets::Sockets;
 use threads::{Notice, Threads};
 pub use threads::{Part, write_log};
-
-/// Entries of a monoio ring with sockets: sessions with Redis, or connections of the API.
-const RUNTIME_ENTRIES: u32 = 1024;
 
 /// A gateway whose shards all listen.
 pub struct Running {
@@ -334,22 +330,6 @@ fn await_listening(notices: &mpsc::Receiver<Notice>) -> Result<SocketAddr, Start
         }
         Err(_) => unreachable!("the caller keeps a sender"),
     }
-}
-
-/// Runs a future on a runtime that is built on the calling thread.
-fn block_on<F: Future<Output = io::Result<()>>>(
-    entries: u32,
-    future: impl FnOnce() -> F,
-) -> Result<(), String> {
-    let mut ring = io_uring_06::IoUring::builder();
-    ring.setup_single_issuer().setup_defer_taskrun();
-    let runtime = RuntimeBuilder::<IoUringDriver>::new()
-        .uring_builder(ring)
-        .with_entries(entries)
-        .enable_timer()
-        .build();
-    let mut runtime = runtime.map_err(|error| format!("cannot create an io_uring: {error}"))?;
-    runtime.block_on(async { future().await }).map_err(|error| error.to_string())
 }
 
 fn eventfd() -> Result<EventFd, StartError> {

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::StartError;
-use super::{Part, RUNTIME_ENTRIES, Threads, block_on};
+use super::runtime::{RUNTIME_ENTRIES, block_on};
+use super::threads::{Part, Threads};
 use crate::config::{Config, EventsRedis};
 use crate::events::collector::{self, Collector};
 use crate::events::journal::{self, Journal, Reader};

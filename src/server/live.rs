@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::Threads;
 use super::error::StartError;
+use super::threads::Threads;
 use crate::api::proposals::{self, Proposal, Proposals};
 use crate::config::Etcd;
 use crate::config::snapshot::Snapshot;
@@ -54,7 +54,7 @@ fn start_etcd(
 ) -> Result<(), StartError> {
     use std::hash::{BuildHasher, RandomState};
 
-    use super::Part;
+    use super::threads::Part;
     use crate::etcd::watch;
 
     if etcd.endpoints.is_empty() {

@@ -11,7 +11,8 @@ use std::sync::mpsc;
 
 use super::bind::Patience;
 use super::error::StartError;
-use super::{Notice, block_on};
+use super::runtime::block_on;
+use super::threads::Notice;
 use crate::config::live::Edition;
 use crate::dataplane::{Listener, Uring};
 use crate::events::journal::Journal;
