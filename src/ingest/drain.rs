@@ -1,37 +1,21 @@
 //! The drain of the ingest core: what entered before it is delivered where that is possible in its time.
 //!
 //! What cannot be handed on by then, to Redis or to a shard, is counted and told, and every shard begins its drain all the
-//! same. *Not here*: what a shard does in its drain (`shard::sweep`).
+//! same. *Not here*: where a drain stands (`state`), what a shard does in its drain (`shard::sweep`).
 
 use std::time::Duration;
 
 use super::answers::Verdict;
+use super::next::{Lack, Next};
 use super::publisher::Request;
 use super::redis::Incoming;
-use super::turn::{Ingest, Lack, Next};
+use super::state::Ingest;
 use crate::downlink::ShardCommand;
-use crate::limits::{DRAIN_REDIS, STALL_RETRY};
+use crate::limits::STALL_RETRY;
 use crate::metrics::Left;
 
 /// How long nothing may come from Redis before a drain believes that nothing more will.
 const QUIET: Duration = Duration::from_millis(50);
-
-/// Where a drain stands.
-#[derive(Debug)]
-pub(super) struct Draining {
-    until: u64,
-    /// When something was last taken.
-    pub(super) quiet_since: u64,
-    /// The shards have their last command, or it waits for room in their lanes.
-    is_commanded: bool,
-}
-
-impl Draining {
-    /// A drain that begins now.
-    pub(super) fn begun(now: u64) -> Self {
-        Self { until: now + DRAIN_REDIS.as_micros() as u64, quiet_since: now, is_commanded: false }
-    }
-}
 
 impl Ingest {
     /// Goes on with a drain; `None`: there is more to take first.

@@ -1,13 +1,14 @@
 //! What a message from Redis means: its channel names an address, and it may have a header that makes it a push.
 //!
-//! *Not here*: the session that brought it (`redis::subscribe`), batches (`batch::merger`).
+//! *Not here*: the session that brought it (`redis::subscribe`), how a push begins (`begin`), batches
+//! (`batch::merger`).
 
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::redis::{Incoming, MARK_CHANNEL};
-use super::turn::Ingest;
+use super::state::Ingest;
 use crate::batch::{Address, Message, PayloadKind, Topic};
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::metrics::Refused;

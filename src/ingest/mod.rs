@@ -7,13 +7,16 @@
 //! (never named here).
 
 pub mod answers;
+mod begin;
 mod drain;
 pub mod inbox;
 mod intake;
+mod next;
 pub mod publisher;
 pub mod pushes;
 pub mod redis;
 mod returning;
+mod state;
 mod strays;
 mod turn;
 
@@ -35,10 +38,11 @@ use crate::sys::eventfd::EventFd;
 use crate::sys::readiness::Readiness;
 use answers::Answers;
 use inbox::Inbox;
+use next::{Lack, Next};
 use publisher::Requests;
 use pushes::{Births, Pushes};
 use redis::{Incoming, PublishQueue};
-use turn::{Ingest, Lack, Next};
+use state::Ingest;
 
 /// What the ingest core is given at its start.
 pub struct Seat {

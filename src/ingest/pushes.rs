@@ -1,36 +1,28 @@
-//! How a publish becomes a push: with the terms of its sender, or with those of a rule for its topic.
+//! What the ingest core knows of pushes, and how each is made: with the terms of its sender, or with those of a rule
+//! for its topic.
 //!
-//! Every push is made here, whatever brought it, and handed to the control thread, which steers it, and to the shards,
-//! which run it. *Not here*: batches (`batch::merger`), the terms (`push::terms`).
+//! Every push is made here, whatever brought it, and handed to the control thread, which steers it. *Not here*: what
+//! brings one, and the way to the shards, which run it (`begin`); batches (`batch::merger`), the terms (`push::terms`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::answers::{Answers, Failed, How, Ticket, Verdict};
-use super::publisher::{NewPush, Tag};
-use super::redis::To;
 use super::returning::Returning;
-use super::turn::Ingest;
-use crate::batch::charge::{Charge, Total};
-use crate::batch::{Address, Batch, Epoch, Message, Offset, seal};
+use crate::batch::charge::Total;
+use crate::batch::{Address, Batch, Message, seal};
 use crate::config::Pacing;
-use crate::downlink::Downlink;
-use crate::formats::FormatId;
-use crate::limits::{HELD_REDIS_MARGIN, MESSAGE_BYTES_MAX, PUSHES_RUNNING_MAX, TICK};
+use crate::limits::{HELD_REDIS_MARGIN, PUSHES_RUNNING_MAX, TICK};
 use crate::log::throttle::Throttle;
-use crate::metrics::{Blocks, Refused};
-use crate::push::header::{self, Header};
+use crate::metrics::Blocks;
 use crate::push::holds::{Held, Holds};
 use crate::push::id::PushId;
 use crate::push::pace::Pace;
 use crate::push::pacing;
-use crate::push::request::{self, Mistake, Request};
-use crate::push::seen::{Asked, Come, Decided, Seen};
+use crate::push::seen::{Decided, Seen};
 use crate::push::share::Share;
-use crate::push::terms::{Lane, Terms};
+use crate::push::terms::Terms;
 use crate::push::{Moment, Push, Source};
 use crate::sys::clock::Clock;
 
@@ -66,8 +58,8 @@ impl Births {
 /// What the ingest core knows of pushes.
 pub(super) struct Pushes {
     births: Births,
-    seen: Seen<Ticket>,
-    rules: Pacing,
+    pub(super) seen: Seen<Ticket>,
+    pub(super) rules: Pacing,
     /// Of those without a name of their own.
     made: u64,
     complaints: Throttle,
@@ -106,7 +98,7 @@ impl Pushes {
     }
 
     /// Tells the log of one that is refused, and of many now and then.
-    fn complain(&mut self, why: &str) {
+    pub(super) fn complain(&mut self, why: &str) {
         if let Some(count) = self.complaints.event(Instant::now()) {
             tracing::warn!("a push by Redis is refused, {count} since the last line like this: {why}");
         }
@@ -158,7 +150,7 @@ impl Pushes {
     }
 
     /// Why no push by Redis or by a rule may begin for an address now.
-    fn refuses_push(&mut self, address: &Address, blocks: &Blocks) -> Option<Held> {
+    pub(super) fn refuses_push(&mut self, address: &Address, blocks: &Blocks) -> Option<Held> {
         if self.is_full(blocks) {
             return Some(Held::All);
         }
@@ -181,7 +173,7 @@ impl Pushes {
     }
 
     /// Tells the log of one message that is dropped, and of many now and then.
-    fn tell_drop(&mut self, held: &Held, address: &Address) {
+    pub(super) fn tell_drop(&mut self, held: &Held, address: &Address) {
         if let Some(count) = self.drops.event(Instant::now()) {
             let so = held.sentence(address);
             tracing::warn!(
@@ -224,13 +216,13 @@ impl Pushes {
     }
 
     /// A name that no other push of any gateway is likely to have.
-    fn next_id(&mut self, origin: &str, accepted: Moment) -> PushId {
+    pub(super) fn next_id(&mut self, origin: &str, accepted: Moment) -> PushId {
         self.made += 1;
         let name = format!("{origin}-{:x}-{:x}-{}", accepted.unix_ms, std::process::id(), self.made);
         PushId::new(&name).expect("letters and digits")
     }
 
-    fn make(&mut self, making: Making<'_>) -> Arc<Push> {
+    pub(super) fn make(&mut self, making: Making<'_>) -> Arc<Push> {
         let Making { id, terms, source, to, messages, bytes, accepted, blocks } = making;
         // Until the control thread has looked at all pushes, a common cap leaves nothing for a new one.
         let begins_at = match self.rules.rate {
@@ -248,142 +240,15 @@ impl Pushes {
 }
 
 /// What a push is made of.
-struct Making<'a> {
-    id: PushId,
-    terms: Terms,
-    source: Source,
-    to: Box<[Address]>,
-    messages: u32,
-    bytes: u64,
-    accepted: Moment,
-    blocks: &'a Blocks,
-}
-
-impl Ingest {
-    /// The object on Redis' channel of pushes.
-    pub(super) fn read_request(&mut self, payload: &Bytes) -> Result<Request, Refused> {
-        request::parse(payload).map_err(|wrong| {
-            self.pushes.complain(&wrong.message);
-            match wrong.mistake {
-                Mistake::Shape | Mistake::Unreadable => Refused::BadPush,
-                Mistake::Topic => Refused::BadTopic,
-                Mistake::TooLarge => Refused::TooBig,
-            }
-        })
-    }
-
-    /// The header of a message, if it has one.
-    pub(super) fn read_header(&mut self, payload: &Bytes) -> Result<Header, Refused> {
-        header::parse(payload).map_err(|wrong| {
-            self.pushes.complain(&wrong.0);
-            Refused::BadPush
-        })
-    }
-
-    /// A push of the API: one that is new is run, with Redis once it has come back from there.
-    pub(super) fn take_push(&mut self, new: NewPush) {
-        let NewPush { id, request, accepted, ticket } = new;
-        match self.pushes.seen.ask(&id, request.fingerprint(), ticket) {
-            Asked::New => {}
-            Asked::Waits => return,
-            Asked::Duplicate(ticket) => {
-                self.blocks.ingest.pushes_repeated.add(1);
-                return self.answers.give(ticket, Verdict::Duplicate);
-            }
-            Asked::Conflict(ticket) => return self.answers.give(ticket, Verdict::Conflict),
-        }
-        let Some(queue) = &self.to_redis else {
-            self.pushes.seen.come(&id, request.fingerprint(), accepted.us);
-            self.begin_push(id.clone(), request, Source::Http, accepted);
-            return self.pushes.decide(&id, Verdict::Done, &mut self.answers);
-        };
-        let payload = request.to_json(&id);
-        let refused = if payload.len() > MESSAGE_BYTES_MAX {
-            Err(Verdict::TooLarge)
-        } else {
-            let offered = queue.offer(Tag::Push(id.clone()), To::Push, vec![payload], Instant::now());
-            offered.map_err(|_| Verdict::Full)
-        };
-        if let Err(verdict) = refused {
-            self.pushes.decide(&id, verdict, &mut self.answers);
-        }
-    }
-
-    /// A push that has come by Redis. One that ran is not run again, and one that may not wait is dropped.
-    pub(super) fn begin_push_of_redis(&mut self, request: Request) -> Result<(), Refused> {
-        let bytes = request.bytes() as usize;
-        // One that this gateway accepted was asked about before.
-        let is_ours =
-            request.id.as_ref().is_some_and(|id| self.pushes.seen.is_awaited(id, request.fingerprint()));
-        for address in request.to.iter().filter(|_| !is_ours) {
-            if let Some(held) = self.pushes.refuses_push(address, &self.blocks) {
-                self.pushes.tell_drop(&held, address);
-                return Err(Refused::TooManyPushes);
-            }
-            if self.pushes.drops(address, bytes) {
-                return Err(Refused::Held);
-            }
-        }
-        let accepted = self.clock.now();
-        let id = request.id.clone().unwrap_or_else(|| self.pushes.next_id("redis", accepted));
-        match self.pushes.seen.come(&id, request.fingerprint(), accepted.us) {
-            Come::New => self.begin_push(id, request, Source::Redis, accepted),
-            Come::Again => self.blocks.ingest.pushes_repeated.add(1),
-            Come::Other => {
-                self.pushes.complain(&format!("{id} is the id of a push that asked for something else"));
-                return Err(Refused::IdConflict);
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes a push and sends it to every shard, in order with the messages around it.
-    fn begin_push(&mut self, id: PushId, request: Request, source: Source, accepted: Moment) {
-        let Request { to, messages, terms, .. } = request;
-        let bytes = messages.iter().map(|message| message.payload.len() as u64).sum();
-        let count = messages.len();
-        self.blocks.ingest.message_bytes.add(bytes * to.len() as u64);
-        if source == Source::Http {
-            self.blocks.ingest.messages_http.add((count * to.len()) as u64);
-        }
-        let terms = self.pushes.rules.complete(terms, &to);
-        let now = self.now();
-        let push = self.pushes.make(Making {
-            id,
-            terms,
-            source,
-            to: to.into(),
-            messages: count as u32,
-            bytes,
-            accepted,
-            blocks: &self.blocks,
-        });
-        let mut in_use = self.blocks.formats_in_use();
-        if push.to.len() > 1 {
-            // Frames that name their topic are made where one of it goes out, not all of them here.
-            for format in FormatId::ALL {
-                in_use[format.index()] &= !format.format().names_address();
-            }
-        }
-        let mut batches: Vec<Arc<Batch>> = Vec::with_capacity(push.to.len());
-        for (address, hold) in push.to.iter().zip(&push.holds) {
-            let batch = match terms.lane {
-                Lane::Normal => {
-                    self.seal(|merger, sealed| merger.push_apart(address, &messages, now, sealed))
-                }
-                // It stands outside its topics' order, and so outside their offsets.
-                Lane::Urgent => Batch::new(address.clone(), Epoch(0), Offset(0), messages.clone().into()),
-            };
-            let batch = match batches.first() {
-                Some(first) => batch.sharing(first),
-                None => batch,
-            };
-            batches.push(seal::seal_charged(batch, in_use, |batch| {
-                Some(Charge::new(hold, batch.allocated_bytes()))
-            }));
-        }
-        self.broadcast.send(Downlink::Push(push, batches.into()));
-    }
+pub(super) struct Making<'a> {
+    pub(super) id: PushId,
+    pub(super) terms: Terms,
+    pub(super) source: Source,
+    pub(super) to: Box<[Address]>,
+    pub(super) messages: u32,
+    pub(super) bytes: u64,
+    pub(super) accepted: Moment,
+    pub(super) blocks: &'a Blocks,
 }
 
 /// Memory that a message will take once it is encoded, about.

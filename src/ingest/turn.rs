@@ -2,80 +2,22 @@
 //!
 //! Every turn ends in one of three ways: there is more that can be done at once, or something named is to be waited for, or
 //! the drain is over. [`Next::Again`] is said only when the next turn will do something, so the loop cannot spin.
-//! *Not here*: the wait itself (`super`), what a message from Redis means (`intake`), the end (`drain`).
+//! *Not here*: the wait itself (`super`), what a message from Redis means (`intake`), how a push begins (`begin`), the end
+//! (`drain`).
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::answers::{Answers, Verdict};
-use super::drain::Draining;
-use super::inbox::Inbox;
-use super::publisher::{Directive, Request, Requests, Tag};
-use super::pushes::{ByRule, Pushes};
-use super::redis::{Full, Incoming, PublishQueue, To};
-use super::strays::Strays;
+use super::answers::Verdict;
+use super::next::{Lack, Next};
+use super::publisher::{Directive, Request, Tag};
+use super::pushes::ByRule;
+use super::redis::{Full, To};
+use super::state::{Draining, Ingest, Merging};
 use crate::batch::merger::Merger;
 use crate::batch::{Address, Message};
 use crate::downlink::{Downlink, ShardCommand};
 use crate::limits::{INGEST_TURN, STALL_RETRY, TICK};
-use crate::metrics::{Blocks, Refused};
-use crate::ring::broadcast::Broadcast;
-use crate::sys::clock::Clock;
-
-/// How a turn ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// There is more that can be done at once.
-    Again,
-    /// Nothing can be done before this is there, or so much time is over.
-    Wait(Lack, Duration),
-    /// Every shard has its last command.
-    Over,
-}
-
-/// What a turn lacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lack {
-    /// Room in a shard's ring.
-    Ring,
-    /// The rest of what entered before the drain.
-    Rest,
-    /// An item: of Redis or of the API.
-    Item,
-}
-
-/// A publish that the rings had no room for all of.
-pub(super) struct Merging {
-    addresses: Vec<Address>,
-    messages: Vec<Message>,
-    /// How many of the messages times addresses are merged already.
-    done: usize,
-}
-
-impl Merging {
-    /// Messages that are not merged, each once for every address.
-    pub(super) fn rest(&self) -> u64 {
-        (self.addresses.len() * self.messages.len() - self.done) as u64
-    }
-}
-
-/// The state of the loop.
-pub(super) struct Ingest {
-    /// Time over which shards will spread their closes.
-    pub(super) drain: Duration,
-    pub(super) merger: Merger,
-    pub(super) broadcast: Broadcast,
-    pub(super) blocks: Arc<Blocks>,
-    pub(super) requests: Requests,
-    pub(super) inbox: Inbox<Incoming>,
-    pub(super) to_redis: Option<PublishQueue>,
-    pub(super) draining: Option<Draining>,
-    pub(super) merging: Option<Merging>,
-    pub(super) pushes: Pushes,
-    pub(super) answers: Answers,
-    pub(super) strays: Strays,
-    pub(super) clock: Clock,
-}
+use crate::metrics::Refused;
 
 impl Ingest {
     /// Obeys directives, takes a share of what waits, and seals what is due.

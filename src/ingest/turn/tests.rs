@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -12,13 +13,19 @@ use crate::batch::{PayloadKind, Topic};
 use crate::config::live::Edition;
 use crate::config::{Config, Merge};
 use crate::ingest::answers::{Ticket, Verdicts, answers};
+use crate::ingest::inbox::Inbox;
 use crate::ingest::publisher::{NewPush, Publisher};
-use crate::ingest::pushes::births;
+use crate::ingest::pushes::{Pushes, births};
+use crate::ingest::redis::{Incoming, PublishQueue};
+use crate::ingest::strays::Strays;
 use crate::limits::{DRAIN_REDIS, MESSAGE_BYTES_MAX, PUBLISH_SLOTS, REDIS_OUTBOX_BYTES_MAX};
+use crate::metrics::Blocks;
 use crate::push::Moment;
 use crate::push::id::PushId;
+use crate::ring::broadcast::Broadcast;
 use crate::ring::doorbell::Doorbell;
 use crate::ring::{self, Receiver};
+use crate::sys::clock::Clock;
 use crate::sys::eventfd::EventFd;
 
 /// An ingest core between a control thread, a Redis and shards that do only what a test says.
