@@ -44,7 +44,7 @@ const TEXT: [&str; 16] = [
     "env",
 ];
 
-const PURE: [&str; 23] = [
+const PURE: [&str; 25] = [
     "src/wire/",
     "src/batch/",
     "src/formats/",
@@ -57,8 +57,10 @@ const PURE: [&str; 23] = [
     "src/topology/",
     "src/doctor/checks.rs",
     "src/doctor/checks/",
+    "src/doctor/finding.rs",
     "src/doctor/wanted.rs",
     "src/doctor/table.rs",
+    "src/doctor/target.rs",
     "src/client/address.rs",
     "src/client/arguments.rs",
     "src/client/ledger.rs",

@@ -3,14 +3,17 @@
 //! A check that lacks its fact says so and goes on. *Not here*: how much is wanted (`wanted`), what a host says
 //! (`host`).
 
+mod command;
 mod limits;
 mod machine;
 mod network;
+mod seen;
 mod system;
 
-use super::host::{Fact, Facts, Unread};
-use super::table::grouped;
-use super::{Finding, Target, Verdict};
+use super::finding::Finding;
+use super::host::Facts;
+use super::target::Target;
+use seen::Seen;
 
 /// One check.
 pub struct Check {
@@ -19,14 +22,6 @@ pub struct Check {
     /// What it is about, and what happens when it is not good.
     why: &'static str,
     look: fn(&Facts, &Target) -> Seen,
-}
-
-/// What one look brought.
-struct Seen {
-    wanted: String,
-    found: String,
-    verdict: Verdict,
-    mend: Option<String>,
 }
 
 impl Check {
@@ -168,74 +163,6 @@ pub static CHECKS: [Check; 30] = [
         machine::nic_numa),
 ];
 
-impl Seen {
-    fn new(wanted: impl Into<String>, found: impl Into<String>, verdict: Verdict) -> Self {
-        Self { wanted: wanted.into(), found: found.into(), verdict, mend: None }
-    }
-
-    /// With the command, unless there is nothing to mend.
-    fn mend(mut self, command: impl FnOnce() -> String) -> Self {
-        if matches!(self.verdict, Verdict::Warn | Verdict::Bad) {
-            self.mend = Some(command());
-        }
-        self
-    }
-
-    fn unknown(wanted: impl Into<String>, why: &Unread) -> Self {
-        Self::new(wanted, why.to_string(), Verdict::Unknown)
-    }
-
-    fn not_applicable(wanted: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::new(wanted, why, Verdict::NotApplicable)
-    }
-}
-
-/// A number that should not be below `wanted`; below `needed` it is bad. `set` is the command when it is.
-fn at_least(fact: &Fact<u64>, needed: u64, wanted: u64, set: impl FnOnce() -> String) -> Seen {
-    let text = format!("{} or more", grouped(wanted));
-    let found = match fact {
-        Ok(found) => *found,
-        Err(unread) => return Seen::unknown(text, unread),
-    };
-    let verdict = match found {
-        _ if found < needed => Verdict::Bad,
-        _ if found < wanted => Verdict::Warn,
-        _ => Verdict::Ok,
-    };
-    Seen::new(text, number(found), verdict).mend(set)
-}
-
-/// A number; what no machine can have is "no limit".
-fn number(found: u64) -> String {
-    if found >= i64::MAX as u64 { "no limit".into() } else { grouped(found) }
-}
-
-/// The command for a sysctl, its values separated by spaces.
-fn sysctl(key: &str, values: &[u64]) -> String {
-    let values: Vec<String> = values.iter().map(u64::to_string).collect();
-    match &values[..] {
-        [value] => format!("sysctl -w {key}={value}"),
-        _ => format!("sysctl -w {key}='{}'", values.join(" ")),
-    }
-}
-
-/// A word for a shell, in quotes when it needs them.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-@:".contains(c);
-    // Control characters have no business in a command that somebody copies from a terminal.
-    let word: String = word.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    if word.chars().all(is_plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
-}
-
-/// CPUs as the kernel and taskset write them: `0-3,8`.
-fn cpu_list(cpus: &[usize]) -> String {
-    let run = |run: &[usize]| match run {
-        [first, .., last] => format!("{first}-{last}"),
-        _ => run.iter().map(usize::to_string).collect(),
-    };
-    cpus.chunk_by(|a, b| a + 1 == *b).map(run).collect::<Vec<_>>().join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -249,17 +176,5 @@ mod tests {
         for check in &CHECKS {
             assert!(check.why.ends_with('.') && !check.why.contains("  "), "{}: {}", check.name, check.why);
         }
-    }
-
-    #[test]
-    fn a_shell_takes_a_quoted_word_as_one() {
-        assert_eq!(quoted("/sys/fs/cgroup/a.service"), "/sys/fs/cgroup/a.service");
-        assert_eq!(quoted("a b;'\n"), r"'a b;'\''?'");
-    }
-
-    #[test]
-    fn cpus_are_listed_as_ranges() {
-        assert_eq!(cpu_list(&[0, 1, 2, 5, 7, 8]), "0-2,5,7-8");
-        assert_eq!(cpu_list(&[]), "");
     }
 }

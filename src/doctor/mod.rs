@@ -5,19 +5,21 @@
 //! queues and interrupts (`tuning/nic.sh`), and what the configuration file itself has wrong (`fanfare --check`).
 
 pub mod checks;
+mod finding;
 pub mod host;
 pub mod table;
+mod target;
 pub mod wanted;
 
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::Serialize;
-
 use crate::config::Config;
 use crate::limits;
-use crate::topology::{self, Plan};
 use host::Unread;
+
+pub use finding::{Diagnosis, Finding, Verdict};
+pub use target::Target;
 
 /// What `fanfare doctor` is asked.
 #[derive(Clone, Debug, clap::Args)]
@@ -35,94 +37,6 @@ pub struct Arguments {
     /// Read this directory's proc/ and sys/ instead of the host's
     #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
     pub host_root: PathBuf,
-}
-
-/// How good what was found is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// Nothing to do.
-    Ok,
-    /// The host does not have what this is about.
-    NotApplicable,
-    /// It could not be found out.
-    Unknown,
-    /// So many devices can be connected; something is slower, or fails under load, or at the edge.
-    Warn,
-    /// The gateway does not run, or does not hold so many.
-    Bad,
-}
-
-/// What one check says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The check's name: of a sysctl its key.
-    pub name: &'static str,
-    /// What so many connections want.
-    pub wanted: String,
-    /// What the host has; for [`Verdict::Unknown`] the reason why that is not known.
-    pub found: String,
-    /// How good that is.
-    pub verdict: Verdict,
-    /// What it is for, and what happens without it.
-    pub why: String,
-    /// A command for a shell as root; always there when the verdict is [`Verdict::Bad`].
-    pub mend: Option<String>,
-}
-
-/// What is to run on the host.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// Devices at once.
-    pub connections: u64,
-    /// The gateway's configuration.
-    pub config: Config,
-    /// Which thread runs where, for the CPUs that the process may use.
-    pub plan: Plan,
-}
-
-impl Target {
-    /// The target of so many devices on these CPUs.
-    pub fn new(connections: u64, config: Config, cpus: &[usize]) -> Self {
-        Self { connections, plan: topology::plan(cpus, &config.server), config }
-    }
-
-    /// Number of shards.
-    pub fn shards(&self) -> u64 {
-        self.plan.shards.len() as u64
-    }
-
-    /// The cores of the shards that are pinned, ascending, each once.
-    pub fn cores(&self) -> Vec<usize> {
-        let mut cores: Vec<usize> = self.plan.shards.iter().filter_map(|shard| shard.core).collect();
-        cores.sort_unstable();
-        cores.dedup();
-        cores
-    }
-}
-
-/// All that doctor has to say.
-#[derive(Clone, Debug, Serialize)]
-pub struct Diagnosis {
-    /// Devices at once.
-    pub connections: u64,
-    /// Number of shards.
-    pub shards: u64,
-    /// Number of findings that are bad.
-    pub bad: usize,
-    /// Number of findings that are a warning.
-    pub warn: usize,
-    /// Number of findings that could not be made.
-    pub unknown: usize,
-    /// One for each check, in the order of [`checks::CHECKS`].
-    pub findings: Vec<Finding>,
-}
-
-impl Diagnosis {
-    /// Whether every check was made, and none is bad.
-    pub fn is_good(&self) -> bool {
-        self.bad == 0 && self.unknown == 0
-    }
 }
 
 /// The process that should have been looked at is not there.

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Diagnosis, Verdict};
+use super::finding::{Diagnosis, Verdict};
 
 /// Columns of a line, so that it fits beside something else on a screen.
 const WIDTH: usize = 110;

@@ -1,8 +1,11 @@
 //! How much the process may have: descriptors, memory, threads, CPU time.
 
-use super::{Facts, Seen, Target, Verdict, at_least, number, quoted, sysctl};
-use crate::doctor::host::Fact;
+use super::command::{quoted, sysctl};
+use super::seen::{Seen, at_least, number};
+use crate::doctor::finding::Verdict;
+use crate::doctor::host::{Fact, Facts};
 use crate::doctor::table::{bytes, grouped};
+use crate::doctor::target::Target;
 use crate::doctor::wanted;
 
 /// `CAP_SYS_RESOURCE`'s bit, capabilities(7): whoever has it may raise a hard limit.

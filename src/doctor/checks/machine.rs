@@ -1,7 +1,10 @@
 //! What the machine is like: pages, CPUs, network devices.
 
-use super::{Facts, Seen, Target, Verdict, cpu_list};
-use crate::doctor::host::{Cpu, Nic, Unread};
+use super::command::cpu_list;
+use super::seen::Seen;
+use crate::doctor::finding::Verdict;
+use crate::doctor::host::{Cpu, Facts, Nic, Unread};
+use crate::doctor::target::Target;
 
 pub(super) fn transparent_hugepages(facts: &Facts, _: &Target) -> Seen {
     let wanted = "madvise or never";

@@ -1,9 +1,12 @@
 //! What the kernel's TCP stack grants.
 
-use super::{Facts, Seen, Target, Verdict, at_least, sysctl};
+use super::command::sysctl;
+use super::seen::{Seen, at_least};
 use crate::config::Api;
-use crate::doctor::host::{Fact, Unread};
+use crate::doctor::finding::Verdict;
+use crate::doctor::host::{Fact, Facts, Unread};
 use crate::doctor::table::grouped;
+use crate::doctor::target::Target;
 use crate::doctor::wanted;
 use crate::limits;
 

@@ -1,7 +1,9 @@
 //! Whether the gateway runs at all: the kernel, and `io_uring`.
 
-use super::{Facts, Seen, Target, Verdict};
-use crate::doctor::host::{Attempt, Process, Unread};
+use super::seen::Seen;
+use crate::doctor::finding::Verdict;
+use crate::doctor::host::{Attempt, Facts, Process, Unread};
+use crate::doctor::target::Target;
 use crate::sys::probe;
 
 /// `CAP_SYS_ADMIN`'s bit, capabilities(7).
