@@ -1,17 +1,8 @@
 //! The formats of the files in `/proc` and `/sys`, as documented in proc(5) and in the kernel's `Documentation/`. Pure:
 //! bytes in, a value or `None` out.
 
-use super::Process;
+use super::facts::{Process, Release};
 use crate::limits;
-
-/// A kernel's release.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Release {
-    /// `uname -r`, such as `6.1.0-13-amd64`.
-    pub text: String,
-    /// Its first two numbers.
-    pub version: (u32, u32),
-}
 
 /// What a garbled file begins with, fit for a terminal.
 pub(super) fn excerpt(bytes: &[u8]) -> String {

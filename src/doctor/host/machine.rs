@@ -1,31 +1,9 @@
 //! What is found by walking directories: cgroups from the process's own up to the root, CPUs, network devices.
 
-use super::{Cgroup, Fact, Host, Unread, formats};
+use super::facts::{Cgroup, Cpu, Fact, Nic, Unread};
+use super::files::Host;
+use super::formats;
 use crate::limits;
-
-/// One CPU.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cpu {
-    /// Its number.
-    pub id: usize,
-    /// The frequency governor; absent where the firmware or a hypervisor decides.
-    pub governor: Fact<String>,
-    /// The CPUs that share its core, itself among them.
-    pub siblings: Fact<Vec<usize>>,
-}
-
-/// One network device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nic {
-    /// Its name.
-    pub name: String,
-    /// Receive queues.
-    pub queues: u64,
-    /// Whether the kernel spreads what arrives over CPUs (RPS).
-    pub spread: bool,
-    /// The CPUs of its NUMA node; absent on a machine that has one node, or does not tell.
-    pub node_cpus: Fact<Vec<usize>>,
-}
 
 impl Host {
     pub(super) fn cpus(&self, ids: &[usize]) -> Vec<Cpu> {
