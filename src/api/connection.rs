@@ -18,7 +18,6 @@ use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, CancelableAsy
 use monoio::net::TcpStream;
 use monoio::time::{sleep, timeout};
 
-use crate::api::Api;
 use crate::api::head::Method;
 use crate::api::inbound::{Inbound, Step};
 use crate::api::outcome::Later;
@@ -27,6 +26,7 @@ use crate::api::refusal::{Code, Refusal};
 use crate::api::response::{self, After, CONTINUE, Response};
 use crate::api::routes::{self, Answer};
 use crate::api::slots::{Displaced, Slot};
+use crate::api::state::Api;
 use crate::api::table::Phase;
 use crate::limits::{
     API_BODIES_BYTES_MAX, API_BODY_BYTES_DEFAULT, API_BYTES_FREE, API_CONNECTIONS_MAX, API_PIPELINED_MAX,

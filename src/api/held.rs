@@ -3,8 +3,8 @@
 //! It is asked before a publish is accepted, so that what was accepted is not dropped. *Not here*: the bounds
 //! (`push::holds`).
 
-use super::Api;
 use super::refusal::{Code, Refusal};
+use super::state::Api;
 use crate::batch::Address;
 use crate::ingest::publisher::Request;
 use crate::limits::PUSHES_RUNNING_MAX;

@@ -5,9 +5,9 @@
 
 use monoio::time::timeout;
 
-use super::Api;
 use super::refusal::{Code, Refusal};
 use super::response::Response;
+use super::state::Api;
 use super::tickets::Awaited;
 use super::views::Accepted;
 use crate::ingest::answers::{Failed, How, Verdict};

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Api;
 use super::outcome;
 use super::push_log::{Begun, By};
 use super::refusal::{Code, Refusal};
 use super::response::Response;
+use super::state::Api;
 use super::views::Accepted;
 use crate::ingest::answers::{How, Verdict};
 use crate::limits::{API_PROGRESS_EVERY, API_PUSH_WAIT, PUSHES_RUNNING_MAX};

@@ -2,10 +2,10 @@
 //!
 //! *Not here*: who decides (`supervision`), the shape of the answer (`config::settings`).
 
-use crate::api::Api;
 use crate::api::proposals::Answer;
 use crate::api::refusal::{Code, Refusal};
 use crate::api::response::Response;
+use crate::api::state::Api;
 use crate::config::patch::Patch;
 use crate::config::problem::Problems;
 use crate::config::settings::Told;
