@@ -18,13 +18,14 @@ use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, CancelableAsy
 use monoio::net::TcpStream;
 use monoio::time::{sleep, timeout};
 
+use crate::api::answer::Answer;
 use crate::api::head::Method;
 use crate::api::inbound::{Inbound, Step};
 use crate::api::outcome::Later;
 use crate::api::pushes::{self, Progress};
 use crate::api::refusal::{Code, Refusal};
 use crate::api::response::{self, After, CONTINUE, Response};
-use crate::api::routes::{self, Answer};
+use crate::api::routes;
 use crate::api::slots::{Displaced, Slot};
 use crate::api::state::Api;
 use crate::api::table::Phase;

@@ -12,9 +12,11 @@
 //! *Not here*: what ingest does with a publish (`ingest`), the names of metrics (`metrics::text`).
 
 pub mod access;
+mod answer;
 pub mod body;
 pub mod census;
 pub mod connection;
+mod hand_over;
 pub mod head;
 mod held;
 pub mod inbound;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::hand_over::hand_push_over;
 use super::outcome;
 use super::push_log::{Begun, By};
 use super::refusal::{Code, Refusal};
@@ -149,7 +150,7 @@ pub async fn begin(api: &Api, request: Request, by: By) -> Result<Response, Refu
     let told = Begun::from(&facts);
     let is_noted = api.pushes.borrow_mut().note(facts).map_err(|why| refusal(why, &id))?;
     let noted = Noted { api, id: is_noted.then_some(&id) };
-    let verdict = super::routes::hand_push_over(api, id.clone(), request, accepted).await?;
+    let verdict = hand_push_over(api, id.clone(), request, accepted).await?;
     let duplicate = verdict == Verdict::Duplicate;
     if let Verdict::Failed(failed) = &verdict
         && failed.how == How::Unknown

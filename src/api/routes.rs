@@ -1,34 +1,30 @@
 //! The routes: one table, and what each answers.
 //!
-//! *Not here*: HTTP itself (`inbound`, `response`), the shapes of what is read from the blocks (`views`).
+//! *Not here*: HTTP itself (`inbound`, `response`), how a publish is handed over (`hand_over`), the shapes of what is
+//! read from the blocks (`views`).
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use crate::api::answer::Answer;
+use crate::api::hand_over::{ask, hand_publish_over};
 use crate::api::head::Method;
 use crate::api::inbound::Request;
-use crate::api::outcome::{self, Copies, Later, Taken};
+use crate::api::outcome::Taken;
 use crate::api::publish::{self, Publish};
 use crate::api::push_log::By;
 use crate::api::refusal::{Code, Refusal};
 use crate::api::response::Response;
 use crate::api::shared::Kind;
-use crate::api::tickets::Awaited;
-use crate::api::{Api, census, held, pushes, settings, views};
+use crate::api::state::Api;
+use crate::api::{census, pushes, settings, views};
 use crate::batch::Address;
-use crate::ingest::answers::{Ticket, Verdict};
-use crate::ingest::publisher::{NewPush, NotTaken, Request as ToIngest};
+use crate::metrics::text;
 use crate::metrics::text::{classic, negotiate};
-use crate::metrics::{Audience, text};
-use crate::push::id::PushId;
-use crate::push::{self, Moment};
 
 /// The API's description, served as it is.
 pub const OPENAPI: &str = include_str!("openapi.yaml");
-
-/// The Redis subscription has been gone for so long that a publish does not wait for it.
-const REDIS_GONE_MS: u64 = 1000;
 
 /// What a path offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,16 +109,6 @@ impl Route {
     }
 }
 
-/// An answer that is there, or one that is told as it becomes known.
-pub enum Answer {
-    /// All of it.
-    Whole(Response),
-    /// The progress of the push of this id.
-    Progress(String),
-    /// That of a publish, once it is known what became of it.
-    Later(Later),
-}
-
 /// The answer to a request.
 pub async fn answer(api: &Api, request: &Request, peer: Option<SocketAddr>) -> Answer {
     // The first that matches, with its like: `/v1/pushes/a/events` is no push's name.
@@ -196,34 +182,6 @@ async fn take_push(api: &Api, body: &Bytes, by: By) -> Result<Answer, Refusal> {
     take(api, Ok(publish), Taken::V1(api.next_id(), count))
 }
 
-/// Hands a push to the ingest core, and waits for its verdict.
-pub(super) async fn hand_push_over(
-    api: &Api,
-    id: PushId,
-    request: push::request::Request,
-    accepted: Moment,
-) -> Result<Verdict, Refusal> {
-    let copies = Copies {
-        audience: audience_of(&request.to[0]),
-        count: (request.messages.len() * request.to.len()) as u64,
-    };
-    let (ticket, awaited) = draw(api)?;
-    let new = NewPush { id, request, accepted, ticket };
-    match hand_over(api, ToIngest::Push(Box::new(new))) {
-        Ok(()) => {
-            let verdict = outcome::verdict(awaited).await;
-            let is_taken = matches!(verdict, Verdict::Done | Verdict::Duplicate);
-            outcome::count(api, copies, is_taken);
-            Ok(verdict)
-        }
-        Err(refusal) => {
-            awaited.withdraw();
-            outcome::count(api, copies, false);
-            Err(refusal)
-        }
-    }
-}
-
 /// Hands a publish to the ingest core, and answers it, at once or later. Every refusal of a publish is counted here.
 fn take(api: &Api, publish: Result<Publish, Refusal>, taken: Taken) -> Result<Answer, Refusal> {
     let answer = publish.and_then(|publish| hand_publish_over(api, publish, taken));
@@ -231,65 +189,6 @@ fn take(api: &Api, publish: Result<Publish, Refusal>, taken: Taken) -> Result<An
         api.count_publish_refused(refusal);
     }
     answer
-}
-
-fn hand_publish_over(api: &Api, publish: Publish, taken: Taken) -> Result<Answer, Refusal> {
-    let Publish { addresses, messages } = publish;
-    if messages.is_empty() {
-        return Ok(Answer::Whole(taken.response()));
-    }
-    let copies =
-        Copies { audience: audience_of(&addresses[0]), count: (messages.len() * addresses.len()) as u64 };
-    let (ticket, awaited) = match api.config().redis.is_some().then(|| draw(api)).transpose()? {
-        Some((ticket, awaited)) => (Some(ticket), Some(awaited)),
-        None => (None, None),
-    };
-    let handed = hand_over(api, ToIngest::Publish { ticket, addresses, messages });
-    match (handed, awaited) {
-        (Ok(()), Some(awaited)) => Ok(Answer::Later(Later { awaited, copies, answer: taken })),
-        (Ok(()), None) => {
-            outcome::count(api, copies, true);
-            Ok(Answer::Whole(taken.response()))
-        }
-        (Err(refusal), awaited) => {
-            if let Some(awaited) = awaited {
-                awaited.withdraw();
-            }
-            outcome::count(api, copies, false);
-            Err(refusal)
-        }
-    }
-}
-
-fn draw(api: &Api) -> Result<(Ticket, Awaited), Refusal> {
-    api.tickets.draw().ok_or_else(|| Refusal::new(Code::QueueFull, "as many publishes wait as there may be"))
-}
-
-fn audience_of(address: &Address) -> Audience {
-    match address {
-        Address::All => Audience::All,
-        Address::Topic(_) => Audience::Topic,
-    }
-}
-
-/// Hands a request over, if it and Redis take some now.
-fn hand_over(api: &Api, request: ToIngest) -> Result<(), Refusal> {
-    if api.is_draining() {
-        return Err(shutting_down());
-    }
-    if api.config().redis.is_some() {
-        let unavailable =
-            |why: &str| Refusal::new(Code::RedisUnavailable, format!("{why}; nothing was published"));
-        if let Some((_, why)) = views::publishing_missing(&api.blocks) {
-            return Err(unavailable(&why));
-        }
-        // One that is lost for a moment is waited for.
-        if api.redis_gone_ms().is_some_and(|gone| gone >= REDIS_GONE_MS) {
-            return Err(unavailable("the Redis subscription does not stand"));
-        }
-    }
-    held::check(api, &request)?;
-    ask(api, request)
 }
 
 async fn topic(api: &Api, encoded: &str) -> Result<Response, Refusal> {
@@ -332,17 +231,6 @@ fn metrics(api: &Api, kind: Kind) -> Response {
         );
     }
     Response::text(text::CONTENT_TYPE, openmetrics.into_bytes().into_boxed_slice())
-}
-
-fn ask(api: &Api, request: ToIngest) -> Result<(), Refusal> {
-    api.publisher.borrow_mut().request(request).map_err(|why| match why {
-        NotTaken::Full => Refusal::new(Code::QueueFull, "the queue to the ingest core is full"),
-        NotTaken::Stopping => shutting_down(),
-    })
-}
-
-fn shutting_down() -> Refusal {
-    Refusal::new(Code::ShuttingDown, "the gateway is stopping")
 }
 
 #[cfg(test)]
