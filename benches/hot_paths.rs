@@ -18,16 +18,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{AllocProfiler, Bencher};
-use fanfare::batch::merger::Merger;
-use fanfare::batch::{Address, Batch, Epoch, Message, Offset, PayloadKind};
 use fanfare::config::Config;
 use fanfare::dataplane::{Closing, Event, Plane, Received, Token, Took};
 use fanfare::downlink::Downlink;
-use fanfare::formats::FormatId;
-use fanfare::limits::{MERGE_BYTES_DEFAULT, MERGE_DELAY_DEFAULT, MERGE_MESSAGES_DEFAULT};
 use fanfare::metrics::Blocks;
 use fanfare::shard::{Arrival, Shard};
-use fanfare::wire::{decoder, upgrade};
+use fanfare_core::ingest::merger::Merger;
+use fanfare_core::limits::{MERGE_BYTES_DEFAULT, MERGE_DELAY_DEFAULT, MERGE_MESSAGES_DEFAULT};
+use fanfare_core::model::{Address, Batch, Epoch, FormatId, Message, Offset, PayloadKind};
+use fanfare_core::protocols;
+use fanfare_core::websocket::{decoder, handshake};
 
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
@@ -70,12 +70,12 @@ fn decode_100_small_frames(bencher: Bencher<'_, '_>) {
 fn encode_100_messages_of_100_bytes(bencher: Bencher<'_, '_>, format: FormatId) {
     let batch = batch(0, 100);
     let bytes = BytesCount::new(batch.payload_bytes());
-    bencher.counter(bytes).bench_local(|| format.format().encode(black_box(&batch)));
+    bencher.counter(bytes).bench_local(|| protocols::format(format).encode(black_box(&batch)));
 }
 
 #[divan::bench]
 fn merge_100_messages(bencher: Bencher<'_, '_>) {
-    let rules = fanfare::config::Merge {
+    let rules = fanfare_core::ingest::merger::Merge {
         messages_max: MERGE_MESSAGES_DEFAULT,
         bytes_max: MERGE_BYTES_DEFAULT,
         delay: MERGE_DELAY_DEFAULT,
@@ -95,7 +95,7 @@ fn parse_an_upgrade(bencher: Bencher<'_, '_>) {
                 Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
                 Sec-WebSocket-Version: 13\r\nUser-Agent: device/1\r\n\r\n";
     let clients = Config::default().clients;
-    bencher.bench_local(|| upgrade::parse(black_box(head.as_bytes()), &clients));
+    bencher.bench_local(|| handshake::parse(black_box(head.as_bytes()), &clients));
 }
 
 /// Takes every byte; reports an end of stream to whoever receives.

@@ -11,12 +11,12 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
-use fanfare::batch::{Batch, Encoded};
 use fanfare::config::Config;
-use fanfare::connection::{Connection, Phase, Rules, Tick};
-use fanfare::formats::{Command, Format, FormatId};
-use fanfare::wire::frame::Opcode;
-use fanfare::wire::upgrade::{self, Parsed};
+use fanfare_core::model::{Batch, Encoded, FormatId, Tick};
+use fanfare_core::protocols::{Command, Format};
+use fanfare_core::session::{Connection, Phase, Rules};
+use fanfare_core::websocket::frame::Opcode;
+use fanfare_core::websocket::handshake::{self, Parsed};
 
 /// Suites send messages of 16 MiB.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -70,7 +70,7 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
             return Ok(());
         }
         head.extend_from_slice(&input[..count]);
-        match upgrade::parse(&head, &config.clients) {
+        match handshake::parse(&head, &config.clients) {
             Parsed::Incomplete => {}
             Parsed::Refused(refusal) => return stream.write_all(&refusal.response),
             Parsed::Upgrade(upgrade) => {

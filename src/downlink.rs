@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::batch::{Address, Batch};
 use crate::config::live::Edition;
-use crate::push::Push;
+use fanfare_core::model::{Address, Batch};
+use fanfare_core::push::Push;
 
 /// One thing that crosses.
 #[derive(Clone, Debug)]

@@ -9,15 +9,7 @@
 //! The modules, in the order in which a message meets them. The documents `ARCHITECTURE.md` and `README.md` beside
 //! the sources say the rest.
 
-pub mod limits;
-
 pub mod ingest;
-
-pub mod batch;
-
-pub mod formats;
-
-pub mod push;
 
 pub mod downlink;
 
@@ -26,10 +18,6 @@ pub mod ring;
 pub mod shard;
 
 pub mod dataplane;
-
-pub mod connection;
-
-pub mod wire;
 
 pub mod events;
 
@@ -46,6 +34,8 @@ pub mod client;
 pub mod config;
 
 pub mod etcd;
+
+pub mod secret;
 
 pub mod topology;
 

@@ -28,7 +28,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{self, LogFormat};
-use crate::limits::LOG_FLUSH;
+use fanfare_core::limits::LOG_FLUSH;
 use line::LineWriter;
 use queue::{Counts, Entrance};
 use throttle::Throttle;

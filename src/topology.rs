@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::config;
-use crate::limits;
+use fanfare_core::limits;
 
 /// Which thread runs on which core. `None`: on any, as the kernel likes.
 #[derive(Clone, Debug, PartialEq, Eq)]

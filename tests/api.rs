@@ -16,15 +16,15 @@ use fanfare::api::Deadlines;
 use fanfare::api::orders::Order;
 use fanfare::api::proposals;
 use fanfare::api::refusal::Code;
-use fanfare::batch::{Address, PayloadKind};
 use fanfare::config::flags::Flags;
 use fanfare::config::patch::Patch;
 use fanfare::config::settings::{Change, Settings};
 use fanfare::config::{Config, raw};
 use fanfare::ingest::answers::{Failed, How, Verdict};
 use fanfare::ingest::publisher::{Directive, Request};
-use fanfare::limits;
 use fanfare::metrics::{Audience, PublishRefused};
+use fanfare_core::limits;
+use fanfare_core::model::{Address, PayloadKind};
 use harness::{Gateway, description, eventually, routes, with_redis};
 use saphyr::Yaml;
 

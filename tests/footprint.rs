@@ -11,20 +11,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare::batch::merger::Merger;
-use fanfare::batch::{Address, Batch, Epoch, Message, Offset, PayloadKind, seal};
-use fanfare::config::{Config, Merge};
+use fanfare::config::Config;
 use fanfare::dataplane::{Closing, Plane, Received, Token, Took};
 use fanfare::downlink::Downlink;
-use fanfare::formats::FormatId;
 use fanfare::metrics::Blocks;
-use fanfare::push::holds::Holds;
-use fanfare::push::id::PushId;
-use fanfare::push::share::Share;
-use fanfare::push::terms::{Lane, Terms};
-use fanfare::push::{Moment, Push, Source, request};
+use fanfare::redis::resp::{self, Reply};
 use fanfare::shard::{Arrival, Shard};
-use fanfare::wire::resp::{self, Reply};
+use fanfare_core::ingest::merger::{Merge, Merger};
+use fanfare_core::ingest::seal;
+use fanfare_core::model::{Address, Batch, Epoch, FormatId, Message, Moment, Offset, PayloadKind};
+use fanfare_core::push::holds::Holds;
+use fanfare_core::push::id::PushId;
+use fanfare_core::push::share::Share;
+use fanfare_core::push::terms::{Lane, Terms};
+use fanfare_core::push::{Push, Source, request};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -114,10 +114,9 @@ fn open_messages(length: usize) {
     let mut counted = 0;
     // Each of them is within its own bound.
     fill("open messages", length, held, |held| {
-        if held
-            .last()
-            .is_none_or(|merger| merger.open_bytes() + 2 * length + 256 > fanfare::limits::OPEN_BYTES_MAX)
-        {
+        if held.last().is_none_or(|merger| {
+            merger.open_bytes() + 2 * length + 256 > fanfare_core::limits::OPEN_BYTES_MAX
+        }) {
             counted += held.last().map_or(0, Merger::open_bytes);
             held.push(Merger::new(rules, 1));
             topics += 1;
@@ -155,7 +154,7 @@ fn replies(length: usize) {
         decoder.buffer_mut().reserve(64 << 10);
         decoder.buffer_mut().extend_from_slice(&stream);
         let Ok(Some(Reply::Message { channel, payload })) = decoder.next_reply() else { panic!("a message") };
-        let block = fanfare::batch::footprint::block;
+        let block = fanfare_core::model::footprint::block;
         counted += 2 * size_of::<(Bytes, Bytes)>() + block(channel.len()) + block(payload.len());
         held.push((channel, payload));
         counted

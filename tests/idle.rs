@@ -6,16 +6,15 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare::batch::{Address, Batch, Epoch, Message, Offset, PayloadKind, Topic};
 use fanfare::config::Config;
-use fanfare::connection::Tick;
-use fanfare::connection::reason::CloseReason;
 use fanfare::dataplane::{Closing, Event, Plane, Received, Token, Took};
 use fanfare::downlink::Downlink;
-use fanfare::formats::FormatId;
-use fanfare::limits::{SWEEP_TICKS, TICK};
 use fanfare::metrics::Blocks;
 use fanfare::shard::{Arrival, Shard};
+use fanfare_core::limits::{SWEEP_TICKS, TICK};
+use fanfare_core::model::{
+    Address, Batch, CloseReason, Epoch, FormatId, Message, Offset, PayloadKind, Tick, Topic,
+};
 
 /// In seconds and in ticks.
 const IDLE_AFTER_S: u64 = 10;

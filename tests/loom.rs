@@ -11,7 +11,8 @@
 //! orderings stands for it.
 #![cfg(loom)]
 
-use fanfare::ring::doorbell::{Bell, Doorbell};
+use fanfare::ring::doorbell::Doorbell;
+use fanfare::sys::bell::Bell;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;

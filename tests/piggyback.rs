@@ -6,18 +6,18 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use fanfare::batch::{Address, Batch, Epoch, Message, Offset, PayloadKind, Topic};
 use fanfare::config::Config;
 use fanfare::dataplane::{Closing, Event, Plane, Received, Token, Took};
 use fanfare::downlink::Downlink;
-use fanfare::formats::FormatId;
-use fanfare::limits::SLICE_SENDS;
-use fanfare::metrics::{Blocks, ShardBlock, Value};
-use fanfare::push::id::PushId;
-use fanfare::push::share::{Failed, Share};
-use fanfare::push::terms::Terms;
-use fanfare::push::{Moment, Push, Source};
+use fanfare::metrics::{Blocks, ShardBlock};
 use fanfare::shard::{Arrival, Shard};
+use fanfare_core::counters::Value;
+use fanfare_core::limits::SLICE_SENDS;
+use fanfare_core::model::{Address, Batch, Epoch, FormatId, Message, Moment, Offset, PayloadKind, Topic};
+use fanfare_core::push::id::PushId;
+use fanfare_core::push::share::{Failed, Share};
+use fanfare_core::push::terms::Terms;
+use fanfare_core::push::{Push, Source};
 
 /// Devices of a topic whose round takes three slices.
 const DEVICES: RawFd = 2_100;

@@ -44,12 +44,8 @@ const TEXT: [&str; 16] = [
     "env",
 ];
 
-const PURE: [&str; 25] = [
-    "src/wire/",
-    "src/batch/",
-    "src/formats/",
-    "src/connection/",
-    "src/push/",
+const PURE: [&str; 21] = [
+    "src/core/",
     "src/events/record.rs",
     "src/events/json.rs",
     "src/events/outlet.rs",
@@ -79,7 +75,7 @@ const LOCK_FREE: [&str; 7] = [
     "src/ring/",
     "src/shard/",
     "src/dataplane/",
-    "src/connection/",
+    "src/core/",
 ];
 
 const UNSAFE_ADDRESSES: [&str; 3] = ["src/dataplane/", "src/sys/", "bench/src/sys/"];
@@ -126,13 +122,16 @@ struct Rule {
 
 const RULES: [Rule; 14] = [
     Rule {
-        sentence: "`wire`, `batch`, `formats`, `connection`, `push`, `topology` are pure (no async, no monoio, no clock: \
+        sentence: "`core`, `topology` are pure (no async, no monoio, no clock: \
                    time is an argument)",
         broken: |source| {
             let impure = ["async", "await", "monoio", "Instant::now", "SystemTime"];
             if source.is_in(&PURE) { lines_with_any(&source.production, &impure) } else { Vec::new() }
         },
-        example: ("src/wire/x.rs", "//! x\nuse std::time::Instant;\nfn f() { let _ = Instant::now(); }\n"),
+        example: (
+            "src/core/websocket/x.rs",
+            "//! x\nuse std::time::Instant;\nfn f() { let _ = Instant::now(); }\n",
+        ),
     },
     Rule {
         sentence: "`ingest` and `shard` do not know each other and meet only in `downlink`",
@@ -180,7 +179,7 @@ const RULES: [Rule; 14] = [
         example: ("src/x.rs", "//! x\nfn f() { eprintln!(\"x\"); }\n"),
     },
     Rule {
-        sentence: "no Mutex, RwLock or mpsc in ingest, redis, ring, shard, dataplane, connection, nor in a journal of events",
+        sentence: "no Mutex, RwLock or mpsc in core, ingest, redis, ring, shard, dataplane, nor in a journal of events",
         broken: |source| {
             let locks = ["Mutex", "RwLock", "Condvar", "mpsc"];
             if source.is_in(&LOCK_FREE) { lines_with_any(&source.production, &locks) } else { Vec::new() }
@@ -510,8 +509,8 @@ fn every_rule_catches_its_example() {
 
 #[test]
 fn a_problem_is_reported_with_its_line() {
-    let report = broken_by("src/batch/x.rs", "//! x\n\nfn f() {}\nasync fn g() {}\n");
-    assert!(report.starts_with("src/batch/x.rs:4: "), "{report}");
+    let report = broken_by("src/core/model/x.rs", "//! x\n\nfn f() {}\nasync fn g() {}\n");
+    assert!(report.starts_with("src/core/model/x.rs:4: "), "{report}");
 }
 
 #[test]
@@ -544,7 +543,7 @@ fn a_name_that_ends_in_r_is_no_raw_string() {
 fn test_modules_may_lock_read_clocks_and_start_threads() {
     let text = "//! x\nfn f() {}\n#[cfg(test)]\nmod tests {\n    use std::sync::Mutex;\n    \
                 fn g() { std::thread::spawn(|| { std::time::Instant::now() }); }\n}\n";
-    assert_eq!(broken_by("src/connection/x.rs", text), "");
+    assert_eq!(broken_by("src/core/session/x.rs", text), "");
 }
 
 #[test]
@@ -579,5 +578,5 @@ fn a_path_into_the_other_half_is_caught_in_every_spelling() {
 #[test]
 fn a_longer_name_is_another_name() {
     let text = "//! x\n#![allow(unsafe_code)]\nfn asynchronous(deadline: MyInstant::nowhere) {}\n";
-    assert_eq!(broken_by("src/wire/x.rs", text), "");
+    assert_eq!(broken_by("src/core/websocket/x.rs", text), "");
 }

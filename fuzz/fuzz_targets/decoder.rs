@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use fanfare::wire::decoder::{Limits, Partial, Violation, decode};
+use fanfare_core::websocket::decoder::{Limits, Partial, Violation, decode};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: Limits = Limits { message_bytes_max: 600 };

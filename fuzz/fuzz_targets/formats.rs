@@ -5,8 +5,8 @@
 use std::io::Cursor;
 
 use bytes::Bytes;
-use fanfare::batch::{Address, Batch, Epoch, Message, Offset, PayloadKind, Topic};
-use fanfare::formats::{Command, FormatId};
+use fanfare_core::model::{Address, Batch, Epoch, FormatId, Message, Offset, PayloadKind, Topic};
+use fanfare_core::protocols::Command;
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use tungstenite::protocol::frame::FrameHeader;
@@ -14,7 +14,7 @@ use tungstenite::protocol::frame::FrameHeader;
 fuzz_target!(|data: &[u8]| {
     if let Ok(text) = std::str::from_utf8(data) {
         for format in FormatId::ALL {
-            if let Command::Join(room) | Command::Leave(room) = format.format().command(text) {
+            if let Command::Join(room) | Command::Leave(room) = protocols::format(format).command(text) {
                 assert!(Topic::new(&room).is_ok());
             }
         }
@@ -28,8 +28,8 @@ fuzz_target!(|data: &[u8]| {
         .collect();
     let batch = Batch::new(address, Epoch(1), Offset(1), messages);
     for format in FormatId::ALL {
-        let payloads = payloads(&batch.encoded(format).bytes);
-        assert_eq!(payloads.len(), batch.encoded(format).frames as usize);
+        let payloads = payloads(&protocols::encoded(&batch, format).bytes);
+        assert_eq!(payloads.len(), protocols::encoded(&batch, format).frames as usize);
         if format == FormatId::RAW {
             assert!(payloads.iter().copied().eq(batch.messages().map(|message| message.payload)));
         } else {

@@ -3,9 +3,9 @@
 #![no_main]
 
 use bytes::Bytes;
-use fanfare::push::header::{self, Header};
-use fanfare::push::id::PushId;
-use fanfare::push::request;
+use fanfare_core::push::header::{self, Header};
+use fanfare_core::push::id::PushId;
+use fanfare_core::push::request;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -5,16 +5,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare::batch::Address;
-use fanfare::limits::PUSHES_RECENT_MAX;
-use fanfare::push::bucket::Bucket;
-use fanfare::push::id::PushId;
-use fanfare::push::pace::Pace;
-use fanfare::push::rate::Rate;
-use fanfare::push::registry::{Change, Refused, Registry};
-use fanfare::push::share::{Failed, Share, UNLIMITED};
-use fanfare::push::terms::{Lane, Terms};
-use fanfare::push::{Moment, Push, Source, pacing};
+use fanfare_core::limits::PUSHES_RECENT_MAX;
+use fanfare_core::model::Address;
+use fanfare_core::push::bucket::Bucket;
+use fanfare_core::push::id::PushId;
+use fanfare_core::push::pace::Pace;
+use fanfare_core::push::rate::Rate;
+use fanfare_core::push::registry::{Change, Refused, Registry};
+use fanfare_core::push::share::{Failed, Share, UNLIMITED};
+use fanfare_core::push::terms::{Lane, Terms};
+use fanfare_core::push::{Moment, Push, Source, pacing};
 use libfuzzer_sys::fuzz_target;
 
 const SHARDS: usize = 3;

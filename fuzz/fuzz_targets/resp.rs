@@ -1,7 +1,7 @@
 //! RESP from a server that may send anything: no panic, and the pieces it comes in change nothing.
 #![no_main]
 
-use fanfare::wire::resp::{Decoder, Reply, RespError};
+use fanfare::redis::resp::{Decoder, Reply, RespError};
 use libfuzzer_sys::fuzz_target;
 
 fn replies<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Reply>, Option<RespError>) {

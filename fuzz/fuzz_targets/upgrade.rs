@@ -4,8 +4,9 @@
 
 use std::sync::LazyLock;
 
-use fanfare::config::{Clients, Config, SubprotocolUnknown, TemplatePart, TopicTemplate};
-use fanfare::wire::upgrade::{Parsed, Progress, parse, resume};
+use fanfare::config::Config;
+use fanfare_core::model::{Clients, SubprotocolUnknown, TemplatePart, TopicTemplate};
+use fanfare_core::websocket::handshake::{Parsed, Progress, parse, resume};
 use libfuzzer_sys::fuzz_target;
 
 static CLIENTS: LazyLock<[Clients; 4]> = LazyLock::new(|| {

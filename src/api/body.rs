@@ -10,7 +10,7 @@ use bytes::{Buf, BytesMut};
 
 use crate::api::head::Framing;
 use crate::api::refusal::{Code, Refusal};
-use crate::limits::{API_CHUNK_LINE_BYTES_MAX, API_HEAD_BYTES_MAX};
+use fanfare_core::limits::{API_CHUNK_LINE_BYTES_MAX, API_HEAD_BYTES_MAX};
 
 /// A body on its way.
 #[derive(Debug)]

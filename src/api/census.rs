@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::batch::Address;
 use crate::downlink::Census;
 use crate::ingest::publisher::{Position, Request};
+use fanfare_core::model::Address;
 
 /// Time between two looks. An answer takes a turn of each shard's loop, a millisecond or more under load; nobody
 /// rings for a census, so that a shard need not know the control thread.

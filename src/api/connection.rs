@@ -29,11 +29,11 @@ use crate::api::routes;
 use crate::api::slots::{Displaced, Slot};
 use crate::api::state::Api;
 use crate::api::table::Phase;
-use crate::limits::{
+use crate::sys::memory;
+use fanfare_core::limits::{
     API_BODIES_BYTES_MAX, API_BODY_BYTES_DEFAULT, API_BYTES_FREE, API_CONNECTIONS_MAX, API_PIPELINED_MAX,
     API_PROGRESS_LOOK, API_STREAMS_MAX,
 };
-use crate::sys::memory;
 
 /// Bytes of one read.
 const READ_BYTES: usize = 16 * 1024;

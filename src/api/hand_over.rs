@@ -10,12 +10,12 @@ use super::refusal::{Code, Refusal};
 use super::state::Api;
 use super::tickets::Awaited;
 use super::views;
-use crate::batch::Address;
 use crate::ingest::answers::{Ticket, Verdict};
 use crate::ingest::publisher::{NewPush, NotTaken, Request};
 use crate::metrics::Audience;
-use crate::push::id::PushId;
-use crate::push::{self, Moment};
+use fanfare_core::model::{Address, Moment};
+use fanfare_core::push;
+use fanfare_core::push::id::PushId;
 
 /// The Redis subscription has been gone for so long that a publish does not wait for it.
 const REDIS_GONE_MS: u64 = 1000;

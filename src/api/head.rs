@@ -6,7 +6,7 @@
 use crate::api::access::{self, Provenance};
 use crate::api::refusal::{Code, Refusal};
 use crate::config;
-use crate::limits::{API_HEAD_BYTES_MAX, API_HEADERS_MAX};
+use fanfare_core::limits::{API_HEAD_BYTES_MAX, API_HEADERS_MAX};
 
 /// What the method is, as far as routes care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

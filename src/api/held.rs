@@ -5,10 +5,10 @@
 
 use super::refusal::{Code, Refusal};
 use super::state::Api;
-use crate::batch::Address;
 use crate::ingest::publisher::Request;
-use crate::limits::PUSHES_RUNNING_MAX;
-use crate::push::holds::{Held, Holds};
+use fanfare_core::limits::PUSHES_RUNNING_MAX;
+use fanfare_core::model::Address;
+use fanfare_core::push::holds::{Held, Holds};
 
 /// Refuses a request for a topic behind whose pushes enough waits already.
 pub(super) fn check(api: &Api, request: &Request) -> Result<(), Refusal> {

@@ -149,7 +149,7 @@ impl Inbound {
         // A head ends with a line's end. Without a new one there is nothing to parse again: a client that sends
         // single bytes does not make each of them cost a whole head.
         let fresh = &self.bytes[self.searched.min(self.bytes.len())..];
-        if !fresh.contains(&b'\n') && self.bytes.len() <= crate::limits::API_HEAD_BYTES_MAX {
+        if !fresh.contains(&b'\n') && self.bytes.len() <= fanfare_core::limits::API_HEAD_BYTES_MAX {
             self.searched = self.bytes.len();
             return Ok(None);
         }
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
     use crate::api::refusal::Code;
     use crate::config::Config;
-    use crate::limits::API_HEAD_BYTES_MAX;
+    use fanfare_core::limits::API_HEAD_BYTES_MAX;
 
     const THREE: &[u8] = b"POST /push/all HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n\r\nitems=1\
         POST /v1/push HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n\

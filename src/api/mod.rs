@@ -55,14 +55,14 @@ use crate::api::table::Bounds;
 use crate::config::live::Edition;
 use crate::ingest::answers::Verdicts;
 use crate::ingest::publisher::{Directive, Publisher};
-use crate::limits;
 use crate::log::throttle::Throttle;
 use crate::metrics::text::Exposition;
 use crate::metrics::{Blocks, process};
-use crate::push::Push;
-use crate::push::holds::Holds;
-use crate::push::registry::Registry;
 use crate::sys::clock::Clock;
+use fanfare_core::limits;
+use fanfare_core::push::Push;
+use fanfare_core::push::holds::Holds;
+use fanfare_core::push::registry::Registry;
 
 pub use crate::api::state::{Api, Deadlines};
 

@@ -11,8 +11,8 @@ use super::state::Api;
 use super::tickets::Awaited;
 use super::views::Accepted;
 use crate::ingest::answers::{Failed, How, Verdict};
-use crate::limits::{PUBLISH_DEADLINE, VERDICT_MARGIN};
 use crate::metrics::Audience;
+use fanfare_core::limits::{PUBLISH_DEADLINE, VERDICT_MARGIN};
 
 /// Bytes of Redis' words that an answer repeats.
 const WORDS_BYTES_MAX: usize = 300;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::config::patch::Patch;
 use crate::config::problem::Problems;
 use crate::config::settings::View;
-use crate::limits::CONFIG_PROPOSALS_MAX;
+use fanfare_core::limits::CONFIG_PROPOSALS_MAX;
 
 /// Time between two looks for an answer; a change takes a turn of each shard's loop.
 const LOOK_EVERY: Duration = Duration::from_millis(1);

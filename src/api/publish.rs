@@ -8,9 +8,9 @@ use percent_encoding::percent_decode;
 use serde_json::value::RawValue;
 
 use crate::api::refusal::{Code, Refusal};
-use crate::batch::{Address, Message, Topic};
-use crate::limits::PUSH_ITEMS_MAX;
-use crate::push::request::{self, BadRequest, Mistake, Request};
+use fanfare_core::limits::PUSH_ITEMS_MAX;
+use fanfare_core::model::{Address, Message, Topic};
+use fanfare_core::push::request::{self, BadRequest, Mistake, Request};
 
 /// What a publish asks for.
 #[derive(Debug)]
@@ -29,7 +29,8 @@ pub fn push_all(body: &[u8]) -> Result<Publish, Refusal> {
 /// The body of `/push/room`: a form with `room` and `items`.
 pub fn push_room(body: &[u8]) -> Result<Publish, Refusal> {
     let room = form_value(body, b"room").ok_or_else(|| Refusal::new(Code::BadTopic, "`room` is missing"))?;
-    let room = std::str::from_utf8(&room).map_err(|_| bad_topic("room", crate::batch::BadTopic::NotText))?;
+    let room =
+        std::str::from_utf8(&room).map_err(|_| bad_topic("room", fanfare_core::model::BadTopic::NotText))?;
     let topic = Topic::new(room).map_err(|why| bad_topic("room", why))?;
     Ok(Publish { addresses: vec![Address::Topic(topic)], messages: items(body)? })
 }
@@ -43,7 +44,7 @@ pub fn v1(body: &Bytes) -> Result<Request, Refusal> {
 pub fn topic_in_path(encoded: &str) -> Result<Topic, Refusal> {
     let name = percent_decode(encoded.as_bytes())
         .decode_utf8()
-        .map_err(|_| bad_topic("the topic", crate::batch::BadTopic::NotText))?;
+        .map_err(|_| bad_topic("the topic", fanfare_core::model::BadTopic::NotText))?;
     Topic::new(&name).map_err(|why| bad_topic("the topic", why))
 }
 
@@ -59,7 +60,7 @@ impl From<BadRequest> for Refusal {
     }
 }
 
-fn bad_topic(place: &str, why: crate::batch::BadTopic) -> Refusal {
+fn bad_topic(place: &str, why: fanfare_core::model::BadTopic) -> Refusal {
     request::bad_topic(place, why).into()
 }
 
@@ -93,7 +94,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::limits::{MESSAGE_BYTES_MAX, PUSH_MESSAGES_MAX, PUSH_TOPICS_MAX};
+    use fanfare_core::limits::{MESSAGE_BYTES_MAX, PUSH_MESSAGES_MAX, PUSH_TOPICS_MAX};
 
     fn texts(messages: &[Message]) -> Vec<String> {
         messages.iter().map(|m| String::from_utf8(m.payload.to_vec()).expect("UTF-8")).collect()
@@ -141,7 +142,7 @@ mod tests {
     fn a_room_is_a_topic_or_refused() {
         let publish = push_room(b"items=[1]&room=caf%C3%A9%2F1").expect("good");
         assert!(matches!(&publish.addresses[..], [Address::Topic(topic)] if topic.as_str() == "café/1"));
-        let long = format!("items=[1]&room={}", "r".repeat(crate::limits::TOPIC_BYTES_MAX + 1));
+        let long = format!("items=[1]&room={}", "r".repeat(fanfare_core::limits::TOPIC_BYTES_MAX + 1));
         for body in ["items=[1]", "items=[1]&room=", "items=[1]&room=%00", "items=[1]&room=%ff", &long] {
             assert_eq!(payloads(push_room(body.as_bytes())), Err(Code::BadTopic), "{body}");
         }

@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::log::throttle::Throttle;
-use crate::push::Source;
-use crate::push::id::PushId;
-use crate::push::rate::Rate;
-use crate::push::registry::{Change, Facts, Snapshot};
+use fanfare_core::push::Source;
+use fanfare_core::push::id::PushId;
+use fanfare_core::push::rate::Rate;
+use fanfare_core::push::registry::{Change, Facts, Snapshot};
 
 /// Lines of one kind in ten seconds.
 const LINES: u32 = 50;

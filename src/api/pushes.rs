@@ -16,14 +16,13 @@ use super::response::Response;
 use super::state::Api;
 use super::views::Accepted;
 use crate::ingest::answers::{How, Verdict};
-use crate::limits::{API_PROGRESS_EVERY, API_PUSH_WAIT, PUSHES_RUNNING_MAX};
-use crate::push::Source;
-use crate::push::id::PushId;
-use crate::push::rate::Rate;
-use crate::push::registry::{self, Change, Facts, Refused, Snapshot};
-use crate::push::request::{self, Request};
-use crate::push::share::{Failed, UNLIMITED};
-use crate::push::terms;
+use fanfare_core::limits::{API_PROGRESS_EVERY, API_PUSH_WAIT, PUSHES_RUNNING_MAX};
+use fanfare_core::push::id::PushId;
+use fanfare_core::push::rate::Rate;
+use fanfare_core::push::registry::{self, Change, Facts, Refused, Snapshot};
+use fanfare_core::push::request::{self, Request};
+use fanfare_core::push::share::{Failed, UNLIMITED};
+use fanfare_core::push::{Source, terms};
 
 /// Time between two looks whether every shard has a push.
 const LOOK_EVERY: Duration = Duration::from_millis(1);

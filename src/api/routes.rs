@@ -19,9 +19,8 @@ use crate::api::response::Response;
 use crate::api::shared::Kind;
 use crate::api::state::Api;
 use crate::api::{census, pushes, settings, views};
-use crate::batch::Address;
-use crate::metrics::text;
-use crate::metrics::text::{classic, negotiate};
+use crate::metrics::text::{self, classic, negotiate};
+use fanfare_core::model::Address;
 
 /// The API's description, served as it is.
 pub const OPENAPI: &str = include_str!("openapi.yaml");

@@ -9,7 +9,7 @@ use crate::api::state::Api;
 use crate::config::patch::Patch;
 use crate::config::problem::Problems;
 use crate::config::settings::Told;
-use crate::limits::CONFIG_PATCH_BYTES_MAX;
+use fanfare_core::limits::CONFIG_PATCH_BYTES_MAX;
 
 /// Shows the configuration.
 pub async fn show(api: &Api) -> Result<Response, Refusal> {

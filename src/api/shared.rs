@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use monoio::time::sleep;
 
 use crate::api::response::Response;
-use crate::limits::{API_MAKING_BURST, API_MAKING_PAUSE_MAX, API_MAKING_PAUSES};
+use fanfare_core::limits::{API_MAKING_BURST, API_MAKING_PAUSE_MAX, API_MAKING_PAUSES};
 
 /// What is shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,14 +17,14 @@ use super::tickets::Tickets;
 use crate::config::Config;
 use crate::config::live::Edition;
 use crate::ingest::publisher::Publisher;
-use crate::limits;
 use crate::log::throttle::Throttle;
 use crate::metrics::text::Exposition;
 use crate::metrics::{Blocks, Foreign};
-use crate::push::Push;
-use crate::push::holds::Holds;
-use crate::push::registry::Registry;
 use crate::sys::clock::Clock;
+use fanfare_core::limits;
+use fanfare_core::push::Push;
+use fanfare_core::push::holds::Holds;
+use fanfare_core::push::registry::Registry;
 
 /// What the connections of the thread share.
 pub struct Api {

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use slab::Slab;
 
-use crate::limits::{
+use fanfare_core::limits::{
     API_ANSWERS_BYTES_MAX, API_BODIES_BYTES_MAX, API_BYTES_FREE, API_CONNECTIONS_MAX, API_DESCRIPTORS_SPARE,
     API_HEAD_GRACE, API_HEADS_MAX, API_STREAMS_MAX,
 };

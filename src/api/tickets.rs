@@ -14,8 +14,8 @@ use monoio::time::sleep;
 use slab::Slab;
 
 use crate::ingest::answers::{Ticket, Verdict, Verdicts};
-use crate::limits::{API_ACCEPT_PAUSE, TICKETS_MAX};
 use crate::sys::readiness::Readiness;
+use fanfare_core::limits::{API_ACCEPT_PAUSE, TICKETS_MAX};
 
 /// The slots.
 #[derive(Debug, Default)]

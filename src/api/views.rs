@@ -8,10 +8,11 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::formats::FORMATS;
-use crate::ingest::redis::Role;
-use crate::metrics::{Audience, Blocks, PublishRefused, ShardBlock, Value, process, total};
-use crate::redis::RefusalKind;
+use crate::metrics::{Audience, Blocks, PublishRefused, ShardBlock, process};
+use crate::redis::{RefusalKind, Role};
+use fanfare_core::counters::{Value, total};
+use fanfare_core::model::FormatId;
+use fanfare_core::protocols;
 
 /// The answer to `/v1/push`.
 #[derive(Debug, Serialize)]
@@ -138,7 +139,7 @@ pub fn shards(blocks: &Blocks) -> Shards {
         index,
         listening: shard.listening.get() == 1,
         connections: total(&shard.connections),
-        connections_by_format: std::iter::zip(FORMATS, &shard.connections)
+        connections_by_format: std::iter::zip(FormatId::ALL.map(protocols::format), &shard.connections)
             .map(|(format, connections)| (format.name(), connections.get()))
             .collect(),
         handshakes: shard.handshakes.get(),

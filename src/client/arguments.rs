@@ -2,9 +2,9 @@
 
 use std::str::FromStr;
 
-use crate::push::id::PushId;
-use crate::push::rate::{BadRate, Rate};
-use crate::push::terms;
+use fanfare_core::push::id::PushId;
+use fanfare_core::push::rate::{BadRate, Rate};
+use fanfare_core::push::terms;
 
 /// A time: `10s`, `250ms`, `1.5m`, `2h`, `1d`; a number alone is seconds.
 pub fn seconds(text: &str) -> Result<f64, String> {

@@ -19,8 +19,8 @@ use super::{Exit, Failure};
 use crate::config::flags::Flags;
 use crate::config::problem::Problems;
 use crate::config::raw;
-use crate::config::secret::without_user_info;
-use crate::limits::{CLIENT_ANSWER_BYTES_MAX, CLIENT_DEADLINE, CLIENT_LOOK};
+use crate::secret::without_user_info;
+use fanfare_core::limits::{CLIENT_ANSWER_BYTES_MAX, CLIENT_DEADLINE, CLIENT_LOOK};
 
 /// A sentence of the gateway is shown up to so many characters.
 const SENTENCE_CHARS_MAX: usize = 500;

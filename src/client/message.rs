@@ -5,7 +5,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::limits::{MESSAGE_BYTES_MAX, PUSH_MESSAGES_MAX};
+use fanfare_core::limits::{MESSAGE_BYTES_MAX, PUSH_MESSAGES_MAX};
 
 /// A message as it goes to the gateway.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use std::io::Read as _;
 use super::http::{self, Gateway};
 use super::views::Accepted;
 use super::{Exit, Failure, arguments, block_signals, ledger, message, remark, request, say, watch};
-use crate::limits::{CLIENT_INPUT_BYTES_MAX, PUSH_WEIGHT_MAX};
-use crate::push::rate::Rate;
+use fanfare_core::limits::{CLIENT_INPUT_BYTES_MAX, PUSH_WEIGHT_MAX};
+use fanfare_core::push::rate::Rate;
 
 /// What `fanfare push` is asked.
 #[derive(Clone, Debug, clap::Args)]

@@ -3,7 +3,7 @@
 //! Source: the HTML standard, section 9.2.6 (interpreting an event stream). `id` and `retry` are left out: the end of a
 //! push's stream is an event, and a stream that ends before it is an error here, not a reason to connect again.
 
-use crate::limits::SSE_EVENT_BYTES_MAX;
+use fanfare_core::limits::SSE_EVENT_BYTES_MAX;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]

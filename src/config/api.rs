@@ -3,7 +3,7 @@
 //! *Not here*: which keys there are (`keys`), who is held against the values (`api::access`).
 
 use super::problem::Wrong;
-use crate::limits::API_NAMES_MAX;
+use fanfare_core::limits::API_NAMES_MAX;
 
 /// Longest name of a host (RFC 1035, 2.3.4).
 const NAME_BYTES_MAX: usize = 253;

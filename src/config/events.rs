@@ -3,9 +3,9 @@
 //! *Not here*: which keys there are (`keys`), those that must fit each other (`raw`).
 
 use super::problem::Wrong;
-use super::secret::{BadUrl, SecretUrl};
-use crate::events::record::{Kind, Kinds};
-use crate::limits::REDIS_PREFIX_BYTES_MAX;
+use crate::secret::{BadUrl, SecretUrl};
+use fanfare_core::limits::REDIS_PREFIX_BYTES_MAX;
+use fanfare_core::model::{EventKind, EventKinds};
 
 /// A channel's or stream's name.
 pub(super) fn name(text: &str) -> Result<String, Wrong> {
@@ -37,9 +37,9 @@ pub(super) fn webhook(text: &str) -> Result<Option<SecretUrl>, Wrong> {
 }
 
 /// A set of kinds, by their words.
-pub(super) fn kinds(texts: &[&str]) -> Result<Kinds, Wrong> {
-    texts.iter().try_fold(Kinds::default(), |kinds, text| {
-        let kind = Kind::ALL.into_iter().find(|kind| kind.word() == *text);
+pub(super) fn kinds(texts: &[&str]) -> Result<EventKinds, Wrong> {
+    texts.iter().try_fold(EventKinds::default(), |kinds, text| {
+        let kind = EventKind::ALL.into_iter().find(|kind| kind.word() == *text);
         kind.map(|kind| kinds.with(kind)).ok_or_else(|| Wrong {
             what: format!("{text:?} is no kind of event"),
             remedy: "give any of \"open\", \"join\", \"leave\", \"close\"".into(),
@@ -48,8 +48,8 @@ pub(super) fn kinds(texts: &[&str]) -> Result<Kinds, Wrong> {
 }
 
 /// The words of a set.
-pub(super) fn words(kinds: Kinds) -> Vec<String> {
-    Kind::ALL.into_iter().filter(|kind| kinds.has(*kind)).map(|kind| kind.word().to_owned()).collect()
+pub(super) fn words(kinds: EventKinds) -> Vec<String> {
+    EventKind::ALL.into_iter().filter(|kind| kinds.has(*kind)).map(|kind| kind.word().to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -74,7 +74,7 @@ mod tests {
     fn kinds_are_words_in_any_order() {
         let some = kinds(&["close", "open", "close"]).expect("words");
         assert_eq!(words(some), ["open", "close"]);
-        assert_eq!(kinds(&[]).expect("none"), Kinds::default());
+        assert_eq!(kinds(&[]).expect("none"), EventKinds::default());
         assert!(kinds(&["opened"]).is_err());
     }
 

@@ -10,14 +10,13 @@ use super::api;
 use super::events;
 use super::given::Given;
 use super::problem::Wrong;
-use super::secret::{HIDDEN, Secret};
 use super::values::{address, endpoints, etcd_prefix, log_filter, prefix, redis, subprotocols, templates};
-use super::{
-    Config, EventsRedis, LivenessCounts, LogFormat, OutboxPolicy, REDIS_PREFIX_DEFAULT, RedisUrl,
-    SubprotocolUnknown, TopicPace, pace,
-};
-use crate::limits;
-use crate::push::rate::Rate;
+use super::{Config, EventsRedis, LogFormat, REDIS_PREFIX_DEFAULT, RedisUrl, TopicPace, pace};
+use crate::secret::{HIDDEN, Secret};
+use fanfare_core::limits;
+use fanfare_core::model::{LivenessCounts, SubprotocolUnknown};
+use fanfare_core::push::rate::Rate;
+use fanfare_core::session::bounds::OutboxPolicy;
 
 /// One key.
 pub(super) struct Key {

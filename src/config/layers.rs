@@ -18,8 +18,8 @@ use std::net::SocketAddr;
 use super::given::Given;
 use super::keys::{self, Draft, KEYS};
 use super::problem::{Origin, Problem, Problems};
-use super::secret::without_user_info;
 use super::{Config, EVENTS_NAME_DEFAULT, EventsRedis};
+use crate::secret::without_user_info;
 
 /// A place where values come from, the weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,8 +203,8 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::secret::Secret;
     use super::*;
+    use crate::secret::Secret;
 
     fn given(section: &str, name: &str, number: i128, origin: Origin) -> Values {
         vec![(keys::position(section, name).expect("a key"), Given::Whole(number), origin)]

@@ -21,23 +21,22 @@ pub mod print;
 pub mod problem;
 pub mod raw;
 pub mod redis_url;
-pub mod secret;
 pub mod settings;
 pub mod snapshot;
-pub mod template;
 mod values;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use crate::batch::Address;
-use crate::events::record::Kinds;
-use crate::limits;
-use crate::push::pattern;
-use crate::push::rate::Rate;
-use crate::push::terms::Terms;
-use secret::{Secret, SecretUrl};
+use crate::secret::{Secret, SecretUrl};
+use fanfare_core::ingest::merger::Merge;
+use fanfare_core::limits;
+use fanfare_core::model::{Address, Clients, EventKinds};
+use fanfare_core::push::pattern;
+use fanfare_core::push::rate::Rate;
+use fanfare_core::push::terms::Terms;
+use fanfare_core::session::bounds::OutboxBounds;
 
 /// Prefix of the Redis channels unless told otherwise.
 pub const REDIS_PREFIX_DEFAULT: &str = "fanfare:";
@@ -61,7 +60,7 @@ pub struct Config {
     /// `[clients]`
     pub clients: Clients,
     /// `[outbox]`
-    pub outbox: Outbox,
+    pub outbox: OutboxBounds,
     /// `[pacing]`
     pub pacing: Pacing,
     /// `[events]`
@@ -153,112 +152,6 @@ pub enum RedisEndpoint {
     Unix(std::path::PathBuf),
 }
 
-/// When a batch closes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Merge {
-    /// At this many messages.
-    pub messages_max: usize,
-    /// At this many payload bytes.
-    pub bytes_max: usize,
-    /// This long after its first message.
-    pub delay: Duration,
-}
-
-/// What a connection may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Clients {
-    /// Largest message, fragments joined.
-    pub message_bytes_max: usize,
-    /// Time from a message's first byte to its last.
-    pub message_deadline: Duration,
-    /// Bytes allocated for the unfinished messages of all connections of the process.
-    pub partial_bytes_max: usize,
-    /// Time from accept to the complete upgrade head.
-    pub upgrade_deadline: Duration,
-    /// Connections per shard that wait for the rest of their request's head.
-    pub handshakes_max: usize,
-    /// Bytes per shard that those hold together.
-    pub handshake_bytes_max: usize,
-    /// Largest head of an upgrade request.
-    pub head_bytes_max: usize,
-    /// Subprotocols that are selected before others.
-    pub subprotocols: Vec<String>,
-    /// What becomes of an offer without one of those.
-    pub subprotocol_unknown: SubprotocolUnknown,
-    /// Topics per connection.
-    pub topics_max: usize,
-    /// Topics joined at connect, from query parameters: `{product_id}:{alias_key}`.
-    pub auto_join: Vec<TopicTemplate>,
-    /// Silence after which a connection is closed.
-    pub liveness: Duration,
-    /// What ends a silence.
-    pub liveness_counts: LivenessCounts,
-    /// Send a WebSocket ping once at half of `liveness`.
-    pub server_ping: bool,
-    /// Time without a business message after which a connection is closed; `None`: never for that.
-    pub idle_after: Option<Duration>,
-}
-
-/// A topic's name with parameters of the connect query in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicTemplate {
-    /// Literal text and parameter names, in order.
-    pub parts: Vec<TemplatePart>,
-}
-
-/// A piece of a [`TopicTemplate`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TemplatePart {
-    /// Text taken as it is.
-    Literal(String),
-    /// The value of a query parameter.
-    Parameter(String),
-}
-
-/// What becomes of a client that offers only subprotocols which are not configured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SubprotocolUnknown {
-    /// The first that it offers is selected.
-    First,
-    /// None is selected; most clients then close.
-    None,
-    /// The handshake is refused.
-    Refuse,
-}
-
-/// What ends a silence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LivenessCounts {
-    /// Any complete frame, a WebSocket ping or pong included.
-    AnyFrame,
-    /// Only the format's own PING (go-push's rule).
-    PingOnly,
-}
-
-/// What a slow connection may owe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outbox {
-    /// Bytes of one connection.
-    pub bytes_max: usize,
-    /// Bytes of all connections of the process.
-    pub total_bytes_max: usize,
-    /// Age of the oldest byte.
-    pub age_max: Duration,
-    /// What happens at either bound.
-    pub policy: OutboxPolicy,
-}
-
-/// What happens to a connection whose outbox reached a bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutboxPolicy {
-    /// Close it with 4008.
-    Close,
-    /// Drop the oldest whole batches that no byte was sent of.
-    DropOldest,
-    /// Keep only the newest batch of each address.
-    LatestOnly,
-}
-
 /// Pace of pushes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pacing {
@@ -314,7 +207,7 @@ pub struct Events {
     /// Time for one request.
     pub webhook_timeout: Duration,
     /// What is told.
-    pub kinds: Kinds,
+    pub kinds: EventKinds,
     /// Events of a batch.
     pub batch_events_max: usize,
     /// Bytes of a batch.
@@ -391,34 +284,9 @@ impl Default for Config {
                 body_bytes_max: limits::API_BODY_BYTES_DEFAULT,
             },
             redis: None,
-            merge: Merge {
-                messages_max: limits::MERGE_MESSAGES_DEFAULT,
-                bytes_max: limits::MERGE_BYTES_DEFAULT,
-                delay: limits::MERGE_DELAY_DEFAULT,
-            },
-            clients: Clients {
-                message_bytes_max: limits::CLIENT_MESSAGE_BYTES_DEFAULT,
-                message_deadline: limits::CLIENT_MESSAGE_DEADLINE_DEFAULT,
-                partial_bytes_max: limits::PARTIAL_BYTES_DEFAULT,
-                upgrade_deadline: limits::UPGRADE_DEADLINE_DEFAULT,
-                handshakes_max: limits::HANDSHAKES_DEFAULT,
-                handshake_bytes_max: limits::HANDSHAKE_BYTES_DEFAULT,
-                head_bytes_max: limits::UPGRADE_HEAD_BYTES_DEFAULT,
-                subprotocols: Vec::new(),
-                subprotocol_unknown: SubprotocolUnknown::First,
-                topics_max: limits::TOPICS_PER_CONNECTION_DEFAULT,
-                auto_join: Vec::new(),
-                liveness: limits::LIVENESS_DEFAULT,
-                liveness_counts: LivenessCounts::AnyFrame,
-                server_ping: true,
-                idle_after: None,
-            },
-            outbox: Outbox {
-                bytes_max: limits::OUTBOX_BYTES_DEFAULT,
-                total_bytes_max: limits::OUTBOX_TOTAL_BYTES_DEFAULT,
-                age_max: limits::OUTBOX_AGE_DEFAULT,
-                policy: OutboxPolicy::Close,
-            },
+            merge: Merge::default(),
+            clients: Clients::default(),
+            outbox: OutboxBounds::default(),
             pacing: Pacing::default(),
             events: Events {
                 redis: EventsRedis::Off,
@@ -426,7 +294,7 @@ impl Default for Config {
                 stream_length_max: limits::EVENTS_STREAM_DEFAULT,
                 webhook: None,
                 webhook_timeout: limits::EVENTS_WEBHOOK_TIMEOUT_DEFAULT,
-                kinds: Kinds::ALL,
+                kinds: EventKinds::ALL,
                 batch_events_max: limits::EVENTS_BATCH_DEFAULT,
                 batch_bytes_max: limits::EVENTS_BATCH_BYTES_DEFAULT,
                 delay: limits::EVENTS_DELAY_DEFAULT,

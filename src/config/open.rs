@@ -10,7 +10,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::limits::{CONFIG_FILE_BYTES_MAX, CONFIG_PIPE_LOOK};
+use fanfare_core::limits::{CONFIG_FILE_BYTES_MAX, CONFIG_PIPE_LOOK};
 
 /// Why there is no text: what is wrong, and what to do.
 pub(super) type Unread = (String, String);

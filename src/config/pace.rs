@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::TopicPace;
 use super::given::Given;
 use super::problem::Wrong;
-use crate::limits::{PACING_TOPICS_MAX, PUSH_WEIGHT_MAX, TOPIC_BYTES_MAX};
-use crate::push::rate::Rate;
+use fanfare_core::limits::{PACING_TOPICS_MAX, PUSH_WEIGHT_MAX, TOPIC_BYTES_MAX};
+use fanfare_core::push::rate::Rate;
 
 /// What to give when a value is none of this.
 pub(super) const REMEDY: &str = "give [{ match = \"speaker-*\", rate = 500, weight = 1 }] or [[pacing.topic]] tables; in \

@@ -64,8 +64,8 @@ mod tests {
     use super::super::keys::Kind;
     use super::super::raw::load;
     use super::*;
-    use crate::limits::PUSH_WEIGHT_MAX;
-    use crate::push::rate::Rate;
+    use fanfare_core::limits::PUSH_WEIGHT_MAX;
+    use fanfare_core::push::rate::Rate;
 
     fn load_text(text: &str, environment: &[(&str, &str)]) -> Loaded {
         let mut file = tempfile::NamedTempFile::new().expect("a temporary directory");

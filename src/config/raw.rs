@@ -12,7 +12,7 @@ use super::flags::Flags;
 use super::layers::{Layer, Layers, Loaded};
 use super::open;
 use super::problem::{Origin, Problem, Problems};
-use crate::limits::CONFIG_PIPE_DEADLINE;
+use fanfare_core::limits::CONFIG_PIPE_DEADLINE;
 
 /// Reads everything and checks everything; waits [`CONFIG_PIPE_DEADLINE`] at most for a file that is a pipe.
 pub fn load(
@@ -84,8 +84,8 @@ mod tests {
     use tempfile::NamedTempFile;
 
     use super::super::Config;
-    use super::super::secret::Secret;
     use super::*;
+    use crate::secret::Secret;
 
     fn file(text: &str) -> (NamedTempFile, Flags) {
         let mut file = NamedTempFile::new().expect("a temporary directory");

@@ -15,8 +15,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::secret::{HIDDEN, Secret};
 use super::{RedisEndpoint, RedisUrl};
+use crate::secret::{HIDDEN, Secret};
 
 /// Where Redis listens unless told otherwise.
 const PORT_DEFAULT: u16 = 6379;

@@ -5,9 +5,10 @@
 use std::net::SocketAddr;
 
 use super::problem::Wrong;
-use super::{REDIS_PREFIX_DEFAULT, Redis, RedisUrl, TopicTemplate};
-use crate::limits;
-use crate::wire::token::is_token;
+use super::{REDIS_PREFIX_DEFAULT, Redis, RedisUrl};
+use fanfare_core::limits;
+use fanfare_core::model::TopicTemplate;
+use fanfare_core::websocket::token::is_token;
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, Wrong> {
     text.parse().map_err(|_| Wrong {
@@ -42,7 +43,7 @@ pub(super) fn prefix(text: &str) -> Result<String, Wrong> {
 
 pub(super) fn templates(texts: &[&str]) -> Result<Vec<TopicTemplate>, Wrong> {
     let parse = |text: &&str| {
-        text.parse().map_err(|bad: super::template::BadTemplate| Wrong {
+        text.parse().map_err(|bad: fanfare_core::model::template::BadTemplate| Wrong {
             what: format!("{text:?} is no topic: {bad}"),
             remedy: "write a topic with query parameters in braces, such as {product_id}:{alias_key}".into(),
         })

@@ -15,9 +15,9 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use socket2::SockRef;
 
 use super::{Closing, Event, Listener, Plane, Received, Token, Took, TurnedAway};
-use crate::limits;
 use crate::sys::eventfd::EventFd;
 use crate::sys::{files, sockopt};
+use fanfare_core::limits;
 
 /// Submission entries: what a turn's accepts and closes come to. When they are used up, they are submitted.
 const ENTRIES: u32 = limits::EVENTS_PER_TURN as u32;

@@ -15,7 +15,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::config::Config;
-use crate::limits;
+use fanfare_core::limits;
 use host::Unread;
 
 pub use finding::{Diagnosis, Finding, Verdict};

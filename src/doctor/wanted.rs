@@ -3,7 +3,7 @@
 //! `tuning/90-fanfare.conf` holds the values of these formulas for the number of connections that it names; a test
 //! compares them.
 
-use crate::limits;
+use fanfare_core::limits;
 
 /// The most connections that one can ask about: every shard full.
 pub const CONNECTIONS_MAX: u64 = (limits::SHARDS_MAX * limits::CONNECTIONS_PER_SHARD_MAX) as u64;

@@ -141,7 +141,7 @@ mod tests {
 
     use super::super::reading::tests::Store;
     use super::*;
-    use crate::limits::{ETCD_BYTES_MAX, ETCD_KEYS_MAX};
+    use fanfare_core::limits::{ETCD_BYTES_MAX, ETCD_KEYS_MAX};
 
     const RATE: &str = "/f/pacing.rate";
     const DELAY: &str = "/f/merge.delay_ms";

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::snapshot::{self, Snapshot};
-use crate::limits::{ETCD_BYTES_MAX, ETCD_KEYS_MAX, ETCD_PAGE_KEYS};
+use fanfare_core::limits::{ETCD_BYTES_MAX, ETCD_KEYS_MAX, ETCD_PAGE_KEYS};
 
 /// Bytes of a key beside its name and value: its place in the map and two allocations.
 const ENTRY_BYTES: usize = 96;

@@ -19,10 +19,10 @@ use super::mirror::{Event, Mirror, Next, Said};
 use super::reading::{Page, Reading, Step};
 use crate::config::Etcd;
 use crate::config::snapshot::Snapshot;
-use crate::limits::{ETCD_AGAIN_AFTER, ETCD_DEADLINE, ETCD_PING_AFTER};
 use crate::log::throttle::Throttle;
 use crate::metrics::Blocks;
 use crate::redis::backoff::{Backoff, Pace};
+use fanfare_core::limits::{ETCD_AGAIN_AFTER, ETCD_DEADLINE, ETCD_PING_AFTER};
 
 /// What the thread is given.
 pub struct Seat {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use super::journal::Reader;
 use super::json;
 use super::shared::Shared;
-use crate::limits::{EVENTS_FLUSH, EVENTS_POLL, EVENTS_POLL_BUSY, EVENTS_TURN};
 use crate::metrics::{Blocks, EventSink};
+use fanfare_core::limits::{EVENTS_FLUSH, EVENTS_POLL, EVENTS_POLL_BUSY, EVENTS_TURN};
 
 /// How often the outlets are looked at while the last events leave.
 const FLUSH_POLL: Duration = Duration::from_millis(10);
@@ -118,11 +118,11 @@ pub async fn run(mut collector: Collector) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::Topic;
     use crate::events::journal::journal;
     use crate::events::outlet::{Bounds, Outlet};
-    use crate::events::record::{Kinds, What};
-    use crate::limits::EVENTS_RING_SLOTS;
+    use crate::events::record::What;
+    use fanfare_core::limits::EVENTS_RING_SLOTS;
+    use fanfare_core::model::{EventKinds, Topic};
 
     const BOUNDS: Bounds = Bounds {
         batch_events_max: 1_000_000,
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn what_a_ring_had_no_room_for_uses_up_numbers_and_is_told_to_every_receiver() {
         let blocks = Arc::new(Blocks::new(1));
-        let (mut journal, reader) = journal(0, Kinds::ALL, Arc::clone(&blocks));
+        let (mut journal, reader) = journal(0, EventKinds::ALL, Arc::clone(&blocks));
         let outlets = [shared(1 << 30), shared(1 << 30)];
         let both = EventSink::ALL.into_iter().zip(outlets.iter().cloned()).collect();
         let mut collector = Collector::new("g".into(), vec![reader], both, blocks);
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_receiver_that_takes_nothing_costs_the_other_nothing() {
         let blocks = Arc::new(Blocks::new(1));
-        let (mut journal, reader) = journal(0, Kinds::ALL, Arc::clone(&blocks));
+        let (mut journal, reader) = journal(0, EventKinds::ALL, Arc::clone(&blocks));
         let (stuck, well) = (shared(200), shared(1 << 30));
         let both = vec![(EventSink::Redis, Arc::clone(&stuck)), (EventSink::Webhook, Arc::clone(&well))];
         let mut collector = Collector::new("g".into(), vec![reader], both, Arc::clone(&blocks));

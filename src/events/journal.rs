@@ -5,15 +5,16 @@
 
 use std::sync::Arc;
 
-use super::record::{ConnectionId, Kind, Kinds, Record, What};
-use crate::limits::EVENTS_RING_SLOTS;
+use super::record::{ConnectionId, Record, What};
 use crate::metrics::Blocks;
+use fanfare_core::limits::EVENTS_RING_SLOTS;
+use fanfare_core::model::{EventKind, EventKinds};
 
 /// A shard's end.
 pub struct Journal {
     ring: rtrb::Producer<Record>,
     shard: usize,
-    kinds: Kinds,
+    kinds: EventKinds,
     now_ms: u64,
     blocks: Arc<Blocks>,
 }
@@ -28,7 +29,7 @@ pub struct Reader {
 }
 
 /// The journal of one shard, [`EVENTS_RING_SLOTS`] long.
-pub fn journal(shard: usize, kinds: Kinds, blocks: Arc<Blocks>) -> (Journal, Reader) {
+pub fn journal(shard: usize, kinds: EventKinds, blocks: Arc<Blocks>) -> (Journal, Reader) {
     let (producer, consumer) = rtrb::RingBuffer::new(EVENTS_RING_SLOTS);
     let reader = Reader { ring: consumer, shard, dropped: 0, blocks: Arc::clone(&blocks) };
     (Journal { ring: producer, shard, kinds, now_ms: 0, blocks }, reader)
@@ -46,12 +47,12 @@ impl Journal {
     }
 
     /// Which kinds are noted from here on.
-    pub fn set_kinds(&mut self, kinds: Kinds) {
+    pub fn set_kinds(&mut self, kinds: EventKinds) {
         self.kinds = kinds;
     }
 
     /// Whether this kind is noted.
-    pub fn wants(&self, kind: Kind) -> bool {
+    pub fn wants(&self, kind: EventKind) -> bool {
         self.kinds.has(kind)
     }
 
@@ -88,11 +89,11 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::Topic;
+    use fanfare_core::model::Topic;
 
     #[test]
     fn a_full_ring_drops_the_newest_and_says_how_many() {
-        let (mut journal, mut reader) = journal(0, Kinds::ALL, Arc::new(Blocks::new(1)));
+        let (mut journal, mut reader) = journal(0, EventKinds::ALL, Arc::new(Blocks::new(1)));
         let topic = Topic::new("t").expect("a topic");
         for n in 0..EVENTS_RING_SLOTS as u32 + 3 {
             journal.note(n, n, What::Join(topic.clone()));

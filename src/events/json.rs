@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::record::{ConnectionId, Record, What};
-use crate::batch::Topic;
-use crate::formats::FORMATS;
+use fanfare_core::model::Topic;
+use fanfare_core::protocols;
 
 /// What every event begins with.
 #[derive(Serialize)]
@@ -63,7 +63,9 @@ fn name(gateway: &str, connection: ConnectionId) -> String {
 /// The event of a record. `seq` numbers the events of a gateway from 1.
 pub fn event(gateway: &str, seq: u64, record: &Record) -> Bytes {
     let rest = match &record.what {
-        What::Open { format, peer } => Details::Open { format: FORMATS[format.index()].name(), peer: *peer },
+        What::Open { format, peer } => {
+            Details::Open { format: protocols::format(*format).name(), peer: *peer }
+        }
         What::Join(topic) | What::Leave(topic) => Details::Topic { topic: topic.as_str() },
         What::Close(closed) => Details::Close {
             reason: closed.reason.label(),
@@ -71,7 +73,7 @@ pub fn event(gateway: &str, seq: u64, record: &Record) -> Bytes {
             duration_ms: closed.duration_ms,
             bytes_in: closed.bytes_in,
             bytes_out: closed.bytes_out,
-            format: FORMATS[closed.format.index()].name(),
+            format: protocols::format(closed.format).name(),
             topics: closed.topics.iter().map(Topic::as_str).collect(),
         },
     };
@@ -105,9 +107,8 @@ fn encode(event: &impl Serialize) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::reason::CloseReason;
-    use crate::events::record::{Closed, Kind};
-    use crate::formats::FormatId;
+    use crate::events::record::Closed;
+    use fanfare_core::model::{CloseReason, EventKind, FormatId};
 
     fn record(what: What) -> Record {
         Record {
@@ -155,8 +156,8 @@ mod tests {
     fn the_document_has_every_reason_kind_and_format() {
         let document = include_str!("../../docs/EVENTS.md");
         let reasons = CloseReason::ALL.iter().map(|reason| reason.label());
-        let kinds = Kind::ALL.iter().map(|kind| kind.word());
-        let formats = FORMATS.iter().map(|format| format.name());
+        let kinds = EventKind::ALL.iter().map(|kind| kind.word());
+        let formats = FormatId::ALL.iter().map(|id| protocols::format(*id).name());
         for word in reasons.chain(kinds).chain(formats) {
             assert!(document.contains(&format!("`{word}`")), "docs/EVENTS.md lacks {word}");
         }

@@ -6,9 +6,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::batch::Topic;
-use crate::connection::reason::CloseReason;
-use crate::formats::FormatId;
+use fanfare_core::model::{CloseReason, EventKind, FormatId, Topic};
 
 /// Names one connection of a process: no two ever have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,55 +22,6 @@ pub struct ConnectionId {
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}-{}", self.shard, self.index, self.generation)
-    }
-}
-
-/// What can be noted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Kind {
-    /// The handshake is done.
-    Open,
-    /// It became a member of a topic, at its own wish or by what it connected with.
-    Join,
-    /// It left a topic and stays connected.
-    Leave,
-    /// It is nobody's member any more. Its socket may still say goodbye.
-    Close,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Open, Self::Join, Self::Leave, Self::Close];
-
-    /// Its word in the configuration and in an event.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Join => "join",
-            Self::Leave => "leave",
-            Self::Close => "close",
-        }
-    }
-}
-
-/// A set of kinds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kinds(u8);
-
-impl Kinds {
-    /// Every kind.
-    pub const ALL: Self = Self(0b1111);
-
-    /// Whether a kind is in it.
-    pub const fn has(self, kind: Kind) -> bool {
-        self.0 & (1 << kind as u8) != 0
-    }
-
-    /// With a kind in it.
-    #[must_use]
-    pub const fn with(self, kind: Kind) -> Self {
-        Self(self.0 | 1 << kind as u8)
     }
 }
 
@@ -109,12 +58,12 @@ pub enum What {
 
 impl What {
     /// Its kind.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> EventKind {
         match self {
-            Self::Open { .. } => Kind::Open,
-            Self::Join(_) => Kind::Join,
-            Self::Leave(_) => Kind::Leave,
-            Self::Close(_) => Kind::Close,
+            Self::Open { .. } => EventKind::Open,
+            Self::Join(_) => EventKind::Join,
+            Self::Leave(_) => EventKind::Leave,
+            Self::Close(_) => EventKind::Close,
         }
     }
 }
@@ -141,13 +90,14 @@ pub struct Closed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fanfare_core::model::EventKinds;
 
     #[test]
     fn a_set_has_what_it_was_given_and_nothing_else() {
-        for kind in Kind::ALL {
-            assert!(Kinds::ALL.has(kind) && !Kinds::default().has(kind));
-            let only = Kinds::default().with(kind);
-            assert!(Kind::ALL.iter().all(|other| only.has(*other) == (*other == kind)));
+        for kind in EventKind::ALL {
+            assert!(EventKinds::ALL.has(kind) && !EventKinds::default().has(kind));
+            let only = EventKinds::default().with(kind);
+            assert!(EventKind::ALL.iter().all(|other| only.has(*other) == (*other == kind)));
         }
     }
 }

@@ -11,10 +11,10 @@ use monoio::time::{sleep, timeout};
 use super::json;
 use super::outlet::Batch;
 use super::shared::Shared;
-use crate::limits::{EVENTS_POLL, RESP_LINE_BYTES_MAX};
 use crate::metrics::{Blocks, EventSink};
+use crate::redis::resp::{self, Reply};
 use crate::redis::{Dialer, Failure, Greeting, Link, Report, Timing};
-use crate::wire::resp::{self, Reply};
+use fanfare_core::limits::{EVENTS_POLL, RESP_LINE_BYTES_MAX};
 
 /// Where in Redis events go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub async fn run(mut dialer: Dialer, place: Place, outlet: Arc<Shared>, blocks: 
                 let Err(failure) = outcome.await else { return };
                 outlet.lock().failed();
                 if has_taken {
-                    dialer.backoff.stood(crate::limits::REDIS_WELL_AFTER);
+                    dialer.backoff.stood(fanfare_core::limits::REDIS_WELL_AFTER);
                     report.lost(&failure);
                 } else {
                     report.failed(&failure);

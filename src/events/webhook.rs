@@ -13,11 +13,11 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::json;
 use super::shared::Shared;
-use crate::config::secret::SecretUrl;
-use crate::limits::{EVENTS_ANSWER_BYTES_MAX, EVENTS_POLL};
 use crate::log::told::Told;
 use crate::metrics::{Blocks, EventSink};
 use crate::redis::backoff::{Backoff, Pace};
+use crate::secret::SecretUrl;
+use fanfare_core::limits::{EVENTS_ANSWER_BYTES_MAX, EVENTS_POLL};
 
 /// Pause before another attempt once nothing more comes: the end of the process is near.
 const LAST_PAUSE: Duration = Duration::from_millis(200);

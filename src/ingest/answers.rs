@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use crate::limits::TICKETS_MAX;
 use crate::ring::doorbell::Doorbell;
+use fanfare_core::limits::TICKETS_MAX;
 
 /// Names a request whose sender waits. It is answered once: whoever answers gives it away.
 #[derive(Debug, PartialEq, Eq)]

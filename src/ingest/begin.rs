@@ -13,18 +13,19 @@ use super::publisher::{NewPush, Tag};
 use super::pushes::Making;
 use super::redis::To;
 use super::state::Ingest;
-use crate::batch::charge::Charge;
-use crate::batch::{Batch, Epoch, Offset, seal};
 use crate::downlink::Downlink;
-use crate::formats::FormatId;
-use crate::limits::MESSAGE_BYTES_MAX;
 use crate::metrics::Refused;
-use crate::push::header::{self, Header};
-use crate::push::id::PushId;
-use crate::push::request::{self, Mistake, Request};
-use crate::push::seen::{Asked, Come};
-use crate::push::terms::Lane;
-use crate::push::{Moment, Source};
+use fanfare_core::ingest::seal;
+use fanfare_core::limits::MESSAGE_BYTES_MAX;
+use fanfare_core::model::charge::Charge;
+use fanfare_core::model::{Batch, Epoch, FormatId, Moment, Offset};
+use fanfare_core::protocols;
+use fanfare_core::push::Source;
+use fanfare_core::push::header::{self, Header};
+use fanfare_core::push::id::PushId;
+use fanfare_core::push::request::{self, Mistake, Request};
+use fanfare_core::push::seen::{Asked, Come};
+use fanfare_core::push::terms::Lane;
 
 impl Ingest {
     /// The object on Redis' channel of pushes.
@@ -129,7 +130,7 @@ impl Ingest {
         if push.to.len() > 1 {
             // Frames that name their topic are made where one of it goes out, not all of them here.
             for format in FormatId::ALL {
-                in_use[format.index()] &= !format.format().names_address();
+                in_use[format.index()] &= !protocols::format(format).names_address();
             }
         }
         let mut batches: Vec<Arc<Batch>> = Vec::with_capacity(push.to.len());
@@ -142,7 +143,7 @@ impl Ingest {
                 Lane::Urgent => Batch::new(address.clone(), Epoch(0), Offset(0), messages.clone().into()),
             };
             let batch = match batches.first() {
-                Some(first) => batch.sharing(first),
+                Some(first) => batch.sharing(first, |format| protocols::format(format).names_address()),
                 None => batch,
             };
             batches.push(seal::seal_charged(batch, in_use, |batch| {

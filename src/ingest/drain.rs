@@ -11,8 +11,8 @@ use super::publisher::Request;
 use super::redis::Incoming;
 use super::state::Ingest;
 use crate::downlink::ShardCommand;
-use crate::limits::STALL_RETRY;
 use crate::metrics::Left;
+use fanfare_core::limits::STALL_RETRY;
 
 /// How long nothing may come from Redis before a drain believes that nothing more will.
 const QUIET: Duration = Duration::from_millis(50);

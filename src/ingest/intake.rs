@@ -9,11 +9,11 @@ use bytes::Bytes;
 
 use super::redis::{Incoming, MARK_CHANNEL};
 use super::state::Ingest;
-use crate::batch::{Address, Message, PayloadKind, Topic};
-use crate::limits::MESSAGE_BYTES_MAX;
 use crate::metrics::Refused;
-use crate::push;
-use crate::push::header::Header;
+use fanfare_core::limits::MESSAGE_BYTES_MAX;
+use fanfare_core::model::{Address, Message, PayloadKind, Topic};
+use fanfare_core::push;
+use fanfare_core::push::header::Header;
 
 impl Ingest {
     /// Takes what the subscription brought.

@@ -3,7 +3,7 @@
 //! One thread, one loop. A turn (`turn`) is a decision without a wait in it: it does what can be done now, and says what is
 //! lacking for the rest; the loop waits for exactly that. Directives of the control thread come by a lane of their own and
 //! wait for nothing. When a shard's ring has no room nothing is taken, so the inbox and the ring of requests fill, Redis
-//! feels TCP's back-pressure and publishers get 429. *Not here*: batches (`batch`), rings (`ring`), what a shard does
+//! feels TCP's back-pressure and publishers get 429. *Not here*: batches (`merger`), rings (`ring`), what a shard does
 //! (never named here).
 
 pub mod answers;
@@ -25,10 +25,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::batch::merger::Merger;
 use crate::config;
 use crate::config::live::Edition;
-use crate::limits::{REDIS_INBOX_BYTES_MAX, REDIS_OUTBOX_BYTES_MAX};
 use crate::metrics::Blocks;
 use crate::redis::{Dialer, Lookup, Timing};
 use crate::ring::broadcast::Broadcast;
@@ -37,6 +35,8 @@ use crate::sys::clock::Clock;
 use crate::sys::eventfd::EventFd;
 use crate::sys::readiness::Readiness;
 use answers::Answers;
+use fanfare_core::ingest::merger::Merger;
+use fanfare_core::limits::{REDIS_INBOX_BYTES_MAX, REDIS_OUTBOX_BYTES_MAX};
 use inbox::Inbox;
 use next::{Lack, Next};
 use publisher::Requests;

@@ -5,14 +5,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::batch::{Address, Message, addresses_bytes};
 use crate::config::live::Edition;
 use crate::downlink::Census;
 use crate::ingest::answers::Ticket;
-use crate::limits::{COMMAND_SLOTS, PUBLISH_BYTES_MAX, PUBLISH_SLOTS};
-use crate::push::id::PushId;
-use crate::push::{self, Moment};
 use crate::ring::doorbell::Doorbell;
+use fanfare_core::limits::{COMMAND_SLOTS, PUBLISH_BYTES_MAX, PUBLISH_SLOTS};
+use fanfare_core::model::{Address, Message, Moment, addresses_bytes};
+use fanfare_core::push;
+use fanfare_core::push::id::PushId;
 
 /// What the control thread may ask of the ingest core.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub enum Request {
         ticket: Option<Ticket>,
         /// To whom; never empty.
         addresses: Vec<Address>,
-        /// What; never empty, each within [`crate::limits::MESSAGE_BYTES_MAX`].
+        /// What; never empty, each within [`fanfare_core::limits::MESSAGE_BYTES_MAX`].
         messages: Vec<Message>,
     },
     /// Run this as a push.
@@ -212,8 +212,8 @@ impl Position {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{PayloadKind, Topic};
     use crate::sys::eventfd::EventFd;
+    use fanfare_core::model::{PayloadKind, Topic};
 
     fn publish(bytes: usize) -> Request {
         let message = Message { payload: vec![b'1'; bytes].into(), kind: PayloadKind::Json };

@@ -10,21 +10,21 @@ use std::time::Instant;
 
 use super::answers::{Answers, Failed, How, Ticket, Verdict};
 use super::returning::Returning;
-use crate::batch::charge::Total;
-use crate::batch::{Address, Batch, Message, seal};
 use crate::config::Pacing;
-use crate::limits::{HELD_REDIS_MARGIN, PUSHES_RUNNING_MAX, TICK};
 use crate::log::throttle::Throttle;
 use crate::metrics::Blocks;
-use crate::push::holds::{Held, Holds};
-use crate::push::id::PushId;
-use crate::push::pace::Pace;
-use crate::push::pacing;
-use crate::push::seen::{Decided, Seen};
-use crate::push::share::Share;
-use crate::push::terms::Terms;
-use crate::push::{Moment, Push, Source};
 use crate::sys::clock::Clock;
+use fanfare_core::ingest::seal;
+use fanfare_core::limits::{HELD_REDIS_MARGIN, PUSHES_RUNNING_MAX, TICK};
+use fanfare_core::model::charge::Total;
+use fanfare_core::model::{Address, Batch, Message, Moment};
+use fanfare_core::push::holds::{Held, Holds};
+use fanfare_core::push::id::PushId;
+use fanfare_core::push::pace::Pace;
+use fanfare_core::push::seen::{Decided, Seen};
+use fanfare_core::push::share::Share;
+use fanfare_core::push::terms::Terms;
+use fanfare_core::push::{Push, Source, pacing};
 
 /// The way of new pushes to the control thread.
 pub struct Births {

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
 
-use crate::batch::{Address, Message};
-use crate::limits::{PUBLISH_DEADLINE, RETURNING_MAX, VERDICT_MARGIN};
+use fanfare_core::limits::{PUBLISH_DEADLINE, RETURNING_MAX, VERDICT_MARGIN};
+use fanfare_core::model::{Address, Message};
 
 /// How often each hash is expected.
 type Counts = HashMap<u64, u32>;
@@ -87,13 +87,13 @@ fn take_one(counts: &mut Counts, hash: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::PayloadKind;
+    use fanfare_core::model::PayloadKind;
 
     #[test]
     fn each_is_expected_once_for_each_address_and_for_two_periods_at_most() {
         let mut returning = Returning::default();
         let message = |text: &'static str| Message { payload: text.into(), kind: PayloadKind::Json };
-        let to = [Address::All, Address::Topic(crate::batch::Topic::new("a").expect("a topic"))];
+        let to = [Address::All, Address::Topic(fanfare_core::model::Topic::new("a").expect("a topic"))];
         let hashes = returning.hashes(to.iter(), &[message("1"), message("1"), message("2")]);
         returning.expect(&hashes);
         let taken: Vec<bool> =

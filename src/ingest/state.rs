@@ -12,12 +12,12 @@ use super::publisher::Requests;
 use super::pushes::Pushes;
 use super::redis::{Incoming, PublishQueue};
 use super::strays::Strays;
-use crate::batch::merger::Merger;
-use crate::batch::{Address, Message};
-use crate::limits::DRAIN_REDIS;
 use crate::metrics::Blocks;
 use crate::ring::broadcast::Broadcast;
 use crate::sys::clock::Clock;
+use fanfare_core::ingest::merger::Merger;
+use fanfare_core::limits::DRAIN_REDIS;
+use fanfare_core::model::{Address, Message};
 
 /// The state of the loop.
 pub(super) struct Ingest {

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
-use crate::limits::LOG_QUIET;
 use crate::metrics::Refused;
+use fanfare_core::limits::LOG_QUIET;
 
 /// Characters of a channel that the log shows.
 const SHOWN_MAX: usize = 80;

@@ -13,11 +13,11 @@ use super::publisher::{Directive, Request, Tag};
 use super::pushes::ByRule;
 use super::redis::{Full, To};
 use super::state::{Draining, Ingest, Merging};
-use crate::batch::merger::Merger;
-use crate::batch::{Address, Message};
 use crate::downlink::{Downlink, ShardCommand};
-use crate::limits::{INGEST_TURN, STALL_RETRY, TICK};
 use crate::metrics::Refused;
+use fanfare_core::ingest::merger::Merger;
+use fanfare_core::limits::{INGEST_TURN, STALL_RETRY, TICK};
+use fanfare_core::model::{Address, Message};
 
 impl Ingest {
     /// Obeys directives, takes a share of what waits, and seals what is due.
@@ -183,7 +183,10 @@ impl Ingest {
     /// Lets the merger close batches, and sends each of them on.
     pub(super) fn seal<T>(
         &mut self,
-        act: impl FnOnce(&mut Merger, &mut dyn FnMut(crate::batch::Batch, crate::batch::merger::SealReason)) -> T,
+        act: impl FnOnce(
+            &mut Merger,
+            &mut dyn FnMut(fanfare_core::model::Batch, fanfare_core::ingest::merger::SealReason),
+        ) -> T,
     ) -> T {
         let Self { merger, broadcast, blocks, pushes, clock, .. } = self;
         act(merger, &mut |batch, reason| {

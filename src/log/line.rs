@@ -6,7 +6,7 @@ use std::io;
 
 use super::queue::Entrance;
 use super::writer::intercept;
-use crate::limits::LOG_LINE_BYTES_MAX;
+use fanfare_core::limits::LOG_LINE_BYTES_MAX;
 
 /// What the log's formatter writes into: one call a line.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::thread;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use crate::limits::{LOG_QUEUE_BYTES_MAX, LOG_QUEUE_LINES_MAX};
+use fanfare_core::limits::{LOG_QUEUE_BYTES_MAX, LOG_QUEUE_LINES_MAX};
 
 /// A line with its line break.
 type Line = Box<[u8]>;

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use crate::limits::LOG_QUIET;
+use fanfare_core::limits::LOG_QUIET;
 
 /// Lets so many events in each [`LOG_QUIET`] through, and counts the others.
 #[derive(Debug)]

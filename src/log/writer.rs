@@ -141,7 +141,7 @@ mod tests {
     use super::super::line::LineWriter;
     use super::super::queue::{Counts, Entrance, queue};
     use super::*;
-    use crate::limits::{LOG_QUEUE_BYTES_MAX, LOG_QUEUE_LINES_MAX};
+    use fanfare_core::limits::{LOG_QUEUE_BYTES_MAX, LOG_QUEUE_LINES_MAX};
 
     /// What the sink does with each write, in this order, and well after that.
     #[derive(Debug)]

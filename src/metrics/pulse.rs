@@ -3,8 +3,6 @@
 //! A thread is stuck when neither moves: one that is blocked does nothing at all, one that spins turns without working
 //! and never waits. *Not here*: who judges it (`supervision::watchdog`).
 
-use super::{ControlBlock, EventsBlock, IngestBlock, ShardBlock, Value, total};
-
 /// What a thread has counted of its own loop so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pulse {
@@ -39,51 +37,5 @@ impl Working {
             Self::Control => "control",
             Self::Events => "events",
         }
-    }
-}
-
-impl ShardBlock {
-    /// What the shard's loop has counted. Its work is what its other counters say was taken, sent, delivered, refused or
-    /// ended; a report of the kernel that leads to none of these is no work, and costs the loop nothing to tell apart.
-    pub fn pulse(&self) -> Pulse {
-        let single = [
-            &self.accepted,
-            &self.upgraded,
-            &self.downlinks,
-            &self.deliveries,
-            &self.sends,
-            &self.sends_failed,
-            &self.bytes_in,
-            &self.pings_sent,
-        ];
-        let single = single.into_iter().map(Value::get).fold(0, u64::wrapping_add);
-        let progress =
-            [&self.handshakes_failed[..], &self.closed, &self.deliveries_failed, &self.outbox_dropped]
-                .into_iter()
-                .map(total)
-                .fold(single, u64::wrapping_add);
-        Pulse { turns: self.turns.get(), progress, waits: self.waits.get() }
-    }
-}
-
-impl IngestBlock {
-    /// What the ingest loop has counted.
-    pub fn pulse(&self) -> Pulse {
-        Pulse { turns: self.turns.get(), progress: self.progress.get(), waits: self.waits.get() }
-    }
-}
-
-impl ControlBlock {
-    /// What the control thread has counted. Its tasks are many; that its timers fire is what shows that none of them
-    /// keeps the thread to itself.
-    pub fn pulse(&self) -> Pulse {
-        Pulse { turns: self.turns.get(), progress: 0, waits: self.waits.get() }
-    }
-}
-
-impl EventsBlock {
-    /// What the events thread has counted.
-    pub fn pulse(&self) -> Pulse {
-        Pulse { turns: self.turns.get(), progress: self.progress.get(), waits: self.waits.get() }
     }
 }

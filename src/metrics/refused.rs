@@ -10,7 +10,7 @@ pub enum Refused {
     UnknownChannel,
     /// A topic's name that is not one.
     BadTopic,
-    /// Above [`crate::limits::MESSAGE_BYTES_MAX`].
+    /// Above [`fanfare_core::limits::MESSAGE_BYTES_MAX`].
     TooBig,
     /// A uid, which this version does not deliver to.
     Uid,

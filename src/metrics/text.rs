@@ -14,11 +14,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::registry::Registry;
 
-use super::histogram::{Histogram, Snapshot};
 use super::{Blocks, ConfigOutcome, process};
-use crate::connection::reason::CloseReason;
-use crate::ingest::redis::Role;
 use crate::log;
+use crate::redis::Role;
+use fanfare_core::counters::histogram::{Histogram, Snapshot};
+use fanfare_core::counters::total;
+use fanfare_core::model::CloseReason;
 use keys::{
     AUDIENCE, CAUSE, CLASS, CLOSED, DROP, FAILED, FOREIGN, FORMAT, HANDSHAKE, HELD, Key, LOG_DROP, OUTCOME,
     OVER, POLICY, PUBLISH, REFUSED, SEALED, SINK, SOURCE, STATE, THREAD, UNDER_WAY,
@@ -127,7 +128,7 @@ impl Source {
         let closing = block.closing.get();
         match state {
             0 => block.handshakes.get(),
-            1 => super::total(&block.connections).saturating_sub(closing),
+            1 => total(&block.connections).saturating_sub(closing),
             _ => closing,
         }
     }
@@ -136,7 +137,7 @@ impl Source {
     fn open_files_of(&self, shard: usize) -> u64 {
         let block = &self.blocks.shards[shard];
         match process::open_files(&format!("self/task/{}", block.thread.get())) {
-            0 => super::total(&block.connections) + block.handshakes.get(),
+            0 => total(&block.connections) + block.handshakes.get(),
             open => open,
         }
     }

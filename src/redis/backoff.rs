@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use crate::limits::{REDIS_BACKOFF_ABSENT_MAX, REDIS_BACKOFF_MAX, REDIS_BACKOFF_MIN, REDIS_WELL_AFTER};
+use fanfare_core::limits::{
+    REDIS_BACKOFF_ABSENT_MAX, REDIS_BACKOFF_MAX, REDIS_BACKOFF_MIN, REDIS_WELL_AFTER,
+};
 
 /// What a failed attempt cost the server, and so how soon the next one may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

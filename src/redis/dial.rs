@@ -17,10 +17,10 @@ use super::link::{Link, Socket};
 use super::resolve::{Lookup, Resolver, resolver};
 use super::timing::Timing;
 use super::tls::{self, Tls};
-use crate::config::secret::Secret;
 use crate::config::{RedisEndpoint, RedisUrl};
-use crate::limits::REDIS_RESOLVE_PATIENCE;
-use crate::wire::resp::{self, Reply};
+use crate::redis::resp::{self, Reply};
+use crate::secret::Secret;
+use fanfare_core::limits::REDIS_RESOLVE_PATIENCE;
 
 /// Opens one session's connections, one after the other, with a pause before each.
 ///

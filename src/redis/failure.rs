@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::backoff::Pace;
-use crate::wire::resp::RespError;
+use crate::redis::resp::RespError;
 
 /// Why an attempt or a session ended.
 #[derive(Debug)]

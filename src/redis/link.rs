@@ -14,8 +14,8 @@ use monoio::net::{TcpStream, UnixStream};
 
 use super::Failure;
 use super::tls::Tls;
-use crate::limits::REDIS_IO_BYTES;
-use crate::wire::resp::{Decoder, Reply};
+use crate::redis::resp::{Decoder, Reply};
+use fanfare_core::limits::REDIS_IO_BYTES;
 
 /// The kinds of socket a Redis listens on.
 pub(crate) enum Socket {

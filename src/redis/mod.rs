@@ -8,7 +8,7 @@
 //!
 //! Pauses, deadlines and remedies are the same for all of them. A session is a task of its thread's monoio runtime and
 //! owns what it uses; a failure is a value. *Not here*: the sessions (`ingest::redis`, `events::stream`), the
-//! protocol's bytes (`wire::resp`).
+//! protocol's bytes (`resp`).
 
 pub mod backoff;
 mod dial;
@@ -17,6 +17,8 @@ mod link;
 mod pulse;
 mod report;
 mod resolve;
+pub mod resp;
+mod role;
 mod timing;
 mod tls;
 
@@ -28,4 +30,6 @@ pub(crate) use link::Link;
 pub(crate) use pulse::{Due, Pulse};
 pub(crate) use report::Report;
 pub use resolve::Lookup;
+pub(crate) use role::Question;
+pub use role::Role;
 pub use timing::Timing;

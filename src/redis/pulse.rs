@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::timing::Timing;
-use crate::limits::REDIS_LOOK;
+use fanfare_core::limits::REDIS_LOOK;
 
 /// What a session has heard of its server, and when.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::UnixStream;
 
 use super::Failure;
-use crate::limits::REDIS_ADDRESSES_MAX;
+use fanfare_core::limits::REDIS_ADDRESSES_MAX;
 
 /// The blocking half: a thread runs it for as long as the session lives.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::limits;
+use fanfare_core::limits;
 
 /// How patient a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,9 +6,9 @@
 use std::collections::VecDeque;
 
 use super::Sender;
-use super::doorbell::Bell;
-use crate::batch::Batch;
 use crate::downlink::{Downlink, ShardCommand};
+use crate::sys::bell::Bell;
+use fanfare_core::model::Batch;
 
 /// Every shard's ring, and what could not be sent yet.
 pub struct Broadcast<B: Bell = crate::sys::eventfd::EventFd> {

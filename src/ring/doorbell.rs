@@ -10,14 +10,11 @@ use loom::sync::atomic::{AtomicBool, Ordering, fence};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-/// Writes the sleeper's eventfd; [`crate::sys::eventfd::EventFd`] in the program, a flag under loom.
-pub trait Bell: Send + Sync {
-    /// Makes the sleeper's wait return, now or when it begins.
-    fn strike(&self);
-}
+use crate::sys::bell::Bell;
+use crate::sys::eventfd::EventFd;
 
 /// One per sleeping thread; shared with those who wake it.
-pub struct Doorbell<B: Bell = crate::sys::eventfd::EventFd> {
+pub struct Doorbell<B: Bell = EventFd> {
     asleep: AtomicBool,
     bell: B,
 }

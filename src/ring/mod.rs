@@ -10,9 +10,10 @@ pub mod doorbell;
 use std::sync::Arc;
 
 use crate::downlink::{Downlink, ShardCommand};
-use crate::limits::{COMMAND_SLOTS, RING_BYTES_MAX, RING_SLOTS};
 use crate::metrics::Blocks;
-use doorbell::{Bell, Doorbell};
+use crate::sys::bell::Bell;
+use doorbell::Doorbell;
+use fanfare_core::limits::{COMMAND_SLOTS, RING_BYTES_MAX, RING_SLOTS};
 
 /// The ingest core's end of one shard's ring.
 pub struct Sender<B: Bell = crate::sys::eventfd::EventFd> {

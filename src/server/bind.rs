@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::limits::{BIND_PATIENCE, HOLDERS_MAX};
+use fanfare_core::limits::{BIND_PATIENCE, HOLDERS_MAX};
 
 /// Pause between two attempts.
 const RETRY_EVERY: Duration = Duration::from_millis(10);

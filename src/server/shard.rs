@@ -16,7 +16,6 @@ use super::threads::Notice;
 use crate::config::live::Edition;
 use crate::dataplane::{Listener, Uring};
 use crate::events::journal::Journal;
-use crate::limits;
 use crate::metrics::{Blocks, process};
 use crate::ring::Receiver;
 use crate::ring::doorbell::Doorbell;
@@ -25,6 +24,7 @@ use crate::sys::clock::Clock;
 use crate::sys::files::OwnTable;
 use crate::sys::sockopt;
 use crate::topology::ShardPlan;
+use fanfare_core::limits;
 
 /// Entries of a shard's monoio ring, which waits for an eventfd and for a timer.
 const RUNTIME_ENTRIES: u32 = 8;

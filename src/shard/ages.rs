@@ -4,7 +4,7 @@
 //! so that a connection's number tells when it came. Old marks are thinned: an age is right to a tick or to a sixteenth
 //! of itself, which is finer than any bucket it is counted in. *Not here*: who asks (`super`).
 
-use crate::connection::Tick;
+use fanfare_core::model::Tick;
 
 /// Marks that are kept at most. A sixteenth apart, 350 reach from a tick to thirty years.
 const MARKS_MAX: usize = 512;

@@ -5,12 +5,12 @@
 
 use std::collections::VecDeque;
 
-use crate::connection::Input;
 use crate::dataplane::Token;
-use crate::limits::{
+use fanfare_core::limits::{
     BYTES_PER_COST, COST_ANSWER, COST_CHANGE, COST_FRAME, COST_MESSAGE, COST_READ, FIRST_READ_BYTES,
     INPUT_CONNECTION_COST, INPUT_HELD_COST, INPUT_TURN_COST, SCRATCH_BYTES,
 };
+use fanfare_core::session::Input;
 
 /// The input of one shard's turn.
 #[derive(Debug, Default)]
@@ -78,7 +78,7 @@ pub(super) fn next_read(cost: u32, last_cost: u32, last_bytes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::INPUT_LIGHT_COST;
+    use fanfare_core::limits::INPUT_LIGHT_COST;
 
     #[test]
     fn reads_are_long_where_bytes_are_cheap_and_short_where_they_are_frames() {

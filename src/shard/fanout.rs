@@ -5,65 +5,30 @@
 //! rounds of a topic follow each other as `line` says. Urgent pushes go first, then small topics; large ones take turns,
 //! a slice each. *Not here*: sockets (`dataplane`), slow members (`input`), the beginning and end of pushes (`pace`).
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::Shard;
 use super::line::{RoundNumber, Taken};
 use super::members::{ALL, Place};
-use super::outboxes::{Keeper, count_dues};
 use super::round::{Part, Round, waiting_bytes};
-use crate::batch::{Batch, Offset};
-use crate::config::Outbox as Bounds;
-use crate::connection::outbox::{Cargo, Delivery, Dues};
-use crate::connection::reason::CloseReason;
-use crate::connection::subscriptions::TopicId;
-use crate::connection::{Connection, Phase, Tick};
+use super::shared_buffers::Keeper;
+use super::state::Shard;
 use crate::dataplane::{Plane, Send, Short, Token, Took};
-use crate::formats::FormatId;
-use crate::limits::SLICE_SENDS;
-use crate::push::PushSlot;
-use crate::push::share::Failed;
-use crate::push::terms::Lane;
+use fanfare_core::limits::SLICE_SENDS;
+use fanfare_core::model::{Batch, CloseReason, FormatId, Offset, Tick};
+use fanfare_core::push::PushSlot;
+use fanfare_core::push::share::Failed;
+use fanfare_core::push::terms::Lane;
+use fanfare_core::session::bounds::OutboxBounds as Bounds;
+use fanfare_core::session::outbox::{Cargo, Delivery, Dues};
+use fanfare_core::session::subscriptions::TopicId;
+use fanfare_core::session::{Connection, Phase};
 
-/// Topics up to this many members are served whole, before a large one gets its next slice.
-const SMALL: usize = SLICE_SENDS / 4;
 /// Room for the sends of a whole slice. Half as much again as they need: 32 KiB is what the runtime's queue of tasks has,
 /// and that would keep the allocator's page, with what a slice has touched of it, for as long as the thread lives.
 const SENDS_ROOM: usize = SLICE_SENDS + SLICE_SENDS / 2;
 
 /// Members that a slice looks at: those who owe, or need nothing, cost no send but take time too.
 const VISITS_PER_SLICE: usize = 8 * SLICE_SENDS;
-
-/// Topics that have a round which may be able to go on.
-#[derive(Debug, Default)]
-pub struct Agenda {
-    urgent: VecDeque<TopicId>,
-    small: VecDeque<TopicId>,
-    large: VecDeque<TopicId>,
-}
-
-impl Agenda {
-    /// Whether nothing is under way.
-    pub fn is_empty(&self) -> bool {
-        self.urgent.is_empty() && self.small.is_empty() && self.large.is_empty()
-    }
-
-    /// Gives back room that nothing needs now.
-    pub fn shrink(&mut self) {
-        self.urgent.shrink_to_fit();
-        self.small.shrink_to_fit();
-        self.large.shrink_to_fit();
-    }
-
-    fn add(&mut self, place: Place, members: usize) {
-        match place.lane {
-            Lane::Urgent => self.urgent.push_back(place.topic),
-            Lane::Normal if members <= SMALL => self.small.push_back(place.topic),
-            Lane::Normal => self.large.push_back(place.topic),
-        }
-    }
-}
 
 /// What a slice does: the sends it makes, and what became of members that get none.
 struct Slice<'r> {
@@ -318,7 +283,7 @@ impl<P: Plane> Shard<P> {
         block.deliveries.add(slice.deliveries);
         block.deliveries_failed[Failed::Closed as usize].add(slice.missed_closed);
         block.deliveries_failed[Failed::Slow as usize].add(slice.missed_slow);
-        count_dues(block, slice.dues_before, slice.dues_after);
+        block.count_dues(slice.dues_before, slice.dues_after);
         if slice.dropped > 0 {
             block.outbox_dropped[self.rules.drop_counter()].add(slice.dropped);
         }

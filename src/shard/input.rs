@@ -1,17 +1,17 @@
 //! What sockets report: bytes to decode, room for what is owed, the end.
 //!
-//! *Not here*: what the bytes mean (`connection`).
+//! *Not here*: what the bytes mean (`session`).
 
-use super::Shard;
 use super::budget::{cost_of, next_read};
-use crate::batch::Topic;
-use crate::connection::reason::CloseReason;
-use crate::connection::{Change, Connection, Phase};
+use super::state::Shard;
 use crate::dataplane::{Event, Plane, Received, Token, Took};
-use crate::limits::{
+use fanfare_core::limits::{
     COST_HANDSHAKE, FIRST_READ_BYTES, INPUT_CONNECTION_COST, INPUT_LIGHT_COST, SCRATCH_BYTES,
 };
-use crate::push::share::Failed;
+use fanfare_core::model::{CloseReason, Topic};
+use fanfare_core::protocols;
+use fanfare_core::push::share::Failed;
+use fanfare_core::session::{Change, Connection, Phase};
 
 /// How far a socket is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +44,10 @@ impl<P: Plane> Shard<P> {
             Event::Knock => self.answer_door(),
             Event::Head(token) => {
                 self.input.spend(COST_HANDSHAKE);
-                self.hear_guest(token);
+                self.hear_pending(token);
             }
             Event::Tick => {
-                self.look_at_guests();
+                self.look_at_pending();
                 self.begin_sweep();
             }
         }
@@ -134,7 +134,7 @@ impl<P: Plane> Shard<P> {
         let length = input.len();
         let mut replies = std::mem::take(&mut self.replies);
         let mut wishes = Vec::new();
-        let format = connection.format.format();
+        let format = protocols::format(connection.format);
         let mut wish = |change: Change<'_>| {
             wishes.extend(match change {
                 Change::Join(topic) => Topic::new(topic).ok().map(Wish::Join),

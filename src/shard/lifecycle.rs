@@ -4,54 +4,19 @@
 //! line of each close at debug, and one about slow devices now and then; neither costs anything while it is off.
 //! *Not here*: what becomes of a record (`events`).
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::Shard;
 use super::accept::as_ipv4;
-use crate::connection::reason::CloseReason;
-use crate::connection::subscriptions::TopicId;
+use super::closes::{Ending, is_slow};
+use super::state::Shard;
 use crate::dataplane::{Plane, Send, Token};
 use crate::events::journal::Journal;
-use crate::events::record::{Closed, Kind, What};
-use crate::limits;
-use crate::log::throttle::Throttle;
-use crate::wire::close::{ABNORMAL, NO_STATUS};
-
-/// What is known of a connection only for the sake of its close event. 24 bytes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Account {
-    pub(super) opened_ms: u64,
-    pub(super) bytes_in: u64,
-    pub(super) bytes_out: u64,
-}
-
-/// What the log tells of closes.
-#[derive(Debug, Default)]
-pub(super) struct Closes {
-    /// Where devices are, by their place in the table; filled only while closes are logged. A socket that was reset does not
-    /// know it any more.
-    peers: HashMap<u32, SocketAddr>,
-    slow: Throttle,
-}
-
-impl Closes {
-    pub(super) fn shrink(&mut self) {
-        self.peers.shrink_to_fit();
-    }
-}
-
-/// How a connection ends, as everybody is told.
-struct Ending {
-    reason: CloseReason,
-    code: u16,
-}
-
-/// Whether a device was closed because it read too slowly.
-fn is_slow(reason: CloseReason) -> bool {
-    matches!(reason, CloseReason::Slow | CloseReason::OutboxTotal)
-}
+use crate::events::record::{Closed, What};
+use fanfare_core::limits;
+use fanfare_core::model::{CloseReason, EventKind};
+use fanfare_core::session::subscriptions::TopicId;
+use fanfare_core::websocket::close::{ABNORMAL, NO_STATUS};
 
 impl<P: Plane> Shard<P> {
     /// From here on its connections' lives are noted. It has none yet.
@@ -78,7 +43,7 @@ impl<P: Plane> Shard<P> {
         if let Some(account) = self.table.account(token) {
             account.opened_ms = journal.now_ms();
         }
-        if journal.wants(Kind::Open)
+        if journal.wants(EventKind::Open)
             && let Some(connection) = self.table.get(token)
         {
             journal.note(token.index, token.generation, What::Open { format: connection.format, peer });
@@ -87,7 +52,7 @@ impl<P: Plane> Shard<P> {
 
     pub(super) fn record_join(&mut self, token: Token, topic: TopicId) {
         let Some(journal) = &mut self.journal else { return };
-        if journal.wants(Kind::Join)
+        if journal.wants(EventKind::Join)
             && let Some(name) = self.members.name(topic)
         {
             journal.note(token.index, token.generation, What::Join(name.clone()));
@@ -96,7 +61,7 @@ impl<P: Plane> Shard<P> {
 
     pub(super) fn record_leave(&mut self, token: Token, topic: TopicId) {
         let Some(journal) = &mut self.journal else { return };
-        if journal.wants(Kind::Leave)
+        if journal.wants(EventKind::Leave)
             && let Some(name) = self.members.name(topic)
         {
             journal.note(token.index, token.generation, What::Leave(name.clone()));
@@ -150,7 +115,7 @@ impl<P: Plane> Shard<P> {
 
     fn note_close(&mut self, token: Token, ending: &Ending) {
         let Some(journal) = &mut self.journal else { return };
-        if !journal.wants(Kind::Close) {
+        if !journal.wants(EventKind::Close) {
             return;
         }
         let account = self.table.account(token).copied().unwrap_or_default();

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::round::Round;
-use crate::batch::Offset;
-use crate::push::PushSlot;
+use fanfare_core::model::Offset;
+use fanfare_core::push::PushSlot;
 
 /// Names a round of a line while it is there. Numbers grow along the line; one that has become free may be used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +47,7 @@ struct Later {
     spots: BTreeMap<RoundNumber, Spot>,
     /// Plain rounds that have not come as far as the round before them.
     ready: BTreeSet<RoundNumber>,
-    /// The same of pushes, which need credit too. There are at most [`crate::limits::PUSHES_RUNNING_MAX`].
+    /// The same of pushes, which need credit too. There are at most [`fanfare_core::limits::PUSHES_RUNNING_MAX`].
     ready_pushes: BTreeSet<RoundNumber>,
     /// Every round of a push.
     pushes: BTreeSet<RoundNumber>,

@@ -7,10 +7,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::line::Line;
-use crate::batch::{Address, Batch, Offset, Topic};
-use crate::connection::Tick;
-use crate::connection::subscriptions::TopicId;
-use crate::push::terms::Lane;
+use fanfare_core::model::{Address, Batch, Offset, Tick, Topic};
+use fanfare_core::push::terms::Lane;
+use fanfare_core::session::subscriptions::TopicId;
 
 /// The list of every connection: the members of [`Address::All`].
 pub const ALL: TopicId = TopicId(0);

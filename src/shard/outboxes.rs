@@ -1,73 +1,17 @@
 //! What the outboxes of a shard come to, and what happens at the bound of all of them together.
 //!
 //! An outbox is charged what is its own. A round's buffer that outboxes share is charged once, from the first that
-//! holds it until the last lets go. Their sum bounds the memory. *Not here*: one outbox (`connection::outbox`).
+//! holds it until the last lets go. Their sum bounds the memory. *Not here*: one outbox (`session::outbox`).
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-
-use super::Shard;
-use crate::config::OutboxPolicy;
-use crate::connection::outbox::{Dues, Outbox};
-use crate::connection::reason::CloseReason;
-use crate::connection::{Connection, Phase};
+use super::state::Shard;
 use crate::dataplane::{Plane, Token};
-use crate::metrics::{Blocks, ShardBlock};
-use crate::push::share::Failed;
-
-/// What a shared buffer takes beside its bytes.
-const KEPT_BYTES: usize = size_of::<Kept>() + 64;
+use fanfare_core::model::CloseReason;
+use fanfare_core::push::share::Failed;
+use fanfare_core::session::bounds::OutboxPolicy;
+use fanfare_core::session::{Connection, Phase};
 
 /// What a client is told when all outboxes together are at their bound.
 const TOO_SLOW_TOGETHER: &str = "too slow while many are";
-
-/// Where shared buffers are charged.
-#[derive(Clone, Copy)]
-pub(super) struct Keeper<'a> {
-    pub(super) blocks: &'a Arc<Blocks>,
-    pub(super) number: usize,
-}
-
-/// A buffer that outboxes share.
-struct Kept {
-    bytes: Bytes,
-    blocks: Arc<Blocks>,
-    number: usize,
-}
-
-impl AsRef<[u8]> for Kept {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        let block = &self.blocks.shards[self.number];
-        block.outbox_shared_bytes.sub((self.bytes.len() + KEPT_BYTES) as u64);
-    }
-}
-
-impl Keeper<'_> {
-    /// The same bytes, charged until the last reference to what is returned is gone.
-    pub(super) fn keep(self, bytes: &Bytes) -> Bytes {
-        let Self { blocks, number } = self;
-        blocks.shards[number].outbox_shared_bytes.add((bytes.len() + KEPT_BYTES) as u64);
-        Bytes::from_owner(Kept { bytes: bytes.clone(), blocks: Arc::clone(blocks), number })
-    }
-}
-
-/// Counts that an outbox, or several, came to `before` and come to `after`.
-pub(super) fn count_dues(block: &ShardBlock, before: Dues, after: Dues) {
-    let count = |value: &crate::metrics::Value, before: usize, after: usize| {
-        value.add(after as u64);
-        value.sub(before as u64);
-    };
-    count(&block.outboxes, before.outboxes, after.outboxes);
-    count(&block.outbox_owed_bytes, before.owed, after.owed);
-    count(&block.outbox_own_bytes, before.own, after.own);
-}
 
 impl<P: Plane> Shard<P> {
     /// Changes what a connection owes, and counts that. `None`: it is gone.
@@ -79,7 +23,7 @@ impl<P: Plane> Shard<P> {
         let connection = self.table.get(token)?;
         let before = connection.dues();
         let result = change(connection);
-        count_dues(&self.blocks.shards[self.number], before, connection.dues());
+        self.blocks.shards[self.number].count_dues(before, connection.dues());
         Some(result)
     }
 
@@ -127,12 +71,5 @@ impl<P: Plane> Shard<P> {
         }
         all.sort_unstable_by_key(|(weight, _)| std::cmp::Reverse(*weight));
         all.into_iter().map(|(_, token)| token).collect()
-    }
-}
-
-impl Connection {
-    /// What it owes comes to.
-    pub(super) fn dues(&mut self) -> Dues {
-        self.outbox().map_or_else(Dues::default, |outbox: &mut Outbox| outbox.dues())
     }
 }

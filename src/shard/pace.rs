@@ -4,29 +4,17 @@
 
 use std::sync::Arc;
 
-use super::Shard;
 use super::line::RoundNumber;
 use super::members::Place;
 use super::pushes::Orders;
 use super::round::Round;
-use crate::batch::{Batch, Offset};
-use crate::connection::reason::CloseReason;
-use crate::connection::subscriptions::TopicId;
+use super::state::Shard;
 use crate::dataplane::{Plane, Token};
-use crate::push::share::Failed;
-use crate::push::terms::Lane;
-use crate::push::{Push, PushSlot};
-
-impl Failed {
-    /// Why a push did not reach a connection that ended for this reason while it was owed.
-    pub(super) fn of_close(reason: CloseReason) -> Self {
-        match reason {
-            CloseReason::Slow | CloseReason::OutboxTotal => Self::Slow,
-            CloseReason::Shutdown => Self::Shutdown,
-            _ => Self::Closed,
-        }
-    }
-}
+use fanfare_core::model::{Batch, Offset};
+use fanfare_core::push::share::Failed;
+use fanfare_core::push::terms::Lane;
+use fanfare_core::push::{Push, PushSlot};
+use fanfare_core::session::subscriptions::TopicId;
 
 impl<P: Plane> Shard<P> {
     /// Takes a push: a round for each of its batches whose address has members here.

@@ -4,12 +4,12 @@
 //! device that is answered before the round has come to it costs one send instead of two. *Not here*: the walk, which
 //! passes over whoever has everything of its round (`fanout`), when answers are sent (`input`).
 
-use super::Shard;
 use super::members::ALL;
-use crate::connection::Phase;
-use crate::connection::outbox::Cargo;
-use crate::connection::subscriptions::Membership;
+use super::state::Shard;
 use crate::dataplane::{Plane, Token};
+use fanfare_core::session::Phase;
+use fanfare_core::session::outbox::Cargo;
+use fanfare_core::session::subscriptions::Membership;
 
 /// Bytes of an answer with what it takes along: to copy them is a small part of the send that it saves.
 const BYTES_MAX: usize = 4096;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::line::RoundNumber;
 use super::members::Place;
-use crate::limits::{PACE_LOOK, PACE_STEP};
-use crate::push::bucket::Bucket;
-use crate::push::share::{Failed, Share};
-use crate::push::{Push, PushSlot};
+use fanfare_core::limits::{PACE_LOOK, PACE_STEP};
+use fanfare_core::push::bucket::Bucket;
+use fanfare_core::push::share::{Failed, Share};
+use fanfare_core::push::{Push, PushSlot};
 
 /// What the shard has of one push.
 #[derive(Debug)]
@@ -244,16 +244,16 @@ impl Pushes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::Address;
-    use crate::push::id::PushId;
-    use crate::push::rate::Rate;
-    use crate::push::share::UNLIMITED;
-    use crate::push::terms::Terms;
-    use crate::push::{Moment, Source};
     use crate::shard::members::ALL;
+    use fanfare_core::model::{Address, Moment};
+    use fanfare_core::push::Source;
+    use fanfare_core::push::id::PushId;
+    use fanfare_core::push::rate::Rate;
+    use fanfare_core::push::share::UNLIMITED;
+    use fanfare_core::push::terms::Terms;
     use std::time::Duration;
 
-    const PLACE: Place = Place { topic: ALL, lane: crate::push::terms::Lane::Normal };
+    const PLACE: Place = Place { topic: ALL, lane: fanfare_core::push::terms::Lane::Normal };
 
     fn push(rate_milli: u64, expires_in: Option<Duration>) -> Arc<Push> {
         Arc::new(Push {

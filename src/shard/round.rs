@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::outboxes::Keeper;
-use crate::batch::footprint::{ARC_BYTES, BYTES_SHARED, block};
-use crate::batch::{Batch, Offset};
-use crate::connection::outbox::Piece;
+use super::shared_buffers::Keeper;
 use crate::dataplane::Token;
-use crate::formats::{FORMATS, FormatId};
-use crate::limits::ROUND_BYTES_MAX;
-use crate::push::PushSlot;
+use fanfare_core::limits::ROUND_BYTES_MAX;
+use fanfare_core::model::footprint::{ARC_BYTES, BYTES_SHARED, block};
+use fanfare_core::model::{Batch, FormatId, Offset};
+use fanfare_core::protocols;
+use fanfare_core::push::PushSlot;
+use fanfare_core::session::outbox::Piece;
 
 /// Frames of a round in one format.
 #[derive(Debug)]
@@ -48,11 +48,11 @@ pub struct Round {
     /// The part of that which `joined` is.
     joined_bytes: usize,
     /// The part that encodings are which the batches did not come with.
-    added_bytes: [usize; FORMATS.len()],
+    added_bytes: [usize; FormatId::COUNT],
     pub(super) end: Offset,
     /// Whom it has not met: places of the member list, or of `targets`, below this.
     pub(super) cursor: usize,
-    joined: [Option<Joined>; FORMATS.len()],
+    joined: [Option<Joined>; FormatId::COUNT],
     /// The push that it is; then it has one batch.
     pub(super) push: Option<PushSlot>,
     /// Devices of its push that it has not met and that have not left.
@@ -112,10 +112,10 @@ impl Round {
             frame_bytes: batches.iter().map(|batch| batch.frame_bytes()).sum(),
             allocated: batches.iter().map(|batch| waiting_bytes(batch)).sum(),
             joined_bytes: 0,
-            added_bytes: [0; FORMATS.len()],
+            added_bytes: [0; FormatId::COUNT],
             batches,
             cursor: members,
-            joined: [const { None }; FORMATS.len()],
+            joined: [const { None }; FormatId::COUNT],
             push: None,
             unserved: 0,
             targets: None,
@@ -143,7 +143,7 @@ impl Round {
             *added += of_later;
         }
         self.end = later.end;
-        self.joined = [const { None }; FORMATS.len()];
+        self.joined = [const { None }; FormatId::COUNT];
     }
 
     /// Joins the frames of one format, unless that is done.
@@ -157,7 +157,7 @@ impl Round {
         let mut starts = Vec::with_capacity(self.batches.len());
         let (mut at, mut frames, mut messages, mut added) = (0, 0, 0, 0);
         for batch in &self.batches {
-            let encoded = batch.encoded(format);
+            let encoded = protocols::encoded(batch, format);
             added += batch.added_bytes(format);
             starts.push(Start { first: batch.first, bytes: at as u32, frames, messages });
             at += encoded.bytes.len();
@@ -165,11 +165,11 @@ impl Round {
             messages += batch.len() as u32;
         }
         let bytes = if let [only] = &self.batches[..] {
-            only.encoded(format).bytes.clone()
+            protocols::encoded(only, format).bytes.clone()
         } else {
             let mut joined = BytesMut::with_capacity(at);
             for batch in &self.batches {
-                joined.extend_from_slice(&batch.encoded(format).bytes);
+                joined.extend_from_slice(&protocols::encoded(batch, format).bytes);
             }
             joined.freeze()
         };

@@ -7,17 +7,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::Shard;
-use crate::connection::Tick;
+use super::state::Shard;
 use crate::dataplane::Uring;
 use crate::downlink::ShardCommand;
-use crate::limits::{DOWNLINKS_PER_TURN, EVENTS_PER_TURN, TICK};
 use crate::ring::Receiver;
 use crate::ring::doorbell::Doorbell;
 use crate::sys::clock::Clock;
 use crate::sys::eventfd::EventFd;
 use crate::sys::memory;
 use crate::sys::readiness::Readiness;
+use fanfare_core::limits::{DOWNLINKS_PER_TURN, EVENTS_PER_TURN, TICK};
+use fanfare_core::model::Tick;
 
 /// Ticks without a coming or going after which memory is given back to the system.
 const COLLECT_AFTER_QUIET: u32 = 2;

@@ -3,84 +3,21 @@
 //! No connection has a timer. Each tick a share of the table becomes due, and is looked at in turns of bounded length.
 //! *Not here*: what is due when (`Connection::check`).
 
-use std::time::Duration;
-
-use super::Shard;
 use super::members::ALL;
-use super::outboxes::count_dues;
-use crate::connection::outbox::Outbox;
-use crate::connection::reason::CloseReason;
-use crate::connection::{Checkup, Phase, Tick};
+use super::state::Shard;
+use super::walks::SHUTTING_DOWN;
 use crate::dataplane::{Plane, Send, Token, Took};
-use crate::limits::{DRAIN_TAIL, SLICE_SENDS, SWEEP_TICKS, TICK};
-use crate::push::share::Failed;
+use fanfare_core::limits::{SLICE_SENDS, SWEEP_TICKS};
+use fanfare_core::model::CloseReason;
+use fanfare_core::push::share::Failed;
+use fanfare_core::session::outbox::Outbox;
+use fanfare_core::session::{Checkup, Phase};
 
 /// A whole Ping frame without payload (RFC 6455 5.5.2).
 static PING: [u8; 2] = [0x89, 0];
 
-/// What a Close frame says in a drain.
-pub(super) const SHUTTING_DOWN: &str = "the gateway is shutting down";
-
 /// Connections that one turn looks at: about 100 µs.
 const LOOKS_PER_TURN: u32 = 16 * 1024;
-
-/// How far the sweep came.
-#[derive(Debug, Default)]
-pub struct Sweep {
-    cursor: u32,
-    /// Places that are due.
-    due: u32,
-}
-
-impl Sweep {
-    /// Whether places are due.
-    pub fn is_under_way(&self) -> bool {
-        self.due > 0
-    }
-}
-
-/// A drain: closes are spread over its ticks, which are those of the steady clock.
-#[derive(Debug)]
-pub struct Drain {
-    last: Tick,
-    over: Tick,
-    /// The end was put off once for a pause of the shard's own.
-    was_put_off: bool,
-    cursor: u32,
-    /// Connections still to close, once closing has begun.
-    left: Option<usize>,
-}
-
-impl Drain {
-    /// Begins now and spreads closes over the duration.
-    pub fn new(now: Tick, duration: Duration) -> Self {
-        let last = Tick(now.0 + ticks(duration));
-        let over = Tick(last.0 + ticks(DRAIN_TAIL));
-        Self { last, over, was_put_off: false, cursor: 0, left: None }
-    }
-
-    /// The shard goes on after a pause. If that took up the rest of the drain, clients get the time to answer their Close
-    /// once more, and no second time.
-    pub fn resume(&mut self, now: Tick) {
-        if now > self.last && !std::mem::replace(&mut self.was_put_off, true) {
-            self.over = self.over.max(Tick(now.0 + ticks(DRAIN_TAIL)));
-        }
-    }
-
-    /// Whether closing has gone past this place in the table: who takes it now would be overlooked.
-    pub fn has_passed(&self, index: u32) -> bool {
-        index < self.cursor
-    }
-
-    /// Whether even the clients that did not answer have had their time.
-    pub fn is_over(&self, now: Tick) -> bool {
-        now > self.over
-    }
-}
-
-fn ticks(duration: Duration) -> u32 {
-    (duration.as_millis() / TICK.as_millis()) as u32
-}
 
 impl<P: Plane> Shard<P> {
     /// A tick passed: another share of the table is due.
@@ -121,7 +58,7 @@ impl<P: Plane> Shard<P> {
                 Checkup::Dropped(messages) => {
                     let after = connection.dues();
                     let settled = connection.outbox().map_or_else(Vec::new, Outbox::take_settled);
-                    count_dues(self.block(), before, after);
+                    self.block().count_dues(before, after);
                     self.settle_pushes(settled, Failed::Slow);
                     self.block().outbox_dropped[self.rules.drop_counter()].add(u64::from(messages));
                 }

@@ -2,14 +2,15 @@
 //!
 //! A chunk is allocated when a connection needs it and freed when its last one leaves, so memory follows the number of
 //! connections down as well as up; the lowest chunk with room is filled first, so that high ones can empty. *Not here*:
-//! what a connection is (`connection`).
+//! what a connection is (`session`).
 
 use std::collections::BTreeSet;
 
-use super::lifecycle::Account;
-use crate::connection::{Connection, Tick};
+use super::closes::Account;
 use crate::dataplane::Token;
-use crate::limits::{CONNECTIONS_PER_SHARD_MAX, TABLE_CHUNK};
+use fanfare_core::limits::{CONNECTIONS_PER_SHARD_MAX, TABLE_CHUNK};
+use fanfare_core::model::Tick;
+use fanfare_core::session::Connection;
 
 /// One place in a chunk.
 enum Slot {
@@ -194,7 +195,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::formats::FormatId;
+    use fanfare_core::model::FormatId;
 
     fn connection(fd: i32) -> Connection {
         Connection::new(fd, FormatId::RAW, Tick(0))

@@ -23,11 +23,11 @@ use crate::config::live::Reload;
 use crate::config::problem::Problems;
 use crate::config::settings::{Change, Settings, Source};
 use crate::config::snapshot::Snapshot;
-use crate::limits::CONFIG_PROPOSALS_MAX;
 use crate::log::Level;
 use crate::log::throttle::Throttle;
 use crate::metrics::{ConfigCause, ConfigOutcome};
 use crate::server::Running;
+use fanfare_core::limits::CONFIG_PROPOSALS_MAX;
 
 /// How often the shards are looked at while a configuration spreads. It takes a turn of each loop.
 const LOOK_EVERY: Duration = Duration::from_millis(10);

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::status;
 use super::watchdog::{Stuck, Watchdog};
-use crate::limits::{DRAIN_REDIS, DRAIN_TAIL};
 use crate::log::throttle::Throttle;
 use crate::metrics::process;
 use crate::server::{Part, Running};
 use crate::sys::notify::{self, Notifier};
+use fanfare_core::limits::{DRAIN_REDIS, DRAIN_TAIL};
 
 /// How often the status line is looked at; it is sent when it has changed.
 const STATUS_EVERY: Duration = Duration::from_secs(2);

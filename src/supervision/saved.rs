@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::limits::CONFIG_LOOK_EVERY;
+use fanfare_core::limits::CONFIG_LOOK_EVERY;
 
 /// What tells one saved file from another: device, inode, size, times of content and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,12 @@ use crate::metrics::Blocks;
 
 /// The line. It has no line break: in the protocol that would begin another assignment.
 pub(super) fn line(blocks: &Blocks, config: &Config, is_draining: bool) -> String {
-    let connections: u64 =
-        blocks.shards.iter().flat_map(|shard| &shard.connections).map(crate::metrics::Value::get).sum();
+    let connections: u64 = blocks
+        .shards
+        .iter()
+        .flat_map(|shard| &shard.connections)
+        .map(fanfare_core::counters::Value::get)
+        .sum();
     let count = |n: u64, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
     let connections = count(connections, "connection");
     let shards = count(blocks.shards.len() as u64, "shard");

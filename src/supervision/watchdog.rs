@@ -6,9 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::limits::THREAD_STUCK_AFTER;
 use crate::metrics::pulse::Pulse;
 use crate::server::Part;
+use fanfare_core::limits::THREAD_STUCK_AFTER;
 
 /// How often to look, at least.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{SockRef, Type};
 
-use crate::limits;
+use fanfare_core::limits;
 
 /// The first descriptor that a manager hands over (`SD_LISTEN_FDS_START`).
 const FIRST: RawFd = 3;

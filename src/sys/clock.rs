@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::push::Moment;
+use fanfare_core::model::Moment;
 
 /// Monotonic; the same on every thread.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use crate::ring::doorbell::Bell;
+use super::bell::Bell;
 
 /// A non-blocking eventfd.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 
 pub mod activation;
 pub mod affinity;
+pub mod bell;
 pub mod clock;
 pub mod cpu;
 pub mod eventfd;

@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::limits;
+use fanfare_core::limits;
 
 /// A process's first listener for devices, beside which it then opens the others.
 ///

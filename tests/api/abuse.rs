@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use fanfare::api::Deadlines;
 use fanfare::config::Config;
 use fanfare::ingest::publisher::Request;
-use fanfare::limits;
 use fanfare::metrics::PublishRefused;
+use fanfare_core::limits;
 
 use crate::harness::{Gateway, PATIENCE, eventually};
 

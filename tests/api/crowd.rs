@@ -7,8 +7,8 @@ use fanfare::api::Deadlines;
 use fanfare::api::orders::Order;
 use fanfare::config::Config;
 use fanfare::ingest::answers::{Failed, How, Verdict};
-use fanfare::limits;
 use fanfare::metrics::PublishRefused;
+use fanfare_core::limits;
 
 use crate::harness::{Client, Gateway, PATIENCE, eventually};
 

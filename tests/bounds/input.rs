@@ -2,11 +2,11 @@
 
 use std::os::fd::RawFd;
 
-use fanfare::connection::reason::CloseReason;
 use fanfare::dataplane::Event;
-use fanfare::limits::{
+use fanfare_core::limits::{
     FIRST_READ_BYTES, INPUT_CONNECTION_COST, INPUT_HELD_COST, INPUT_TURN_COST, SCRATCH_BYTES,
 };
+use fanfare_core::model::CloseReason;
 
 use super::{APPLICATION_PING, PING, PONG, TEXT, World, frame};
 

@@ -12,16 +12,15 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use fanfare::batch::{Address, Batch, Epoch, Message, Offset, PayloadKind, Topic};
 use fanfare::config::Config;
-use fanfare::connection::Tick;
-use fanfare::connection::reason::CloseReason;
 use fanfare::dataplane::{Closing, Event, Plane, Received, Token, Took};
 use fanfare::downlink::Downlink;
-use fanfare::formats::FormatId;
-use fanfare::limits::{EVENTS_PER_TURN, TICK};
 use fanfare::metrics::{Blocks, ShardBlock};
 use fanfare::shard::{Arrival, Shard};
+use fanfare_core::limits::{EVENTS_PER_TURN, TICK};
+use fanfare_core::model::{
+    Address, Batch, CloseReason, Epoch, FormatId, Message, Offset, PayloadKind, Tick, Topic,
+};
 
 const TEXT: u8 = 0x81;
 const PING: u8 = 0x89;

@@ -2,8 +2,8 @@
 
 use std::os::fd::RawFd;
 
-use fanfare::config::OutboxPolicy;
-use fanfare::connection::reason::CloseReason;
+use fanfare_core::model::CloseReason;
+use fanfare_core::session::bounds::OutboxPolicy;
 
 use super::{APPLICATION_PING, PING, TEXT, World, close_of, frame, to};
 
@@ -108,7 +108,7 @@ fn where_the_policy_is_to_drop_nobody_is_closed() {
             }
         }
         assert_eq!((world.shard.connections(), world.block().closing.get()), (100, 0));
-        assert!(fanfare::metrics::total(&world.block().outbox_dropped) > 0);
+        assert!(fanfare_core::counters::total(&world.block().outbox_dropped) > 0);
     }
 }
 

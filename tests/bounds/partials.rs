@@ -3,8 +3,7 @@
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use fanfare::config::LivenessCounts;
-use fanfare::connection::reason::CloseReason;
+use fanfare_core::model::{CloseReason, LivenessCounts};
 
 use super::{APPLICATION_PING, PING, PONG, TEXT, World, close_of, frame, ticks};
 

@@ -3,8 +3,8 @@
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use fanfare::connection::reason::CloseReason;
 use fanfare::downlink::ShardCommand;
+use fanfare_core::model::CloseReason;
 
 use super::{PONG, TEXT, World, close_of, frame, ticks, to};
 

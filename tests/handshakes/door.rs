@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fanfare::downlink::ShardCommand;
-use fanfare::limits::{DOOR_AHEAD, DOOR_AHEAD_IN_CROWD, DOOR_CROWD, DOOR_FULL, DOOR_PAUSE, TICK};
+use fanfare_core::limits::{DOOR_AHEAD, DOOR_AHEAD_IN_CROWD, DOOR_CROWD, DOOR_FULL, DOOR_PAUSE, TICK};
 
 use crate::porch::{HEAD, World};
 

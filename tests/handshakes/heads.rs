@@ -1,7 +1,7 @@
 //! Heads larger than one read, and what those that wait for their rest hold together.
 
-use fanfare::limits::{SCRATCH_BYTES, TICK, UPGRADE_HEAD_BYTES_DEFAULT};
-use fanfare::metrics::HandshakeFailure;
+use fanfare_core::limits::{SCRATCH_BYTES, TICK, UPGRADE_HEAD_BYTES_DEFAULT};
+use fanfare_core::websocket::handshake::HandshakeFailure;
 
 use crate::porch::{HEAD, World, ping};
 

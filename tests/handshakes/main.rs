@@ -10,9 +10,10 @@ use std::time::Duration;
 use fanfare::dataplane::Event;
 use fanfare::downlink::ShardCommand;
 use fanfare::events::journal::journal;
-use fanfare::events::record::{Kinds, What};
-use fanfare::limits::{ACCEPTS_PER_TURN, DRAIN_HANDSHAKES, TICK, UPGRADE_HEAD_BYTES_DEFAULT};
-use fanfare::metrics::HandshakeFailure;
+use fanfare::events::record::What;
+use fanfare_core::limits::{ACCEPTS_PER_TURN, DRAIN_HANDSHAKES, TICK, UPGRADE_HEAD_BYTES_DEFAULT};
+use fanfare_core::model::EventKinds;
+use fanfare_core::websocket::handshake::HandshakeFailure;
 
 use porch::{HEAD, Watch, World, ping};
 
@@ -210,7 +211,7 @@ fn a_peer_of_ipv4_is_told_as_one_whatever_the_listener_calls_it() {
         ("[::1]:4000", "[::1]:4000"),
     ] {
         let mut world = World::new(|_| {});
-        let (journal, mut records) = journal(0, Kinds::ALL, world.blocks.clone());
+        let (journal, mut records) = journal(0, EventKinds::ALL, world.blocks.clone());
         world.shard.keep_journal(journal);
         world.shard.plane().peer = Some(from.parse().expect("an address"));
         world.arrives(HEAD.as_bytes());

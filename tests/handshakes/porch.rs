@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare::config::Config;
-use fanfare::connection::Tick;
 use fanfare::dataplane::{Closing, Event, Plane, Received, Token, Took, TurnedAway};
-use fanfare::limits::TICK;
-use fanfare::metrics::{Blocks, HandshakeFailure};
+use fanfare::metrics::Blocks;
 use fanfare::shard::Shard;
+use fanfare_core::limits::TICK;
+use fanfare_core::model::Tick;
+use fanfare_core::websocket::handshake::HandshakeFailure;
 
 pub(crate) const HEAD: &str = "GET /connect?join=news HTTP/1.1\r\nHost: push.example\r\nUpgrade: websocket\r\n\
                     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\

@@ -3,8 +3,8 @@
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use fanfare::limits::{ACCEPTS_PER_TURN, TICK};
-use fanfare::metrics::HandshakeFailure;
+use fanfare_core::limits::{ACCEPTS_PER_TURN, TICK};
+use fanfare_core::websocket::handshake::HandshakeFailure;
 
 use crate::porch::{HEAD, World};
 

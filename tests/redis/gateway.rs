@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fanfare::batch::{Address, Topic};
 use fanfare::config::{RedisEndpoint, RedisUrl};
 use fanfare::ingest::answers::{How, Ticket, Verdict};
 use fanfare::ingest::inbox::Inbox;
 use fanfare::ingest::publisher::Tag;
 use fanfare::ingest::redis::{Incoming, PublishQueue, To, publish, subscribe};
-use fanfare::limits::REDIS_OUTBOX_BYTES_MAX;
 use fanfare::metrics::{Blocks, IngestBlock};
 use fanfare::redis::{Dialer, Timing};
+use fanfare_core::limits::REDIS_OUTBOX_BYTES_MAX;
+use fanfare_core::model::{Address, Topic};
 
 /// The prefix of every test: as hard to match literally as a prefix can be.
 pub(crate) const PREFIX: &str = "t[1]*:";

@@ -15,9 +15,9 @@ use bytes::Bytes;
 use fanfare::config::{RedisEndpoint, RedisUrl};
 use fanfare::ingest::answers::How;
 use fanfare::ingest::redis::{Incoming, subscribe};
-use fanfare::limits::{MESSAGE_BYTES_MAX, REDIS_INBOX_BYTES_MAX};
 use fanfare::metrics::Refused;
 use fanfare::redis::{Dialer, RefusalKind, Timing};
+use fanfare_core::limits::{MESSAGE_BYTES_MAX, REDIS_INBOX_BYTES_MAX};
 use gateway::{Gateway, IMPATIENT, PREFIX, channel, eventually, run, tcp};
 use server::{RedisServer, free_port};
 

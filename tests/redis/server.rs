@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use fanfare::wire::resp;
+use fanfare::redis::resp;
 
 /// A running server; killed when dropped.
 pub(crate) struct RedisServer {

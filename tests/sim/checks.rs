@@ -1,7 +1,7 @@
 //! What must be true of a shard after every call: its gauges, its accounts, its bounds.
 
-use fanfare::limits::{BACKLOG_BYTES_MAX, DOWNLINKS_PER_TURN, HELD_BYTES_MAX, RING_BYTES_MAX};
-use fanfare::metrics::{Value, total};
+use fanfare_core::counters::{Value, total};
+use fanfare_core::limits::{BACKLOG_BYTES_MAX, DOWNLINKS_PER_TURN, HELD_BYTES_MAX, RING_BYTES_MAX};
 
 use crate::client::Client;
 use crate::ledger::ALL;

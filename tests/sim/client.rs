@@ -5,8 +5,8 @@
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 
-use fanfare::connection::outbox::{ITEM_BYTES, Outbox};
-use fanfare::formats::FormatId;
+use fanfare_core::model::FormatId;
+use fanfare_core::session::outbox::{ITEM_BYTES, Outbox};
 
 use crate::ledger::{ALL, Item, To};
 use crate::plan::Plan;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fanfare::downlink::ShardCommand;
-use fanfare::limits::TICK;
+use fanfare_core::limits::TICK;
 
 use crate::client::{Client, Pace};
 use crate::ledger::{ALL, Item};
@@ -118,7 +118,8 @@ impl World {
 
     /// Time goes by: who is silent, too slow, or does not answer a Close is gone, who answers pings is not.
     fn wait_out(&mut self) {
-        let answers_pings = self.plan.clients.liveness_counts == fanfare::config::LivenessCounts::AnyFrame
+        let answers_pings = self.plan.clients.liveness_counts
+            == fanfare_core::model::LivenessCounts::AnyFrame
             && self.plan.clients.server_ping;
         let is_kept = |client: &Client| {
             !client.is_removed && client.is_polite && client.pace != Pace::Stalled && client.close.is_none()

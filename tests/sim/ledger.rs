@@ -9,8 +9,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
 use bytes::Bytes;
-use fanfare::batch::{Address, Message, PayloadKind, Topic};
-use fanfare::formats::FormatId;
+use fanfare_core::model::{Address, FormatId, Message, PayloadKind, Topic};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use fanfare::batch::Topic;
-use fanfare::connection::reason::CloseReason;
 use fanfare::events::journal::Reader;
 use fanfare::events::record::{ConnectionId, What};
-use fanfare::metrics::{ShardBlock, Value};
+use fanfare::metrics::ShardBlock;
+use fanfare_core::counters::Value;
+use fanfare_core::model::{CloseReason, Topic};
 
 /// The stories of one shard's connections.
 pub(crate) struct Lives {

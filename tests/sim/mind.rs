@@ -4,7 +4,7 @@ use crate::client::{Act, Client, Pace};
 use crate::ledger::ALL;
 use crate::trail;
 use crate::world::World;
-use fanfare::formats::FormatId;
+use fanfare_core::model::FormatId;
 
 /// A client's window once the world settles: whoever reads at all has caught up soon.
 const OPEN_WINDOW: usize = 4 << 20;

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use fanfare::batch::Batch;
-use fanfare::config::LivenessCounts;
-use fanfare::connection::reason::CloseReason;
 use fanfare::dataplane::Closing;
 use fanfare::downlink::{Downlink, ShardCommand};
-use fanfare::formats::FormatId;
-use fanfare::limits::{BACKLOG_BYTES_MAX, TICK};
+use fanfare_core::limits::{BACKLOG_BYTES_MAX, TICK};
+use fanfare_core::model::{Batch, CloseReason, FormatId, LivenessCounts};
+use fanfare_core::protocols;
 
 use crate::client::{Act, Answer, Client, Span};
 use crate::ledger::{ALL, Ledger, To};
@@ -287,7 +285,7 @@ impl Seat {
         let mut doubted = Vec::new();
         for &id in &self.members[to] {
             let client = &mut clients[id];
-            let bytes = batch.encoded(client.format).bytes.len() as u64;
+            let bytes = protocols::encoded(batch, client.format).bytes.len() as u64;
             client.target(messages, bytes, self.lull, plan.outbox.bytes_max);
             if client.may_be_closing(plan, is_draining) {
                 doubted.push(id);

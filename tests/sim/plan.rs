@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use fanfare::config::{Clients, Config, LivenessCounts, Merge, Outbox, OutboxPolicy};
+use fanfare::config::Config;
+use fanfare_core::ingest::merger::Merge;
+use fanfare_core::model::{Clients, LivenessCounts};
+use fanfare_core::session::bounds::{OutboxBounds, OutboxPolicy};
 
 use crate::rng::Rng;
 
@@ -36,7 +39,7 @@ pub(crate) struct Plan {
     pub(crate) steps: usize,
     pub(crate) merge: Merge,
     pub(crate) clients: Clients,
-    pub(crate) outbox: Outbox,
+    pub(crate) outbox: OutboxBounds,
     pub(crate) message_bytes_max: usize,
     pub(crate) capacity_max: usize,
     /// Of a hundred clients, so many do not read as fast as they can.
@@ -109,7 +112,7 @@ impl Plan {
                 idle_after: None,
                 ..Config::default().clients
             },
-            outbox: Outbox {
+            outbox: OutboxBounds {
                 bytes_max: rng.scale(1_000, 64 * 1024),
                 total_bytes_max: 1 << 30,
                 age_max: Duration::from_secs(age_s as u64),

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fanfare::push::Push;
-use fanfare::push::share::{Failed, Standing};
+use fanfare_core::push::Push;
+use fanfare_core::push::share::{Failed, Standing};
 
 use crate::client::Client;
 use crate::ledger::{Item, To};

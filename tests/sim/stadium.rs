@@ -6,21 +6,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare::batch::merger::Merger;
-use fanfare::batch::{Address, Message, PayloadKind, Topic, seal};
 use fanfare::config::Config;
 use fanfare::downlink::Downlink;
-use fanfare::formats::FormatId;
 use fanfare::metrics::Blocks;
-use fanfare::push::id::PushId;
-use fanfare::push::pace::Pace;
-use fanfare::push::pacing;
-use fanfare::push::rate::Rate;
-use fanfare::push::registry::{Change, Registry};
-use fanfare::push::share::Share;
-use fanfare::push::terms::Terms;
-use fanfare::push::{Moment, Push, Source};
 use fanfare::shard::{Arrival, Shard};
+use fanfare_core::ingest::merger::Merger;
+use fanfare_core::ingest::seal;
+use fanfare_core::model::{Address, FormatId, Message, Moment, PayloadKind, Topic};
+use fanfare_core::push::id::PushId;
+use fanfare_core::push::pace::Pace;
+use fanfare_core::push::rate::Rate;
+use fanfare_core::push::registry::{Change, Registry};
+use fanfare_core::push::share::Share;
+use fanfare_core::push::terms::Terms;
+use fanfare_core::push::{Push, Source, pacing};
 
 use crate::plane::SimPlane;
 use crate::rng::Rng;
@@ -329,7 +328,7 @@ fn rate(rng: &mut Rng) -> Rate {
     Rate::per_second(rng.scale(20, 4_000) as f64).expect("a rate")
 }
 
-fn sum(push: &Push, of: impl Fn(fanfare::push::share::Standing) -> u64) -> u64 {
+fn sum(push: &Push, of: impl Fn(fanfare_core::push::share::Standing) -> u64) -> u64 {
     push.shares.iter().filter_map(Share::standing).map(of).sum()
 }
 

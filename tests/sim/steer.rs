@@ -11,17 +11,17 @@ use crate::pushes::Job;
 use crate::tempo::{Asked, Tempo};
 use crate::trail;
 use crate::world::World;
-use fanfare::batch::charge::Charge;
-use fanfare::batch::{Batch, Epoch, Offset, seal};
 use fanfare::downlink::Downlink;
-use fanfare::push::id::PushId;
-use fanfare::push::pace::Pace;
-use fanfare::push::pacing;
-use fanfare::push::rate::Rate;
-use fanfare::push::registry::{Change, Registry};
-use fanfare::push::share::Share;
-use fanfare::push::terms::{Lane, Terms};
-use fanfare::push::{Moment, Push, Source};
+use fanfare_core::ingest::seal;
+use fanfare_core::model::charge::Charge;
+use fanfare_core::model::{Batch, Epoch, Moment, Offset};
+use fanfare_core::push::id::PushId;
+use fanfare_core::push::pace::Pace;
+use fanfare_core::push::rate::Rate;
+use fanfare_core::push::registry::{Change, Registry};
+use fanfare_core::push::share::Share;
+use fanfare_core::push::terms::{Lane, Terms};
+use fanfare_core::push::{Push, Source, pacing};
 
 const TICK_EVERY_US: u64 = 20_000;
 

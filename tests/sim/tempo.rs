@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use fanfare::push::rate::Rate;
+use fanfare_core::push::rate::Rate;
 
 /// Time within which an order is in force.
 const IN_FORCE_US: u64 = 100_000;

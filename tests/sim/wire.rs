@@ -1,6 +1,6 @@
 //! The client's side of RFC 6455: masked frames out, and a reader of server frames that forgives nothing.
 //!
-//! Written from the RFC alone, so that it does not share a mistake with `wire`.
+//! Written from the RFC alone, so that it does not share a mistake with `websocket`.
 
 use crate::rng::Rng;
 

@@ -7,21 +7,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fanfare::batch::merger::Merger;
-use fanfare::batch::{Address, Batch, seal};
-use fanfare::connection::Tick;
 use fanfare::dataplane::Event;
 use fanfare::downlink::{Census, Downlink};
 use fanfare::events::journal;
-use fanfare::events::record::Kinds;
-use fanfare::formats::FormatId;
-use fanfare::limits::{DOWNLINKS_PER_TURN, TICK};
 use fanfare::metrics::Blocks;
-use fanfare::push::holds::Holds;
 use fanfare::ring::broadcast::Broadcast;
-use fanfare::ring::doorbell::{Bell, Doorbell};
+use fanfare::ring::doorbell::Doorbell;
 use fanfare::ring::{Receiver, ring};
 use fanfare::shard::{Arrival, Shard};
+use fanfare::sys::bell::Bell;
+use fanfare_core::ingest::merger::Merger;
+use fanfare_core::ingest::seal;
+use fanfare_core::limits::{DOWNLINKS_PER_TURN, TICK};
+use fanfare_core::model::{Address, Batch, EventKinds, FormatId, Tick};
+use fanfare_core::push::holds::Holds;
 
 use crate::client::{Act, Client, Pace};
 use crate::ledger::{ALL, Ledger, To};
@@ -139,7 +138,7 @@ impl World {
             senders.push(sender);
             let plane = SimPlane::new(rng.split());
             let mut shard = Shard::new(plane, number, Arc::clone(&blocks), &plan.clients, plan.outbox);
-            let (journal, reader) = journal::journal(number, Kinds::ALL, Arc::clone(&blocks));
+            let (journal, reader) = journal::journal(number, EventKinds::ALL, Arc::clone(&blocks));
             shard.keep_journal(journal);
             seats.push(Seat {
                 shard,
@@ -151,7 +150,7 @@ impl World {
                 taken: vec![0; 2 * addresses],
                 members: vec![BTreeSet::new(); addresses],
                 tally: Tally::default(),
-                closed_before: vec![0; fanfare::connection::reason::CloseReason::ALL.len()],
+                closed_before: vec![0; fanfare_core::model::CloseReason::ALL.len()],
                 tick: 0,
                 lull: 1,
                 has_pushes: false,
@@ -278,7 +277,7 @@ impl World {
     /// Lets the merger close batches, checks them, and sends them to every shard.
     pub(crate) fn seal(
         &mut self,
-        act: impl FnOnce(&mut Merger, u64, &mut dyn FnMut(Batch, fanfare::batch::merger::SealReason)),
+        act: impl FnOnce(&mut Merger, u64, &mut dyn FnMut(Batch, fanfare_core::ingest::merger::SealReason)),
     ) {
         let mut batches = Vec::new();
         act(&mut self.merger, self.now, &mut |batch, _| batches.push(batch));

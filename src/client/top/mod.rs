@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use super::http::Gateway;
 use super::table::{Line, Style, cut, printable};
 use super::{Exit, Failure, arguments, block_signals, colours, show, stop_wanted, width};
-use crate::limits::TOP_DEADLINE;
 use crate::sys::terminal::{self, Screen, Size};
+use fanfare_core::limits::TOP_DEADLINE;
 use sample::{Bodies, Sample};
 
 /// How often somebody who presses a key, resizes the terminal or sends a signal is noticed.

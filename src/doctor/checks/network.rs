@@ -8,7 +8,7 @@ use crate::doctor::host::{Fact, Facts, Unread};
 use crate::doctor::table::grouped;
 use crate::doctor::target::Target;
 use crate::doctor::wanted;
-use crate::limits;
+use fanfare_core::limits;
 
 /// Ports of a usable range: what the kernel begins with.
 const LOCAL_PORTS_KERNEL: u64 = 28_232;

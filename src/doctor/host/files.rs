@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::facts::{Fact, Unread};
 use super::formats;
-use crate::limits;
+use fanfare_core::limits;
 
 /// A host to read, and the process whose limits count.
 pub struct Host {

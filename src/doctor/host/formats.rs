@@ -2,7 +2,7 @@
 //! bytes in, a value or `None` out.
 
 use super::facts::{Process, Release};
-use crate::limits;
+use fanfare_core::limits;
 
 /// What a garbled file begins with, fit for a terminal.
 pub(super) fn excerpt(bytes: &[u8]) -> String {

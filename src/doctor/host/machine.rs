@@ -3,7 +3,7 @@
 use super::facts::{Cgroup, Cpu, Fact, Nic, Unread};
 use super::files::Host;
 use super::formats;
-use crate::limits;
+use fanfare_core::limits;
 
 impl Host {
     pub(super) fn cpus(&self, ids: &[usize]) -> Vec<Cpu> {

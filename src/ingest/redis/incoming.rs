@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 
-use crate::batch::footprint::block;
 use crate::ingest::inbox::Weigh;
+use fanfare_core::model::footprint::block;
 
 /// The channel of marks and of probes, without the prefix. Nothing on it is for devices.
 pub(crate) const MARK_CHANNEL: &[u8] = b"probe";
@@ -17,7 +17,7 @@ pub enum Incoming {
     Message {
         /// Its channel without the prefix.
         channel: Bytes,
-        /// Its payload: at most [`crate::limits::MESSAGE_BYTES_MAX`].
+        /// Its payload: at most [`fanfare_core::limits::MESSAGE_BYTES_MAX`].
         payload: Bytes,
     },
     /// The subscription was lost and stands again: messages published in between will not come.

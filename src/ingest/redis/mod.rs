@@ -10,7 +10,6 @@ mod incoming;
 mod outbound;
 mod publish;
 mod queue;
-mod role;
 mod subscribe;
 
 pub use incoming::Incoming;
@@ -18,5 +17,4 @@ pub(super) use incoming::MARK_CHANNEL;
 pub use outbound::{Full, To};
 pub use publish::publish;
 pub use queue::PublishQueue;
-pub use role::Role;
 pub use subscribe::subscribe;

@@ -21,12 +21,11 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::batch::{Address, addresses_bytes};
 use crate::ingest::answers::{Failed, How, Verdict};
 use crate::ingest::publisher::Tag;
-use crate::limits::{PUBLISH_DEADLINE, REDIS_BUSY_PAUSE, REDIS_PUBLISH_BYTES};
-use crate::redis::passes_by_itself;
-use crate::wire::resp;
+use crate::redis::{passes_by_itself, resp};
+use fanfare_core::limits::{PUBLISH_DEADLINE, REDIS_BUSY_PAUSE, REDIS_PUBLISH_BYTES};
+use fanfare_core::model::{Address, addresses_bytes};
 
 /// Where a publish goes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,12 +12,13 @@ use monoio::time::{sleep, timeout};
 
 use super::incoming::MARK_CHANNEL;
 use super::queue::PublishQueue;
-use super::role::{Question, Role};
-use crate::limits::{REDIS_BUSY_PAUSE, REDIS_IO_BYTES, REDIS_LOOK, REDIS_WINDOW_BYTES, RESP_LINE_BYTES_MAX};
 use crate::log::throttle::Throttle;
 use crate::metrics::Blocks;
-use crate::redis::{Dialer, Failure, Greeting, Link, RefusalKind, Report, Timing};
-use crate::wire::resp::{self, Reply};
+use crate::redis::resp::{self, Reply};
+use crate::redis::{Dialer, Failure, Greeting, Link, Question, RefusalKind, Report, Role, Timing};
+use fanfare_core::limits::{
+    REDIS_BUSY_PAUSE, REDIS_IO_BYTES, REDIS_LOOK, REDIS_WINDOW_BYTES, RESP_LINE_BYTES_MAX,
+};
 
 /// Sends what enters the queue to Redis, and keeps at it for ever.
 ///

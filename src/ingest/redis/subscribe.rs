@@ -16,11 +16,11 @@ use monoio::time::sleep;
 use super::incoming::{Incoming, MARK_CHANNEL};
 use super::queue::PublishQueue;
 use crate::ingest::inbox::Inbox;
-use crate::limits::{MESSAGE_BYTES_MAX, REDIS_MARK_PATIENCE};
 use crate::log::throttle::Throttle;
 use crate::metrics::{Blocks, Refused};
+use crate::redis::resp::{self, Reply};
 use crate::redis::{Dialer, Due, Failure, Greeting, Link, Pulse, RefusalKind, Report, Timing};
-use crate::wire::resp::{self, Reply};
+use fanfare_core::limits::{MESSAGE_BYTES_MAX, REDIS_MARK_PATIENCE};
 
 /// Subscribes to every channel that starts with `prefix`, and keeps at it for ever.
 ///

@@ -9,24 +9,24 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::batch::{PayloadKind, Topic};
+use crate::config::Config;
 use crate::config::live::Edition;
-use crate::config::{Config, Merge};
 use crate::ingest::answers::{Ticket, Verdicts, answers};
 use crate::ingest::inbox::Inbox;
 use crate::ingest::publisher::{NewPush, Publisher};
 use crate::ingest::pushes::{Pushes, births};
 use crate::ingest::redis::{Incoming, PublishQueue};
 use crate::ingest::strays::Strays;
-use crate::limits::{DRAIN_REDIS, MESSAGE_BYTES_MAX, PUBLISH_SLOTS, REDIS_OUTBOX_BYTES_MAX};
 use crate::metrics::Blocks;
-use crate::push::Moment;
-use crate::push::id::PushId;
 use crate::ring::broadcast::Broadcast;
 use crate::ring::doorbell::Doorbell;
 use crate::ring::{self, Receiver};
 use crate::sys::clock::Clock;
 use crate::sys::eventfd::EventFd;
+use fanfare_core::ingest::merger::Merge;
+use fanfare_core::limits::{DRAIN_REDIS, MESSAGE_BYTES_MAX, PUBLISH_SLOTS, REDIS_OUTBOX_BYTES_MAX};
+use fanfare_core::model::{Moment, PayloadKind, Topic};
+use fanfare_core::push::id::PushId;
 
 /// An ingest core between a control thread, a Redis and shards that do only what a test says.
 struct World {
@@ -37,7 +37,7 @@ struct World {
     now: u64,
     verdicts: Verdicts,
     tickets: u32,
-    _born: rtrb::Consumer<Arc<crate::push::Push>>,
+    _born: rtrb::Consumer<Arc<fanfare_core::push::Push>>,
 }
 
 fn doorbell() -> Arc<Doorbell> {
@@ -229,7 +229,7 @@ fn a_push_that_this_gateway_accepted_is_not_dropped_when_it_comes_back() {
     let text = "x".repeat(900_000);
     let json =
         |id| format!(r#"{{"to":{{"topic":"t0"}},"messages":["{text}"],"id":"{id}","rate":1}}"#).into_bytes();
-    let request = crate::push::request::parse(&json("ours").into()).expect("a push");
+    let request = fanfare_core::push::request::parse(&json("ours").into()).expect("a push");
     let (id, accepted) = (PushId::new("ours").expect("an id"), Moment::default());
     let new = NewPush { id, request, accepted, ticket: Ticket(1) };
     assert!(world.publisher.request(Request::Push(Box::new(new))).is_ok());
@@ -269,7 +269,8 @@ fn a_configuration_and_a_drain_pass_everything_that_waits() {
         for shard in 0..2 {
             assert!(matches!(&world.commands(shard)[..], [ShardCommand::Drain(_)]));
         }
-        let left: u64 = world.ingest.blocks.ingest.drain_left.iter().map(crate::metrics::Value::get).sum();
+        let left: u64 =
+            world.ingest.blocks.ingest.drain_left.iter().map(fanfare_core::counters::Value::get).sum();
         assert!(left > 0, "what was left behind is counted");
         let tickets = world.tickets as usize;
         assert!(!has_redis || world.verdicts().len() + PUBLISH_SLOTS >= tickets, "whoever waits is told");
@@ -287,7 +288,8 @@ fn a_drain_counts_what_of_an_answered_publish_is_not_merged() {
     world.turn();
     world.now += DRAIN_REDIS.as_micros() as u64;
     assert_eq!(world.turn(), Next::Over);
-    let left: u64 = world.ingest.blocks.ingest.drain_left.iter().map(crate::metrics::Value::get).sum();
+    let left: u64 =
+        world.ingest.blocks.ingest.drain_left.iter().map(fanfare_core::counters::Value::get).sum();
     let sent = world.take(0, usize::MAX) as u64;
     assert_eq!((left + sent, sent > 0), (100, true));
 }

@@ -10,8 +10,8 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 
-use super::super::histogram::{self, Snapshot};
 use super::{BUILD, FAMILIES, Family, Kind, Reading, Source};
+use fanfare_core::counters::histogram::{self, Snapshot};
 
 impl Collector for Source {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {

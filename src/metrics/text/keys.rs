@@ -1,14 +1,13 @@
 //! The labels that metrics bear, and the values of each.
 
 use super::super::pulse::Working;
-use super::super::{
-    Audience, ConfigCause, ConfigOutcome, EventSink, Foreign, HandshakeFailure, Left, PublishRefused, Refused,
-};
-use crate::batch::merger::SealReason;
-use crate::connection::reason::CloseReason;
-use crate::formats::FORMATS;
-use crate::push::registry::State;
-use crate::push::share::Failed;
+use super::super::{Audience, ConfigCause, ConfigOutcome, EventSink, Foreign, Left, PublishRefused, Refused};
+use fanfare_core::ingest::merger::SealReason;
+use fanfare_core::model::{CloseReason, FormatId};
+use fanfare_core::protocols;
+use fanfare_core::push::registry::State;
+use fanfare_core::push::share::Failed;
+use fanfare_core::websocket::handshake::HandshakeFailure;
 
 /// What an outbox policy dropped by, in the order of [`super::ShardBlock::outbox_dropped`].
 const DROP_POLICIES: [&str; 2] = ["drop_oldest", "latest_only"];
@@ -21,7 +20,8 @@ pub(super) struct Key {
     pub(super) value: fn(usize) -> &'static str,
 }
 
-pub(super) const FORMAT: Key = Key { name: "format", values: FORMATS.len(), value: |i| FORMATS[i].name() };
+pub(super) const FORMAT: Key =
+    Key { name: "format", values: FormatId::COUNT, value: |i| protocols::format(FormatId::ALL[i]).name() };
 pub(super) const CLOSED: Key =
     Key { name: "reason", values: CloseReason::ALL.len(), value: |i| CloseReason::ALL[i].label() };
 const STATES: [&str; 3] = ["handshaking", "open", "closing"];

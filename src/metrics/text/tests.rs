@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use super::super::PublishRefused;
 use super::*;
-use crate::formats::FORMATS;
+use fanfare_core::model::FormatId;
+use fanfare_core::protocols;
 
 fn exposition(shards: usize) -> (Arc<Blocks>, Exposition) {
     let blocks = Arc::new(Blocks::new(shards));
@@ -34,7 +35,7 @@ fn a_value_appears_under_its_name_and_labels() {
     blocks.control.publish_refused[PublishRefused::QueueFull as usize].add(5);
     blocks.events.sinks[1].refused.add(6);
     let text = exposition.text();
-    let raw = FORMATS[2].name();
+    let raw = protocols::format(FormatId::RAW).name();
     for line in [
         &format!("fanfare_connections{{shard=\"1\",format=\"{raw}\"}} 7") as &str,
         "fanfare_closed_total{reason=\"slow\",code=\"4008\"} 5",

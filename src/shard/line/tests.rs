@@ -1,9 +1,8 @@
 //! Claims about lines: who goes on when, what ends, and that what waits costs no more than its number.
 
 use super::*;
-use crate::batch::{Address, Batch, Epoch, Message, PayloadKind};
 use crate::dataplane::Token;
-use crate::formats::FormatId;
+use fanfare_core::model::{Address, Batch, Epoch, FormatId, Message, PayloadKind};
 use std::cell::Cell;
 use std::sync::Arc;
 

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::batch::Topic;
 use crate::ingest::answers::Ticket;
+use fanfare_core::model::Topic;
 
 const MAX: usize = 1 << 20;
 

@@ -1,0 +1,4 @@
+//! From messages to sealed batches.
+
+pub mod merger;
+pub mod seal;
