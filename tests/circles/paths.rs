@@ -52,7 +52,9 @@ impl Crate {
     ) -> usize {
         let index = self.modules.len();
         let mut reader = Reader::default();
-        items.iter().for_each(|item| reader.visit_item(item));
+        for item in items {
+            reader.visit_item(item);
+        }
         let Reader { items: defined, names, globs, paths, .. } = reader;
         let (file, children) = (file.to_path_buf(), BTreeMap::new());
         self.modules.push(Module { file, parent, children, items: defined, names, globs, paths });
@@ -128,7 +130,11 @@ impl Reader {
                 self.globs.push(before.to_vec());
                 self.paths.push(before.to_vec());
             }
-            syn::UseTree::Group(group) => group.items.iter().for_each(|tree| self.bind(before, tree)),
+            syn::UseTree::Group(group) => {
+                for tree in &group.items {
+                    self.bind(before, tree);
+                }
+            }
         }
     }
 

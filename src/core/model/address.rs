@@ -35,7 +35,7 @@ impl fmt::Display for BadTopic {
         match self {
             Self::Empty => write!(f, "a topic's name is empty"),
             Self::TooLong => {
-                write!(f, "a topic's name is longer than {} bytes", TOPIC_BYTES_MAX)
+                write!(f, "a topic's name is longer than {TOPIC_BYTES_MAX} bytes")
             }
             Self::NotText => write!(f, "a topic's name has a control character or is not UTF-8"),
         }

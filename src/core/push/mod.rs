@@ -13,11 +13,11 @@ pub mod bucket;
 pub mod header;
 pub mod holds;
 pub mod id;
+mod job;
 pub mod latency;
 pub mod pace;
 pub mod pacing;
 pub mod pattern;
-mod push;
 pub mod rate;
 pub mod registry;
 pub mod request;
@@ -25,4 +25,4 @@ pub mod seen;
 pub mod share;
 pub mod terms;
 
-pub use push::{Push, PushSlot, Source};
+pub use job::{Push, PushSlot, Source};

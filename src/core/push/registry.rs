@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::id::PushId;
+use super::job::{Push, Source};
 use super::latency::{self, Spread};
 use super::pace::Pace;
 use super::pacing::{self, Demand};
-use super::push::{Push, Source};
 use super::rate::Rate;
 use super::share::{Failed, Standing, UNLIMITED};
 use super::terms::Terms;
