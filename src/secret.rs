@@ -1,6 +1,6 @@
 //! Values that nobody is shown: `Debug` and `Display` say `***`. Whoever needs one asks for it by name (`expose`).
 //!
-//! A new key that holds a secret has one of these types in [`super::Config`], and its row in `keys` is a `Secret` or a `Url`.
+//! A new key that holds a secret has one of these types in [`crate::config::Config`], and its row in `keys` is a `Secret` or a `Url`.
 
 use std::borrow::Cow;
 use std::fmt;

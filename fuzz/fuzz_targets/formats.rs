@@ -6,6 +6,7 @@ use std::io::Cursor;
 
 use bytes::Bytes;
 use fanfare_core::model::{Address, Batch, Epoch, FormatId, Message, Offset, PayloadKind, Topic};
+use fanfare_core::protocols;
 use fanfare_core::protocols::Command;
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;

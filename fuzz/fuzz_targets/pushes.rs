@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fanfare_core::limits::PUSHES_RECENT_MAX;
 use fanfare_core::model::Address;
+use fanfare_core::model::Moment;
 use fanfare_core::push::bucket::Bucket;
 use fanfare_core::push::id::PushId;
 use fanfare_core::push::pace::Pace;
@@ -14,7 +15,7 @@ use fanfare_core::push::rate::Rate;
 use fanfare_core::push::registry::{Change, Refused, Registry};
 use fanfare_core::push::share::{Failed, Share, UNLIMITED};
 use fanfare_core::push::terms::{Lane, Terms};
-use fanfare_core::push::{Moment, Push, Source, pacing};
+use fanfare_core::push::{Push, Source, pacing};
 use libfuzzer_sys::fuzz_target;
 
 const SHARDS: usize = 3;

@@ -28,7 +28,8 @@ fuzz_target!(|data: &[u8]| {
     let clients = &CLIENTS[usize::from(choice % 4)];
     let whole = parse(request, clients);
     let ends = || (1..request.len()).step_by(1 + usize::from(*step)).chain([request.len()]);
-    let decided = ends().map(|end| parse(&request[..end], clients)).find(|parsed| *parsed != Parsed::Incomplete);
+    let decided =
+        ends().map(|end| parse(&request[..end], clients)).find(|parsed| *parsed != Parsed::Incomplete);
     assert_eq!(decided.unwrap_or(Parsed::Incomplete), whole);
 
     let mut progress = Progress::default();
@@ -43,7 +44,9 @@ fuzz_target!(|data: &[u8]| {
         let answer = std::str::from_utf8(&upgrade.response).expect("fields of ASCII");
         assert!(answer.starts_with("HTTP/1.1 101 ") && answer.ends_with("\r\n\r\n"));
         let fields = answer.trim_end().split("\r\n").skip(1);
-        assert!(fields.clone().all(|field| field.split_once(": ").is_some_and(|(_, value)| !value.is_empty())));
+        assert!(
+            fields.clone().all(|field| field.split_once(": ").is_some_and(|(_, value)| !value.is_empty()))
+        );
         assert!((3..=4).contains(&fields.count()) && !answer.replace("\r\n", "").contains(['\r', '\n']));
     }
 });

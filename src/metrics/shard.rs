@@ -107,7 +107,7 @@ pub struct ShardBlock {
     pub pauses: Value,
     /// Turns of the loop, at least one a tick.
     pub turns: Value,
-    /// Turns that ended in a wait for news or for a point in time. [`pulse`] reads it.
+    /// Turns that ended in a wait for news or for a point in time. [`Pulse`] has it.
     pub waits: Value,
     /// Number of the configuration's edition that the shard goes by.
     pub edition: Value,
