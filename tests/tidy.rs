@@ -48,7 +48,7 @@ const PURE: [&str; 21] = [
     "src/core/",
     "src/events/record.rs",
     "src/events/json.rs",
-    "src/events/outlet.rs",
+    "src/events/sink_queue.rs",
     "src/topology.rs",
     "src/topology/",
     "src/doctor/checks.rs",

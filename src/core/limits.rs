@@ -376,7 +376,7 @@ pub const LOG_QUIET: Duration = Duration::from_secs(10);
 /// Records of connections' lives in a shard's ring to the events thread: 1 MiB a shard, and twenty milliseconds of
 /// 800,000 a second, which is more than a shard can close.
 pub const EVENTS_RING_SLOTS: usize = 16 * 1024;
-/// How often the events thread looks at the rings and the outlets. A doorbell would cost the shards a fence a record.
+/// How often the events thread looks at the rings and the queues. A doorbell would cost the shards a fence a record.
 pub const EVENTS_POLL: Duration = Duration::from_millis(20);
 /// The same while a ring still has more than was taken.
 pub const EVENTS_POLL_BUSY: Duration = Duration::from_millis(1);

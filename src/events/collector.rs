@@ -1,4 +1,4 @@
-//! From every shard's journal to every receiver's outlet: numbers each record, encodes it once, and never waits.
+//! From every shard's journal to every receiver's queue: numbers each record, encodes it once, and never waits.
 //!
 //! It ends when every shard has, and gives the receivers a while to take what is left. *Not here*: delivering (`stream`,
 //! `webhook`).
@@ -13,28 +13,28 @@ use super::shared::Shared;
 use crate::metrics::{Blocks, EventSink};
 use fanfare_core::limits::{EVENTS_FLUSH, EVENTS_POLL, EVENTS_POLL_BUSY, EVENTS_TURN};
 
-/// How often the outlets are looked at while the last events leave.
+/// How often the queues are looked at while the last events leave.
 const FLUSH_POLL: Duration = Duration::from_millis(10);
 
 /// The events thread's state.
 pub struct Collector {
     gateway: Arc<str>,
     readers: Vec<Reader>,
-    outlets: Vec<(EventSink, Arc<Shared>)>,
+    queues: Vec<(EventSink, Arc<Shared>)>,
     blocks: Arc<Blocks>,
     /// Number of the last event.
     seq: u64,
 }
 
 impl Collector {
-    /// Reads these journals into these outlets.
+    /// Reads these journals into these queues.
     pub fn new(
         gateway: Arc<str>,
         readers: Vec<Reader>,
-        outlets: Vec<(EventSink, Arc<Shared>)>,
+        queues: Vec<(EventSink, Arc<Shared>)>,
         blocks: Arc<Blocks>,
     ) -> Self {
-        Self { gateway, readers, outlets, blocks, seq: 0 }
+        Self { gateway, readers, queues, blocks, seq: 0 }
     }
 
     /// Takes a share of what every journal holds; `true`: one of them has more.
@@ -48,8 +48,8 @@ impl Collector {
                 taken += 1;
                 self.seq += 1;
                 let text = json::event(&self.gateway, self.seq, &record);
-                for (sink, outlet) in &self.outlets {
-                    if !outlet.lock().offer(self.seq, &text, now) {
+                for (sink, queue) in &self.queues {
+                    if !queue.lock().offer(self.seq, &text, now) {
                         self.blocks.events.sinks[*sink as usize].overflowed.add(1);
                     }
                 }
@@ -60,16 +60,16 @@ impl Collector {
             let dropped = reader.newly_dropped();
             if dropped > 0 {
                 self.seq += dropped;
-                for (_, outlet) in &self.outlets {
-                    outlet.lock().lose(self.seq, dropped, now);
+                for (_, queue) in &self.queues {
+                    queue.lock().lose(self.seq, dropped, now);
                 }
             }
         }
-        for (sink, outlet) in &self.outlets {
-            let outlet = outlet.lock();
+        for (sink, queue) in &self.queues {
+            let queue = queue.lock();
             let block = &self.blocks.events.sinks[*sink as usize];
-            block.queue.set(outlet.events() as u64);
-            block.queue_bytes.set(outlet.bytes() as u64);
+            block.queue.set(queue.events() as u64);
+            block.queue_bytes.set(queue.bytes() as u64);
         }
         self.blocks.events.turns.add(1);
         has_more
@@ -81,8 +81,8 @@ impl Collector {
 
     /// Counts what no receiver took before the end.
     fn give_up(&self) {
-        for (sink, outlet) in &self.outlets {
-            let left = outlet.lock().events() as u64;
+        for (sink, queue) in &self.queues {
+            let left = queue.lock().events() as u64;
             self.blocks.events.sinks[*sink as usize].left.add(left);
             if left > 0 {
                 tracing::warn!(
@@ -104,9 +104,9 @@ pub async fn run(mut collector: Collector) -> io::Result<()> {
     }
     // What a shard dropped last is seen now.
     collector.turn(Instant::now());
-    collector.outlets.iter().for_each(|(_, outlet)| outlet.close());
+    collector.queues.iter().for_each(|(_, queue)| queue.close());
     let until = Instant::now() + EVENTS_FLUSH;
-    while Instant::now() < until && !collector.outlets.iter().all(|(_, outlet)| outlet.is_over()) {
+    while Instant::now() < until && !collector.queues.iter().all(|(_, queue)| queue.is_over()) {
         monoio::time::sleep(FLUSH_POLL).await;
         collector.blocks.events.turns.add(1);
         collector.blocks.events.waits.add(1);
@@ -119,8 +119,8 @@ pub async fn run(mut collector: Collector) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::events::journal::journal;
-    use crate::events::outlet::{Bounds, Outlet};
     use crate::events::record::What;
+    use crate::events::sink_queue::{Bounds, SinkQueue};
     use fanfare_core::limits::EVENTS_RING_SLOTS;
     use fanfare_core::model::{EventKinds, Topic};
 
@@ -132,11 +132,11 @@ mod tests {
     };
 
     fn shared(queue_bytes_max: usize) -> Arc<Shared> {
-        Arc::new(Shared::new(Outlet::new("g".into(), Bounds { queue_bytes_max, ..BOUNDS })))
+        Arc::new(Shared::new(SinkQueue::new("g".into(), Bounds { queue_bytes_max, ..BOUNDS })))
     }
 
-    fn numbers(outlet: &Shared) -> Vec<(String, u64)> {
-        let events = outlet.batch().map_or_else(Vec::new, |batch| batch.events);
+    fn numbers(queue: &Shared) -> Vec<(String, u64)> {
+        let events = queue.batch().map_or_else(Vec::new, |batch| batch.events);
         let read = |event| {
             let event: serde_json::Value = serde_json::from_slice(event).expect("JSON");
             (event["event"].as_str().expect("a kind").to_owned(), event["seq"].as_u64().expect("a number"))
@@ -148,8 +148,8 @@ mod tests {
     fn what_a_ring_had_no_room_for_uses_up_numbers_and_is_told_to_every_receiver() {
         let blocks = Arc::new(Blocks::new(1));
         let (mut journal, reader) = journal(0, EventKinds::ALL, Arc::clone(&blocks));
-        let outlets = [shared(1 << 30), shared(1 << 30)];
-        let both = EventSink::ALL.into_iter().zip(outlets.iter().cloned()).collect();
+        let queues = [shared(1 << 30), shared(1 << 30)];
+        let both = EventSink::ALL.into_iter().zip(queues.iter().cloned()).collect();
         let mut collector = Collector::new("g".into(), vec![reader], both, blocks);
         let topic = Topic::new("t").expect("a topic");
         for n in 0..EVENTS_RING_SLOTS as u32 + 5 {
@@ -159,8 +159,8 @@ mod tests {
         journal.note(0, 0, What::Leave(topic));
         collector.turn(Instant::now());
         let last = EVENTS_RING_SLOTS as u64 + 6;
-        for outlet in &outlets {
-            let numbers = numbers(outlet);
+        for queue in &queues {
+            let numbers = numbers(queue);
             assert_eq!(numbers.last(), Some(&("leave".to_owned(), last)));
             let marks: Vec<_> = numbers.iter().filter(|(event, _)| event == "lost").collect();
             assert_eq!(marks.len(), 1, "five were lost at one place");

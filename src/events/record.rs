@@ -1,7 +1,7 @@
 //! What a shard notes about a connection: that it opened, joined, left, closed. Pure.
 //!
 //! A record is what crosses from a shard; it becomes text on the other side (`json`). *Not here*: when one is made
-//! (`shard::lifecycle`), who gets it (`outlet`).
+//! (`shard::lifecycle`), who gets it (`sink_queue`).
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,28 +1,28 @@
-//! An outlet between the thread that fills it and the one that empties it.
+//! A queue between the thread that fills it and the one that empties it.
 //!
 //! The lock is held for as long as it takes to move some references, never while anything is sent. Shards do not know
-//! of it. *Not here*: what an outlet does (`outlet`).
+//! of it. *Not here*: what a queue does (`sink_queue`).
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::outlet::{Batch, Outlet};
+use super::sink_queue::{Batch, SinkQueue};
 
-/// An [`Outlet`] that two threads use.
+/// A [`SinkQueue`] that two threads use.
 pub struct Shared {
-    outlet: Mutex<Outlet>,
+    queue: Mutex<SinkQueue>,
     closed: Condvar,
 }
 
 impl Shared {
     /// Around this one.
-    pub fn new(outlet: Outlet) -> Self {
-        Self { outlet: Mutex::new(outlet), closed: Condvar::new() }
+    pub fn new(queue: SinkQueue) -> Self {
+        Self { queue: Mutex::new(queue), closed: Condvar::new() }
     }
 
-    /// The outlet, for a moment. A panic elsewhere ends the process, so what it left is as good as anything.
-    pub fn lock(&self) -> MutexGuard<'_, Outlet> {
-        self.outlet.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The queue, for a moment. A panic elsewhere ends the process, so what it left is as good as anything.
+    pub fn lock(&self) -> MutexGuard<'_, SinkQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next batch, if one is due.
@@ -38,14 +38,14 @@ impl Shared {
 
     /// Whether nothing will come and nothing is left.
     pub fn is_over(&self) -> bool {
-        let outlet = self.lock();
-        outlet.is_closed() && outlet.is_empty()
+        let queue = self.lock();
+        queue.is_closed() && queue.is_empty()
     }
 
     /// Sleeps; not for long once it is closed. Blocks.
     pub fn sleep(&self, pause: Duration, once_closed: Duration) {
-        let outlet = self.lock();
-        let pause = if outlet.is_closed() { pause.min(once_closed) } else { pause };
-        drop(self.closed.wait_timeout(outlet, pause).unwrap_or_else(PoisonError::into_inner));
+        let queue = self.lock();
+        let pause = if queue.is_closed() { pause.min(once_closed) } else { pause };
+        drop(self.closed.wait_timeout(queue, pause).unwrap_or_else(PoisonError::into_inner));
     }
 }

@@ -1,4 +1,4 @@
-//! Events to Redis: `PUBLISH` of a batch, or `XADD` of each event. One session, at it until the outlet is over.
+//! Events to Redis: `PUBLISH` of a batch, or `XADD` of each event. One session, at it until the queue is over.
 //!
 //! A batch is answered before the next one is sent. One whose answers did not all come is sent again: what had arrived
 //! arrives twice, with the same numbers. *Not here*: how a session comes about (`redis`).
@@ -9,8 +9,8 @@ use bytes::BytesMut;
 use monoio::time::{sleep, timeout};
 
 use super::json;
-use super::outlet::Batch;
 use super::shared::Shared;
+use super::sink_queue::Batch;
 use crate::metrics::{Blocks, EventSink};
 use crate::redis::resp::{self, Reply};
 use crate::redis::{Dialer, Failure, Greeting, Link, Report, Timing};
@@ -30,8 +30,8 @@ pub enum Place {
     },
 }
 
-/// Delivers what enters the outlet until it is over. Writes `sent` and `failed` of its sink's block.
-pub async fn run(mut dialer: Dialer, place: Place, outlet: Arc<Shared>, blocks: Arc<Blocks>) {
+/// Delivers what enters the queue until it is over. Writes `sent` and `failed` of its sink's block.
+pub async fn run(mut dialer: Dialer, place: Place, queue: Arc<Shared>, blocks: Arc<Blocks>) {
     let block = &blocks.events.sinks[EventSink::Redis as usize];
     // A user that may not PING may write all the same.
     let greeting = Greeting {
@@ -43,7 +43,7 @@ pub async fn run(mut dialer: Dialer, place: Place, outlet: Arc<Shared>, blocks: 
         },
     };
     let mut report = Report::new("events");
-    while !outlet.is_over() {
+    while !queue.is_over() {
         let failure = match dialer.open(RESP_LINE_BYTES_MAX, &greeting, None).await {
             Err(failure) => {
                 report.failed(&failure);
@@ -51,7 +51,7 @@ pub async fn run(mut dialer: Dialer, place: Place, outlet: Arc<Shared>, blocks: 
             }
             Ok(mut link) => {
                 let mut has_taken = false;
-                let outcome = deliver(&mut link, &place, &outlet, dialer.timing(), |count| {
+                let outcome = deliver(&mut link, &place, &queue, dialer.timing(), |count| {
                     // An open connection proves little: the server may refuse every command.
                     if !std::mem::replace(&mut has_taken, true) {
                         report.stands(None);
@@ -59,7 +59,7 @@ pub async fn run(mut dialer: Dialer, place: Place, outlet: Arc<Shared>, blocks: 
                     block.sent.add(count as u64);
                 });
                 let Err(failure) = outcome.await else { return };
-                outlet.lock().failed();
+                queue.lock().failed();
                 if has_taken {
                     dialer.backoff.stood(fanfare_core::limits::REDIS_WELL_AFTER);
                     report.lost(&failure);
@@ -74,17 +74,17 @@ pub async fn run(mut dialer: Dialer, place: Place, outlet: Arc<Shared>, blocks: 
     }
 }
 
-/// Delivers over one connection until the outlet is over.
+/// Delivers over one connection until the queue is over.
 async fn deliver(
     link: &mut Link,
     place: &Place,
-    outlet: &Shared,
+    queue: &Shared,
     timing: Timing,
     mut taken: impl FnMut(usize),
 ) -> Result<(), Failure> {
     loop {
-        let Some(batch) = outlet.batch() else {
-            if outlet.is_over() {
+        let Some(batch) = queue.batch() else {
+            if queue.is_over() {
                 return Ok(());
             }
             sleep(EVENTS_POLL).await;
@@ -100,7 +100,7 @@ async fn deliver(
                 _ => return Err(Failure::Unexpected),
             }
         }
-        outlet.lock().taken();
+        queue.lock().taken();
         taken(batch.count);
     }
 }

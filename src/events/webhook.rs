@@ -27,7 +27,7 @@ pub struct Webhook {
     agent: Agent,
     url: SecretUrl,
     gateway: Arc<str>,
-    outlet: Arc<Shared>,
+    queue: Arc<Shared>,
     blocks: Arc<Blocks>,
 }
 
@@ -56,12 +56,12 @@ impl fmt::Display for Cause {
 }
 
 impl Webhook {
-    /// Posts what enters the outlet to `url`. Reads the system's root certificates if it is of https.
+    /// Posts what enters the queue to `url`. Reads the system's root certificates if it is of https.
     pub fn new(
         url: SecretUrl,
         request_timeout: Duration,
         gateway: Arc<str>,
-        outlet: Arc<Shared>,
+        queue: Arc<Shared>,
         blocks: Arc<Blocks>,
     ) -> Self {
         let roots = if url.expose().starts_with("https:") { roots() } else { Vec::new() };
@@ -78,23 +78,23 @@ impl Webhook {
             .tls_config(tls)
             .build()
             .new_agent();
-        Self { agent, url, gateway, outlet, blocks }
+        Self { agent, url, gateway, queue, blocks }
     }
 
-    /// Delivers until the outlet is over. Blocks. Writes `sent`, `failed` and `refused` of its sink's block.
+    /// Delivers until the queue is over. Blocks. Writes `sent`, `failed` and `refused` of its sink's block.
     pub fn run(self) {
         let block = &self.blocks.events.sinks[EventSink::Webhook as usize];
         let seed = u64::from(std::process::id());
         let mut backoff = Backoff::new(seed);
         let mut told = Told::works(5);
-        while !self.outlet.is_over() {
-            let Some(batch) = self.outlet.batch() else {
-                self.outlet.sleep(EVENTS_POLL, EVENTS_POLL);
+        while !self.queue.is_over() {
+            let Some(batch) = self.queue.batch() else {
+                self.queue.sleep(EVENTS_POLL, EVENTS_POLL);
                 continue;
             };
             let complaint = match self.post(&json::array(&batch.events)) {
                 Answer::Taken => {
-                    self.outlet.lock().taken();
+                    self.queue.lock().taken();
                     block.sent.add(batch.count as u64);
                     if told.is_back() {
                         tracing::info!("events: the webhook takes them again");
@@ -103,11 +103,11 @@ impl Webhook {
                     continue;
                 }
                 Answer::Refused(status) => {
-                    block.refused.add(self.outlet.lock().refused(Instant::now()));
+                    block.refused.add(self.queue.lock().refused(Instant::now()));
                     format!("it refuses a batch for good ({status}); its log says why")
                 }
                 Answer::Failed(cause) => {
-                    self.outlet.lock().failed();
+                    self.queue.lock().failed();
                     block.failed.add(1);
                     cause.to_string()
                 }
@@ -115,7 +115,7 @@ impl Webhook {
             if let Some(times) = told.fails(&complaint, Instant::now()) {
                 tracing::warn!(times, "events: the webhook takes nothing: {complaint}");
             }
-            self.outlet.sleep(backoff.pause(Pace::Refused), LAST_PAUSE);
+            self.queue.sleep(backoff.pause(Pace::Refused), LAST_PAUSE);
         }
     }
 

@@ -14,8 +14,8 @@ use super::threads::{Part, Threads};
 use crate::config::{Config, EventsRedis};
 use crate::events::collector::{self, Collector};
 use crate::events::journal::{self, Journal, Reader};
-use crate::events::outlet::{Bounds, Outlet};
 use crate::events::shared::Shared;
+use crate::events::sink_queue::{Bounds, SinkQueue};
 use crate::events::stream::{self, Place};
 use crate::events::webhook::Webhook;
 use crate::metrics::{Blocks, EventSink};
@@ -49,40 +49,40 @@ impl Journals {
     ) -> Result<Option<Part>, StartError> {
         let Some(readers) = self.readers else { return Ok(None) };
         let (events, gateway) = (&config.events, gateway_id());
-        let outlet = || {
+        let queue = || {
             let bounds = Bounds {
                 batch_events_max: events.batch_events_max,
                 batch_bytes_max: events.batch_bytes_max,
                 delay: events.delay,
                 queue_bytes_max: events.queue_bytes_max,
             };
-            Arc::new(Shared::new(Outlet::new(Arc::clone(&gateway), bounds)))
+            Arc::new(Shared::new(SinkQueue::new(Arc::clone(&gateway), bounds)))
         };
-        let mut outlets = Vec::new();
+        let mut queues = Vec::new();
         if let Some(url) = &events.webhook {
-            let outlet = outlet();
-            outlets.push((EventSink::Webhook, Arc::clone(&outlet)));
+            let queue = queue();
+            queues.push((EventSink::Webhook, Arc::clone(&queue)));
             let (url, patience, gateway) = (url.clone(), events.webhook_timeout, Arc::clone(&gateway));
             let blocks = Arc::clone(blocks);
             threads.spawn(Part::Webhook, None, move || {
-                Webhook::new(url, patience, gateway, outlet, blocks).run();
+                Webhook::new(url, patience, gateway, queue, blocks).run();
                 Ok(())
             })?;
         }
         let redis = match to_redis(threads, config)? {
             Some((dialer, place)) => {
-                let outlet = outlet();
-                outlets.push((EventSink::Redis, Arc::clone(&outlet)));
-                Some((dialer, place, outlet))
+                let queue = queue();
+                queues.push((EventSink::Redis, Arc::clone(&queue)));
+                Some((dialer, place, queue))
             }
             None => None,
         };
-        let collector = Collector::new(gateway, readers, outlets, Arc::clone(blocks));
+        let collector = Collector::new(gateway, readers, queues, Arc::clone(blocks));
         let blocks = Arc::clone(blocks);
         threads.spawn(Part::Events, None, move || {
             block_on(RUNTIME_ENTRIES, || async move {
-                if let Some((dialer, place, outlet)) = redis {
-                    monoio::spawn(stream::run(dialer, place, outlet, blocks));
+                if let Some((dialer, place, queue)) = redis {
+                    monoio::spawn(stream::run(dialer, place, queue, blocks));
                 }
                 collector::run(collector).await
             })

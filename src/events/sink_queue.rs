@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use super::json;
 
-/// Bounds of an outlet, and when its batches leave.
+/// Bounds of a queue, and when its batches leave.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Events of a batch.
@@ -55,7 +55,7 @@ enum Piece {
 }
 
 /// The queue of one receiver.
-pub struct Outlet {
+pub struct SinkQueue {
     gateway: Arc<str>,
     bounds: Bounds,
     pieces: VecDeque<Piece>,
@@ -66,7 +66,7 @@ pub struct Outlet {
     is_closed: bool,
 }
 
-impl Outlet {
+impl SinkQueue {
     /// An empty one.
     pub fn new(gateway: Arc<str>, bounds: Bounds) -> Self {
         Self { gateway, bounds, pieces: VecDeque::new(), in_flight: 0, events: 0, bytes: 0, is_closed: false }

@@ -1,4 +1,4 @@
-//! An outlet loses nothing without saying so, and holds no more than it may.
+//! A queue loses nothing without saying so, and holds no more than it may.
 
 use proptest::prelude::*;
 
@@ -11,8 +11,8 @@ const BOUNDS: Bounds = Bounds {
     queue_bytes_max: 1000,
 };
 
-fn outlet(bounds: Bounds) -> Outlet {
-    Outlet::new("g".into(), bounds)
+fn queue(bounds: Bounds) -> SinkQueue {
+    SinkQueue::new("g".into(), bounds)
 }
 
 fn text(seq: u64, bytes: usize) -> Bytes {
@@ -21,57 +21,57 @@ fn text(seq: u64, bytes: usize) -> Bytes {
 
 #[test]
 fn a_batch_leaves_when_it_is_full_or_its_first_event_is_old() {
-    let (mut outlet, now) = (outlet(BOUNDS), Instant::now());
-    outlet.offer(1, &text(1, 1), now);
-    outlet.offer(2, &text(2, 1), now + BOUNDS.delay / 2);
-    assert_eq!(outlet.batch(now + BOUNDS.delay / 2), None);
-    assert_eq!(outlet.batch(now + BOUNDS.delay).map(|batch| batch.count), Some(2));
-    assert_eq!(outlet.batch(now + BOUNDS.delay), None, "one is in flight");
-    outlet.taken();
-    assert!(outlet.is_empty());
-    (3..7).for_each(|seq| assert!(outlet.offer(seq, &text(seq, 1), now)));
-    assert_eq!(outlet.batch(now).map(|batch| batch.count), Some(3), "by count");
-    outlet.taken();
-    assert_eq!(outlet.batch(now), None);
-    outlet.offer(7, &text(7, 100), now);
-    assert_eq!(outlet.batch(now).map(|batch| batch.count), Some(1), "by bytes");
-    outlet.taken();
-    assert_eq!(outlet.batch(now).map(|batch| batch.count), Some(1), "one above the bound goes alone");
+    let (mut queue, now) = (queue(BOUNDS), Instant::now());
+    queue.offer(1, &text(1, 1), now);
+    queue.offer(2, &text(2, 1), now + BOUNDS.delay / 2);
+    assert_eq!(queue.batch(now + BOUNDS.delay / 2), None);
+    assert_eq!(queue.batch(now + BOUNDS.delay).map(|batch| batch.count), Some(2));
+    assert_eq!(queue.batch(now + BOUNDS.delay), None, "one is in flight");
+    queue.taken();
+    assert!(queue.is_empty());
+    (3..7).for_each(|seq| assert!(queue.offer(seq, &text(seq, 1), now)));
+    assert_eq!(queue.batch(now).map(|batch| batch.count), Some(3), "by count");
+    queue.taken();
+    assert_eq!(queue.batch(now), None);
+    queue.offer(7, &text(7, 100), now);
+    assert_eq!(queue.batch(now).map(|batch| batch.count), Some(1), "by bytes");
+    queue.taken();
+    assert_eq!(queue.batch(now).map(|batch| batch.count), Some(1), "one above the bound goes alone");
 }
 
 #[test]
-fn a_closed_outlet_holds_nothing_back() {
-    let (mut outlet, now) = (outlet(BOUNDS), Instant::now());
-    outlet.offer(1, &text(1, 1), now);
-    assert_eq!(outlet.batch(now), None);
-    outlet.close();
-    assert_eq!(outlet.batch(now).map(|batch| batch.count), Some(1));
+fn a_closed_queue_holds_nothing_back() {
+    let (mut queue, now) = (queue(BOUNDS), Instant::now());
+    queue.offer(1, &text(1, 1), now);
+    assert_eq!(queue.batch(now), None);
+    queue.close();
+    assert_eq!(queue.batch(now).map(|batch| batch.count), Some(1));
 }
 
 #[test]
 fn a_failed_batch_comes_again_and_a_refused_one_leaves_a_mark() {
-    let (mut outlet, now) = (outlet(BOUNDS), Instant::now());
-    (1..=4).for_each(|seq| assert!(outlet.offer(seq, &text(seq, 1), now)));
-    let first = outlet.batch(now);
-    outlet.failed();
-    assert_eq!(outlet.batch(now), first);
-    assert_eq!(outlet.refused(now), 3);
-    outlet.close();
-    let batch = outlet.batch(now).expect("the mark and the fourth");
+    let (mut queue, now) = (queue(BOUNDS), Instant::now());
+    (1..=4).for_each(|seq| assert!(queue.offer(seq, &text(seq, 1), now)));
+    let first = queue.batch(now);
+    queue.failed();
+    assert_eq!(queue.batch(now), first);
+    assert_eq!(queue.refused(now), 3);
+    queue.close();
+    let batch = queue.batch(now).expect("the mark and the fourth");
     assert_eq!(batch.events, [json::lost("g", 3, 3), text(4, 1)]);
     assert_eq!(batch.count, 1);
 }
 
 #[test]
 fn a_receiver_that_returns_is_told_how_much_it_missed() {
-    let (mut outlet, now) = (outlet(Bounds { queue_bytes_max: 65, ..BOUNDS }), Instant::now());
-    let taken: Vec<bool> = (1..=9).map(|seq| outlet.offer(seq, &text(seq, 5), now)).collect();
+    let (mut queue, now) = (queue(Bounds { queue_bytes_max: 65, ..BOUNDS }), Instant::now());
+    let taken: Vec<bool> = (1..=9).map(|seq| queue.offer(seq, &text(seq, 5), now)).collect();
     assert_eq!(taken.iter().filter(|taken| **taken).count(), 3);
-    outlet.batch(now).expect("three");
-    outlet.taken();
-    assert!(outlet.offer(10, &text(10, 5), now));
-    outlet.close();
-    assert_eq!(outlet.batch(now).expect("the rest").events, [json::lost("g", 9, 6), text(10, 5)]);
+    queue.batch(now).expect("three");
+    queue.taken();
+    assert!(queue.offer(10, &text(10, 5), now));
+    queue.close();
+    assert_eq!(queue.batch(now).expect("the rest").events, [json::lost("g", 9, 6), text(10, 5)]);
 }
 
 #[derive(Clone, Debug)]
@@ -115,7 +115,7 @@ proptest! {
         queue_bytes_max in 100_usize..2000,
     ) {
         let bounds = Bounds { queue_bytes_max, ..BOUNDS };
-        let (mut outlet, mut now, mut seq) = (outlet(bounds), Instant::now(), 0);
+        let (mut queue, mut now, mut seq) = (queue(bounds), Instant::now(), 0);
         let (mut known, mut taken, mut dropped, mut refused, mut offered) = (Vec::new(), 0, 0, 0, 0);
         let mut acts = acts;
         acts.extend(std::iter::repeat_n(Act::Deliver(Fate::Taken), 400));
@@ -125,17 +125,17 @@ proptest! {
                 Act::Offer(bytes) => {
                     seq += 1;
                     offered += 1;
-                    dropped += u64::from(!outlet.offer(seq, &text(seq, *bytes), now));
+                    dropped += u64::from(!queue.offer(seq, &text(seq, *bytes), now));
                 }
                 Act::Lose(count) => {
                     seq += count;
-                    outlet.lose(seq, *count, now);
+                    queue.lose(seq, *count, now);
                 }
                 Act::Deliver(fate) => {
                     if n + 400 >= acts.len() {
-                        outlet.close();
+                        queue.close();
                     }
-                    let Some(batch) = outlet.batch(now) else { continue };
+                    let Some(batch) = queue.batch(now) else { continue };
                     prop_assert!(!batch.events.is_empty() && batch.events.len() <= bounds.batch_events_max);
                     let bytes: usize = batch.events.iter().map(Bytes::len).sum();
                     prop_assert!(bytes <= bounds.batch_bytes_max || batch.events.len() == 1);
@@ -143,18 +143,18 @@ proptest! {
                         Fate::Taken => {
                             learn(&mut known, &batch);
                             taken += batch.count as u64;
-                            outlet.taken();
+                            queue.taken();
                         }
-                        Fate::Failed => outlet.failed(),
-                        Fate::Refused => refused += outlet.refused(now),
+                        Fate::Failed => queue.failed(),
+                        Fate::Refused => refused += queue.refused(now),
                     }
                 }
             }
-            prop_assert!(outlet.bytes() <= queue_bytes_max);
-            prop_assert_eq!(taken + dropped + refused + outlet.events() as u64, offered);
+            prop_assert!(queue.bytes() <= queue_bytes_max);
+            prop_assert_eq!(taken + dropped + refused + queue.events() as u64, offered);
         }
-        prop_assert!(outlet.is_empty());
-        prop_assert_eq!((outlet.bytes(), outlet.events()), (0, 0));
+        prop_assert!(queue.is_empty());
+        prop_assert_eq!((queue.bytes(), queue.events()), (0, 0));
         prop_assert_eq!(known, (1..=seq).collect::<Vec<_>>());
     }
 }
