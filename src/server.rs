@@ -102,7 +102,7 @@ pub fn start(
         let doorbell = doorbell()?;
         let (sender, receiver) = ring::ring(number, Arc::clone(&doorbell), Arc::clone(&blocks));
         senders.push(sender);
-        let seat = shard::Seat {
+        let setup = shard::ShardSetup {
             number,
             plan: *shard,
             listen: listens[number],
@@ -116,7 +116,7 @@ pub fn start(
             clock,
         };
         let to_main = threads.notices.clone();
-        threads.spawn(Part::Shard(number), shard.core, move || shard::run(seat, &to_main))?;
+        threads.spawn(Part::Shard(number), shard.core, move || shard::run(setup, &to_main))?;
         // One after the other: with port 0, the first shard learns the port that the others share.
         let address = await_listening(&notices)?;
         if number == 0 {
@@ -175,7 +175,7 @@ fn start_ingest(
     let bell = doorbell()?;
     let (publisher, requests) = Publisher::new(Arc::clone(&bell));
     let resolving = threads.clone();
-    let seat = ingest::Seat {
+    let setup = ingest::IngestSetup {
         edition: Arc::clone(edition),
         requests,
         doorbell: bell,
@@ -186,7 +186,8 @@ fn start_ingest(
         answers: to_control.answers,
         resolve: Box::new(move |lookup| resolving.resolve(lookup)),
     };
-    threads.spawn(Part::Ingest, plan.ingest_core, move || block_on(RUNTIME_ENTRIES, || ingest::run(seat)))?;
+    threads
+        .spawn(Part::Ingest, plan.ingest_core, move || block_on(RUNTIME_ENTRIES, || ingest::run(setup)))?;
     Ok(publisher)
 }
 

@@ -18,7 +18,7 @@ use fanfare::api::proposals;
 use fanfare::api::refusal::Code;
 use fanfare::config::flags::Flags;
 use fanfare::config::patch::Patch;
-use fanfare::config::settings::{Change, Settings};
+use fanfare::config::settings::{ConfigChange, Settings};
 use fanfare::config::{Config, raw};
 use fanfare::ingest::answers::{Failed, How, Verdict};
 use fanfare::ingest::publisher::{Directive, Request};
@@ -400,7 +400,7 @@ fn what_a_view_shows_is_what_the_description_says_it_must() {
 }
 
 /// Answers one question about the configuration as the main thread would; the patch that was asked for.
-fn answer_one(gateway: &Gateway, answer: impl FnOnce() -> proposals::Answer) -> Option<Patch> {
+fn answer_one(gateway: &Gateway, answer: impl FnOnce() -> proposals::PatchOutcome) -> Option<Patch> {
     let mut asked = None;
     eventually("a question", || {
         asked = gateway.asked.next();
@@ -423,7 +423,7 @@ fn the_configuration_is_asked_of_its_owner_and_shown_as_described() {
     let mut client = gateway.client();
     let answer = std::thread::scope(|scope| {
         let answer = scope.spawn(|| client.exchange("GET", "/v1/config", "", b""));
-        let view = || proposals::Answer::Shown(Box::new(settings().view(3, &Config::default())));
+        let view = || proposals::PatchOutcome::Shown(Box::new(settings().view(3, &Config::default())));
         assert_eq!(answer_one(&gateway, view), None);
         answer.join().expect("an answer")
     });
@@ -444,8 +444,8 @@ fn a_refused_change_is_422_with_every_problem() {
         let refused = || {
             let patch = Patch::parse(body).expect("an object");
             let problems =
-                settings().offer(&Config::default(), Change::Api(&patch)).expect_err("two problems");
-            proposals::Answer::Refused(problems)
+                settings().offer(&Config::default(), ConfigChange::Api(&patch)).expect_err("two problems");
+            proposals::PatchOutcome::Refused(problems)
         };
         assert_eq!(answer_one(&gateway, refused), Patch::parse(body).ok());
         answer.join().expect("an answer")

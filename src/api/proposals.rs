@@ -17,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// What came of a proposal.
 #[derive(Debug)]
-pub enum Answer {
+pub enum PatchOutcome {
     /// The configuration; a change is in force on every shard.
     Shown(Box<View>),
     /// Everything that is wrong; nothing has changed.
@@ -31,12 +31,12 @@ pub enum Answer {
 pub struct Proposal {
     /// What to change; `None`: show what there is.
     pub patch: Option<Patch>,
-    answer: Arc<OnceLock<Answer>>,
+    answer: Arc<OnceLock<PatchOutcome>>,
 }
 
 /// The asker's end of a [`Proposal`].
 #[derive(Debug)]
-pub struct Awaited(Arc<OnceLock<Answer>>);
+pub struct Awaited(Arc<OnceLock<PatchOutcome>>);
 
 /// The control thread's end.
 pub struct Proposals {
@@ -74,7 +74,7 @@ impl Inbox {
 
 impl Proposal {
     /// Answers, once.
-    pub fn answer(self, answer: Answer) {
+    pub fn answer(self, answer: PatchOutcome) {
         // It was taken out of the queue once, so nobody else has answered.
         let _ = self.answer.set(answer);
     }
@@ -83,7 +83,7 @@ impl Proposal {
 impl Awaited {
     /// The answer, within the monoio runtime of the calling thread; `None` when none has come by then. What was proposed
     /// may be done all the same.
-    pub async fn within(mut self, deadline: Duration) -> Option<Answer> {
+    pub async fn within(mut self, deadline: Duration) -> Option<PatchOutcome> {
         let begun = Instant::now();
         loop {
             // Who answered has let go of its end by then; before that the cell is not ours alone.

@@ -12,7 +12,7 @@ use crate::log::throttle::Throttle;
 use fanfare_core::push::Source;
 use fanfare_core::push::id::PushId;
 use fanfare_core::push::rate::Rate;
-use fanfare_core::push::registry::{Change, Facts, Snapshot};
+use fanfare_core::push::registry::{Facts, PushChange, Snapshot};
 
 /// Lines of one kind in ten seconds.
 const LINES: u32 = 50;
@@ -102,7 +102,7 @@ impl PushLog {
     }
 
     /// A push that runs was given another rate or weight, or was halted, or goes on.
-    pub fn steered(&mut self, id: &str, change: &Change, by: By) {
+    pub fn steered(&mut self, id: &str, change: &PushChange, by: By) {
         if let Some(times) = self.steered.event(Instant::now()) {
             let mut what = Vec::new();
             if let Some((new, ramp)) = change.rate {

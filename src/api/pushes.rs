@@ -19,7 +19,7 @@ use crate::ingest::answers::{How, Verdict};
 use fanfare_core::limits::{API_PROGRESS_EVERY, API_PUSH_WAIT, PUSHES_RUNNING_MAX};
 use fanfare_core::push::id::PushId;
 use fanfare_core::push::rate::Rate;
-use fanfare_core::push::registry::{self, Change, Facts, Refused, Snapshot};
+use fanfare_core::push::registry::{self, Facts, PushChange, RegistryError, Snapshot};
 use fanfare_core::push::request::{self, Request};
 use fanfare_core::push::share::{Failed, UNLIMITED};
 use fanfare_core::push::{Source, terms};
@@ -284,7 +284,7 @@ impl From<Option<f64>> for NewRate {
 }
 
 impl Patch {
-    fn change(&self) -> Result<Change, Refusal> {
+    fn change(&self) -> Result<PushChange, Refusal> {
         let wrong = |wrong: terms::BadTerm| {
             Refusal::new(Code::BadBody, format!("`{}` takes {}", wrong.name, wrong.takes))
         };
@@ -304,7 +304,7 @@ impl Patch {
             Some(_) => return Err(Refusal::new(Code::BadBody, "`state` takes \"paused\" or \"running\"")),
         };
         let weight = self.weight.map(terms::weight).transpose().map_err(wrong)?;
-        Ok(Change { rate, weight, is_paused })
+        Ok(PushChange { rate, weight, is_paused })
     }
 }
 
@@ -342,13 +342,13 @@ fn unknown() -> Refusal {
     Refusal::new(Code::NotFound, "no push has this id; /v1/pushes lists them")
 }
 
-fn refusal(why: registry::Refused, id: &PushId) -> Refusal {
+fn refusal(why: registry::RegistryError, id: &PushId) -> Refusal {
     match why {
-        Refused::TooMany => {
+        RegistryError::TooMany => {
             let message = format!("{PUSHES_RUNNING_MAX} pushes run already");
             Refusal::new(Code::TooManyPushes, message)
         }
-        Refused::Unknown => unknown(),
-        Refused::Over => Refusal::new(Code::Finished, format!("{id} is over")),
+        RegistryError::Unknown => unknown(),
+        RegistryError::Over => Refusal::new(Code::Finished, format!("{id} is over")),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! *Not here*: who decides (`supervision`), the shape of the answer (`config::settings`).
 
-use crate::api::proposals::Answer;
+use crate::api::proposals::PatchOutcome;
 use crate::api::refusal::{Code, Refusal};
 use crate::api::response::Response;
 use crate::api::state::Api;
@@ -31,9 +31,9 @@ async fn ask(api: &Api, patch: Option<Patch>) -> Result<Response, Refusal> {
         Refusal::new(Code::QueueFull, "as many questions about the configuration wait as there may be")
     })?;
     match awaited.within(api.deadlines.config).await {
-        Some(Answer::Shown(view)) => Ok(Response::json(200, &view)),
-        Some(Answer::Refused(problems)) => Ok(refused(&problems)),
-        Some(Answer::Stopping) => Err(Refusal::new(Code::ShuttingDown, "the gateway is stopping")),
+        Some(PatchOutcome::Shown(view)) => Ok(Response::json(200, &view)),
+        Some(PatchOutcome::Refused(problems)) => Ok(refused(&problems)),
+        Some(PatchOutcome::Stopping) => Err(Refusal::new(Code::ShuttingDown, "the gateway is stopping")),
         None => {
             let message =
                 "the configuration did not reach every shard in time; GET /v1/config shows what is in force";

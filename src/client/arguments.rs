@@ -55,14 +55,14 @@ pub fn id(text: &str) -> Result<String, String> {
 
 /// A pace, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub enum PaceArgument {
     /// So many devices a second.
     Rate(Rate),
     /// As fast as it goes.
     Unpaced,
 }
 
-impl FromStr for Pace {
+impl FromStr for PaceArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -111,9 +111,9 @@ mod tests {
 
     #[test]
     fn a_pace_is_a_rate_or_none() {
-        assert_eq!("none".parse(), Ok(Pace::Unpaced));
-        assert_eq!("800".parse(), Ok(Pace::Rate("800".parse().expect("a rate"))));
-        assert!("fast".parse::<Pace>().is_err_and(|why| why.contains("`none`")));
+        assert_eq!("none".parse(), Ok(PaceArgument::Unpaced));
+        assert_eq!("800".parse(), Ok(PaceArgument::Rate("800".parse().expect("a rate"))));
+        assert!("fast".parse::<PaceArgument>().is_err_and(|why| why.contains("`none`")));
     }
 
     proptest! {

@@ -12,9 +12,9 @@ use ureq::http::{Method, Request, Response};
 use ureq::{Agent, Body, BodyReader};
 
 use super::address::Address;
-use super::sse::{Event, Parser};
+use super::sse::{Parser, StreamEvent};
 use super::table::{cut, printable};
-use super::views::Refused;
+use super::views::ApiError;
 use super::{Exit, Failure};
 use crate::config::flags::Flags;
 use crate::config::problem::Problems;
@@ -40,7 +40,7 @@ pub struct Gateway {
 
 /// An answer, read whole.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     /// The HTTP status.
     pub status: u16,
     /// The body.
@@ -100,7 +100,7 @@ impl Gateway {
     }
 
     /// Asks for a path. Whatever the gateway answers is an answer.
-    pub fn get(&self, path: &str) -> Result<Answer, Failure> {
+    pub fn get(&self, path: &str) -> Result<HttpResponse, Failure> {
         self.send(&Method::GET, path, None)
     }
 
@@ -149,7 +149,7 @@ impl Gateway {
         })
     }
 
-    fn send(&self, method: &Method, path: &str, json: Option<String>) -> Result<Answer, Failure> {
+    fn send(&self, method: &Method, path: &str, json: Option<String>) -> Result<HttpResponse, Failure> {
         let request = Request::builder().method(method).uri(self.address.url(path));
         let answered = match json {
             Some(json) => {
@@ -161,24 +161,24 @@ impl Gateway {
         self.read(&mut answered.map_err(|error| self.broken(&error))?)
     }
 
-    fn read(&self, response: &mut Response<Body>) -> Result<Answer, Failure> {
+    fn read(&self, response: &mut Response<Body>) -> Result<HttpResponse, Failure> {
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(CLIENT_ANSWER_BYTES_MAX).read_to_vec();
-        Ok(Answer { status, body: body.map_err(|error| self.broken(&error))? })
+        Ok(HttpResponse { status, body: body.map_err(|error| self.broken(&error))? })
     }
 
-    fn accepted(&self, answer: Answer) -> Result<Vec<u8>, Failure> {
+    fn accepted(&self, answer: HttpResponse) -> Result<Vec<u8>, Failure> {
         if (200..300).contains(&answer.status) { Ok(answer.body) } else { Err(self.refused(&answer)) }
     }
 
-    fn refused(&self, answer: &Answer) -> Failure {
+    fn refused(&self, answer: &HttpResponse) -> Failure {
         let exit = match answer.status {
             429 | 503 => Exit::Later,
             400..500 => Exit::Operator,
             _ => Exit::Unreachable,
         };
-        let sentence = match serde_json::from_slice::<Refused>(&answer.body) {
-            Ok(Refused { error }) => cut(&printable(&error.message), SENTENCE_CHARS_MAX),
+        let sentence = match serde_json::from_slice::<ApiError>(&answer.body) {
+            Ok(ApiError { error }) => cut(&printable(&error.message), SENTENCE_CHARS_MAX),
             Err(_) => format!(
                 "what answers at {} with status {} is not a gateway's API: say with --api where that is",
                 self.address, answer.status
@@ -225,7 +225,7 @@ pub struct Events {
     reader: BodyReader<'static>,
     parser: Parser,
     /// Complete events of the last read.
-    waiting: VecDeque<Event>,
+    waiting: VecDeque<StreamEvent>,
     heard: Instant,
 }
 
@@ -233,7 +233,7 @@ pub struct Events {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// An event.
-    Event(Event),
+    Event(StreamEvent),
     /// Nothing for now; a chance to look around.
     Nothing,
     /// The stream is over.

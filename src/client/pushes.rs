@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::arguments::Pace;
+use super::arguments::PaceArgument;
 use super::http::{self, Gateway};
 use super::table::Line;
 use super::views::{Push, Pushes};
@@ -40,7 +40,7 @@ pub enum Command {
         id: String,
         /// Devices per second, or none: as fast as it goes
         #[arg(value_name = "N|none")]
-        rate: Pace,
+        rate: PaceArgument,
         /// Time in which the rate rises from 0
         #[arg(long = "ramp", value_name = "TIME", value_parser = arguments::ramp_s)]
         ramp_s: Option<f64>,
@@ -97,7 +97,7 @@ impl Arguments {
                 let answer = gateway.fetch(&request::path_of(id))?;
                 return self.tell(&answer, ledger::account);
             }
-            Some(Command::Rate { rate: Pace::Unpaced, ramp_s: Some(_), .. }) => {
+            Some(Command::Rate { rate: PaceArgument::Unpaced, ramp_s: Some(_), .. }) => {
                 return Err(Failure::operator("--ramp needs a rate that it leads to"));
             }
             Some(Command::Rate { id, rate, ramp_s }) => {

@@ -4,7 +4,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::arguments::Pace;
+use super::arguments::PaceArgument;
 use super::message::Message;
 
 /// The body of `POST /v1/push`; what was not asked for is left out, and the gateway's default counts.
@@ -69,10 +69,10 @@ impl Push<'_> {
 }
 
 /// The body of a `PATCH` that changes the pace.
-pub fn pace(pace: Pace, ramp_s: Option<f64>) -> String {
+pub fn pace(pace: PaceArgument, ramp_s: Option<f64>) -> String {
     let rate = match pace {
-        Pace::Unpaced => None,
-        Pace::Rate(rate) => Some(Number(rate.as_f64())),
+        PaceArgument::Unpaced => None,
+        PaceArgument::Rate(rate) => Some(Number(rate.as_f64())),
     };
     match ramp_s {
         None => serde_json::json!({"rate": rate}),
@@ -159,9 +159,9 @@ mod tests {
 
     #[test]
     fn a_change_names_what_changes() {
-        let rate = Pace::Rate("0.5".parse().expect("a rate"));
+        let rate = PaceArgument::Rate("0.5".parse().expect("a rate"));
         assert_eq!(pace(rate, Some(10.0)), r#"{"ramp_s":10,"rate":0.5}"#);
-        assert_eq!(pace(Pace::Unpaced, None), r#"{"rate":null}"#);
+        assert_eq!(pace(PaceArgument::Unpaced, None), r#"{"rate":null}"#);
         assert_eq!(state("paused"), r#"{"state":"paused"}"#);
     }
 

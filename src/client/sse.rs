@@ -7,7 +7,7 @@ use fanfare_core::limits::SSE_EVENT_BYTES_MAX;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct StreamEvent {
     /// `message` when the stream does not name it.
     pub name: String,
     /// The data lines, joined by line feeds; what is not UTF-8 is replaced.
@@ -34,7 +34,7 @@ pub struct Parser {
 
 impl Parser {
     /// Takes a piece of the stream, and appends the events that it completes. After an error the stream is worth nothing.
-    pub fn take(&mut self, piece: &[u8], events: &mut Vec<Event>) -> Result<(), TooLong> {
+    pub fn take(&mut self, piece: &[u8], events: &mut Vec<StreamEvent>) -> Result<(), TooLong> {
         let mut rest = piece;
         while let Some(&first) = rest.first() {
             if std::mem::take(&mut self.after_return) && first == b'\n' {
@@ -56,7 +56,7 @@ impl Parser {
     }
 
     /// The line is whole; an empty one completes the event.
-    fn end_line(&mut self) -> Option<Event> {
+    fn end_line(&mut self) -> Option<StreamEvent> {
         let mut line = std::mem::take(&mut self.line);
         if !std::mem::replace(&mut self.begun, true) && line.starts_with(b"\xef\xbb\xbf") {
             line.drain(..3);
@@ -85,10 +85,10 @@ impl Parser {
         None
     }
 
-    fn end_event(&mut self) -> Option<Event> {
+    fn end_event(&mut self) -> Option<StreamEvent> {
         let (name, data) = (std::mem::take(&mut self.name), std::mem::take(&mut self.data));
         // Without data there is no event: an empty line after a comment that keeps the stream alive.
-        std::mem::take(&mut self.has_data).then(|| Event {
+        std::mem::take(&mut self.has_data).then(|| StreamEvent {
             name: if name.is_empty() {
                 "message".into()
             } else {

@@ -192,7 +192,7 @@ impl Push {
 
 /// The answer that refuses.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Refused {
+pub struct ApiError {
     /// Its one field.
     pub error: RefusedBecause,
 }

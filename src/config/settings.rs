@@ -36,7 +36,7 @@ pub enum Source {
 }
 
 /// What it wants.
-pub enum Change<'a> {
+pub enum ConfigChange<'a> {
     /// Read the file again, and the rest that a start reads.
     Read(&'a Flags, Vec<(OsString, OsString)>),
     /// etcd's keys are these from here on.
@@ -45,7 +45,7 @@ pub enum Change<'a> {
     Api(&'a Patch),
 }
 
-impl Change<'_> {
+impl ConfigChange<'_> {
     /// Who wants it.
     pub fn source(&self) -> Source {
         match self {
@@ -74,7 +74,7 @@ impl Settings {
     }
 
     /// Takes a change whole, or refuses it with everything that is wrong. Reading a file blocks.
-    pub fn offer(&mut self, running: &Config, change: Change<'_>) -> Result<Reload, Problems> {
+    pub fn offer(&mut self, running: &Config, change: ConfigChange<'_>) -> Result<Reload, Problems> {
         let source = change.source();
         match self.layers_with(change) {
             Ok(accepted) => {
@@ -93,13 +93,13 @@ impl Settings {
         self.refused.contains_key(&source)
     }
 
-    fn layers_with(&self, change: Change<'_>) -> Result<Loaded, Problems> {
+    fn layers_with(&self, change: ConfigChange<'_>) -> Result<Loaded, Problems> {
         let layers: &Layers = &self.accepted.layers;
         let mut problems = Vec::new();
         let layers = match change {
-            Change::Read(flags, environment) => raw::read(flags, environment, layers, &mut problems),
-            Change::Etcd(snapshot) => layers.with(Layer::Etcd, snapshot.values(&mut problems)),
-            Change::Api(patch) => {
+            ConfigChange::Read(flags, environment) => raw::read(flags, environment, layers, &mut problems),
+            ConfigChange::Etcd(snapshot) => layers.with(Layer::Etcd, snapshot.values(&mut problems)),
+            ConfigChange::Api(patch) => {
                 let values = patch.values(layers.values(Layer::Api), &mut problems);
                 layers.with(Layer::Api, values)
             }
@@ -124,7 +124,7 @@ impl Settings {
     pub fn view(&self, edition: u64, running: &Config) -> View {
         let (now, wanted) = (Draft::from(running.clone()), Draft::from(self.accepted.config.clone()));
         let values = KEYS.iter().enumerate().map(|(n, key)| {
-            let place = |draft: &Draft, origin: &Origin| Place {
+            let place = |draft: &Draft, origin: &Origin| Located {
                 value: key.json(draft),
                 source: origin.source(),
                 origin: origin.to_string(),
@@ -135,7 +135,7 @@ impl Settings {
             (key.path(), shown)
         });
         let problems = self.refused.iter().flat_map(|(source, problems)| {
-            problems.iter().map(|problem| Refused { source: *source, told: Told::of(problem) })
+            problems.iter().map(|problem| RefusedValue { source: *source, told: Told::of(problem) })
         });
         View { edition, values: values.collect(), problems: problems.collect() }
     }
@@ -146,28 +146,28 @@ impl Settings {
 pub struct View {
     edition: u64,
     values: BTreeMap<String, Shown>,
-    problems: Vec<Refused>,
+    problems: Vec<RefusedValue>,
 }
 
 #[derive(Clone, Debug, Serialize)]
 struct Shown {
     #[serde(flatten)]
-    place: Place,
+    place: Located,
     live: bool,
     /// What the next start will take, when that is another value.
     #[serde(skip_serializing_if = "Option::is_none")]
-    at_start: Option<Place>,
+    at_start: Option<Located>,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Place {
+struct Located {
     value: Value,
     source: &'static str,
     origin: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Refused {
+struct RefusedValue {
     source: Source,
     #[serde(flatten)]
     told: Told,
@@ -214,21 +214,21 @@ mod tests {
             Self { running: loaded.config.clone(), settings: Settings::new(loaded) }
         }
 
-        fn offer(&mut self, change: Change<'_>) -> Result<Vec<String>, Problems> {
+        fn offer(&mut self, change: ConfigChange<'_>) -> Result<Vec<String>, Problems> {
             let reload = self.settings.offer(&self.running, change)?;
             self.running = reload.config;
             Ok(reload.live)
         }
 
         fn patch(&mut self, body: &str) -> Result<Vec<String>, Problems> {
-            self.offer(Change::Api(&Patch::parse(body.as_bytes()).expect("an object")))
+            self.offer(ConfigChange::Api(&Patch::parse(body.as_bytes()).expect("an object")))
         }
 
         fn etcd(&mut self, entries: &[(&str, &str)]) -> Result<Vec<String>, Problems> {
             let bytes = |text: &str| text.as_bytes().to_vec();
             let entries = entries.iter().map(|(name, value)| (bytes(name), bytes(value))).collect();
             let prefix = "/f/".into();
-            self.offer(Change::Etcd(&Snapshot { revision: 1, prefix, incomplete: None, entries }))
+            self.offer(ConfigChange::Etcd(&Snapshot { revision: 1, prefix, incomplete: None, entries }))
         }
 
         fn shown(&self, key: &str) -> Value {
@@ -287,7 +287,7 @@ mod tests {
         let before = process.running.clone();
         let incomplete = Some("there are more than 9 keys".into());
         let partial = Snapshot { incomplete, prefix: "/f/".into(), ..Snapshot::default() };
-        let refused = process.offer(Change::Etcd(&partial)).expect_err("it is no configuration");
+        let refused = process.offer(ConfigChange::Etcd(&partial)).expect_err("it is no configuration");
         assert_eq!((refused.0.len(), &process.running), (1, &before));
         assert_eq!(process.problems()[0]["source"], "etcd");
         process.patch(r#"{"merge.delay_ms": 9}"#).expect("the other sources go on");
@@ -309,13 +309,13 @@ mod tests {
         let mut process = Process::start(&[("FANFARE_SERVER_SHARDS", "2")]);
         let flags = Flags::default();
         let variables = vec![("FANFARE_SERVER_SHARDS".into(), "3".into())];
-        assert_eq!(process.offer(Change::Read(&flags, variables)).expect("good"), Vec::<String>::new());
+        assert_eq!(process.offer(ConfigChange::Read(&flags, variables)).expect("good"), Vec::<String>::new());
         let place =
             serde_json::json!({"value": 3, "source": "environment", "origin": "FANFARE_SERVER_SHARDS"});
         let shown = process.shown("server.shards");
         assert_eq!((&shown["value"], &shown["live"], &shown["at_start"]), (&2.into(), &false.into(), &place));
         let variables = vec![("FANFARE_SERVER_SHARDS".into(), "2".into())];
-        process.offer(Change::Read(&flags, variables)).expect("good");
+        process.offer(ConfigChange::Read(&flags, variables)).expect("good");
         assert_eq!(process.shown("server.shards").get("at_start"), None);
     }
 

@@ -13,7 +13,7 @@ use crate::config::snapshot::Snapshot;
 
 /// A change of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct KeyEvent {
     /// The whole name.
     pub name: Vec<u8>,
     /// The new value; `None`: the key is gone.
@@ -36,7 +36,7 @@ pub enum Said {
         revision: i64,
     },
     /// All changes of some revisions, in order.
-    Changed(Vec<Event>),
+    Changed(Vec<KeyEvent>),
     /// It is over, because what it asked for is no longer kept.
     Compacted,
 }
@@ -112,9 +112,9 @@ impl Mirror {
         Next::Watch
     }
 
-    fn change(&mut self, events: Vec<Event>) -> Next {
+    fn change(&mut self, events: Vec<KeyEvent>) -> Next {
         let Some(known) = &mut self.known else { return Next::Read("nothing is known yet") };
-        for Event { name, value, revision } in events {
+        for KeyEvent { name, value, revision } in events {
             let Some(name) = below(&self.prefix, &name) else { continue };
             let before = match value {
                 Some(value) => {
@@ -147,12 +147,12 @@ mod tests {
     const DELAY: &str = "/f/merge.delay_ms";
     const LEVEL: &str = "/f/log.level";
 
-    fn put(name: &str, value: &str, revision: i64) -> Event {
-        Event { name: name.into(), value: Some(value.into()), revision }
+    fn put(name: &str, value: &str, revision: i64) -> KeyEvent {
+        KeyEvent { name: name.into(), value: Some(value.into()), revision }
     }
 
-    fn delete(name: &str, revision: i64) -> Event {
-        Event { name: name.into(), value: None, revision }
+    fn delete(name: &str, revision: i64) -> KeyEvent {
+        KeyEvent { name: name.into(), value: None, revision }
     }
 
     fn at(revision: i64, entries: &[(&str, &str)]) -> Mirror {
@@ -258,7 +258,7 @@ mod tests {
                 }
                 let name = if more == 0 { RATE.to_owned() } else { format!("/f/{name}") };
                 store.revision += 1;
-                let event = Event { name: name.clone().into(), value: value.map(String::into_bytes), revision: store.revision };
+                let event = KeyEvent { name: name.clone().into(), value: value.map(String::into_bytes), revision: store.revision };
                 match &event.value {
                     Some(value) => store.keys.insert(name.into_bytes(), value.clone()),
                     None => store.keys.remove(name.as_bytes()),

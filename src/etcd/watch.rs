@@ -15,17 +15,17 @@ use etcd_client::{
 use tokio::time::{sleep, timeout};
 
 use super::Mailbox;
-use super::mirror::{Event, Mirror, Next, Said};
+use super::mirror::{KeyEvent, Mirror, Next, Said};
 use super::reading::{Page, Reading, Step};
 use crate::config::Etcd;
 use crate::config::snapshot::Snapshot;
 use crate::log::throttle::Throttle;
 use crate::metrics::Blocks;
-use crate::redis::backoff::{Backoff, Pace};
+use crate::redis::backoff::{Backoff, RetryPace};
 use fanfare_core::limits::{ETCD_AGAIN_AFTER, ETCD_DEADLINE, ETCD_PING_AFTER};
 
 /// What the thread is given.
-pub struct Seat {
+pub struct WatchSetup {
     /// Where, as whom, below which prefix.
     pub etcd: Etcd,
     /// Where snapshots go.
@@ -88,10 +88,10 @@ impl Lines {
 
 impl End {
     /// How soon the next attempt may come, whether or not this one is told.
-    fn pace(&self) -> Pace {
+    fn pace(&self) -> RetryPace {
         match self {
-            Self::Refused(_) => Pace::Refused,
-            Self::Gone(_) | Self::Read(_) | Self::Incomplete(_) | Self::TooLarge => Pace::Absent,
+            Self::Refused(_) => RetryPace::Refused,
+            Self::Gone(_) | Self::Read(_) | Self::Incomplete(_) | Self::TooLarge => RetryPace::Absent,
         }
     }
 }
@@ -110,7 +110,7 @@ impl From<etcd_client::Error> for End {
 }
 
 /// Keeps up with etcd for as long as the process lives. An error is the kernel's.
-pub fn run(seat: &Seat) -> Result<(), String> {
+pub fn run(setup: &WatchSetup) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -118,28 +118,28 @@ pub fn run(seat: &Seat) -> Result<(), String> {
         .thread_name("etcd-resolver")
         .build()
         .map_err(|error| format!("cannot create the etcd client's runtime: {error}"))?;
-    runtime.block_on(keep_up(seat))
+    runtime.block_on(keep_up(setup))
 }
 
-async fn keep_up(seat: &Seat) -> Result<(), String> {
-    let mut mirror = Mirror::new(&seat.etcd.prefix);
-    let mut backoff = Backoff::new(seat.seed);
+async fn keep_up(setup: &WatchSetup) -> Result<(), String> {
+    let mut mirror = Mirror::new(&setup.etcd.prefix);
+    let mut backoff = Backoff::new(setup.seed);
     let mut last = Told::default();
     let mut lines = Lines::default();
     loop {
         let mut stood = None;
         // The client's futures are large; the thread's stack need not hold them.
-        let end = Box::pin(converse(seat, &mut mirror, &mut last, &mut lines, &mut stood))
+        let end = Box::pin(converse(setup, &mut mirror, &mut last, &mut lines, &mut stood))
             .await
             .unwrap_or_else(|end| end);
         mirror.forget();
-        seat.blocks.etcd.connected.set(0);
+        setup.blocks.etcd.connected.set(0);
         let pace = end.pace();
         match end {
             End::Incomplete(why) => {
-                seat.blocks.etcd.incomplete.set(1);
-                let prefix = seat.etcd.prefix.clone();
-                last.tell(seat, Snapshot { prefix, incomplete: Some(why), ..Snapshot::default() });
+                setup.blocks.etcd.incomplete.set(1);
+                let prefix = setup.etcd.prefix.clone();
+                last.tell(setup, Snapshot { prefix, incomplete: Some(why), ..Snapshot::default() });
                 sleep(ETCD_AGAIN_AFTER).await;
                 continue;
             }
@@ -151,7 +151,7 @@ async fn keep_up(seat: &Seat) -> Result<(), String> {
                 lines.read_again("more has changed at once than one answer holds");
             }
             End::Gone(why) => {
-                seat.blocks.etcd.connect_errors.add(1);
+                setup.blocks.etcd.connect_errors.add(1);
                 if let Some(times) = lines.broken(stood.is_some()) {
                     tracing::warn!(times, "etcd: {why}; what is in force stays, and it is tried again");
                 } else {
@@ -159,7 +159,7 @@ async fn keep_up(seat: &Seat) -> Result<(), String> {
                 }
             }
             End::Refused(why) => {
-                seat.blocks.etcd.connect_errors.add(1);
+                setup.blocks.etcd.connect_errors.add(1);
                 if let Some(times) = lines.broken(stood.is_some()) {
                     tracing::error!(
                         times,
@@ -179,20 +179,20 @@ async fn keep_up(seat: &Seat) -> Result<(), String> {
 
 /// One connection, from its begin to its end. `stood` is when the watch began to stand.
 async fn converse(
-    seat: &Seat,
+    setup: &WatchSetup,
     mirror: &mut Mirror,
     last: &mut Told,
     lines: &mut Lines,
     stood: &mut Option<Instant>,
 ) -> Result<End, End> {
     let mut client =
-        in_time(Box::pin(Client::connect(&seat.etcd.endpoints, Some(options(&seat.etcd))))).await?;
-    let (cluster, snapshot) = Box::pin(read(seat, &mut client)).await?;
+        in_time(Box::pin(Client::connect(&setup.etcd.endpoints, Some(options(&setup.etcd))))).await?;
+    let (cluster, snapshot) = Box::pin(read(setup, &mut client)).await?;
     let known = snapshot.revision;
     mirror.read(cluster, snapshot.clone());
-    last.tell(seat, snapshot);
+    last.tell(setup, snapshot);
     let options = WatchOptions::new().with_prefix().with_start_revision(known + 1).with_progress_notify();
-    let mut stream = in_time(Box::pin(client.watch(seat.etcd.prefix.as_str(), Some(options)))).await?;
+    let mut stream = in_time(Box::pin(client.watch(setup.etcd.prefix.as_str(), Some(options)))).await?;
     loop {
         // The transport's own pings end a stream whose other end is gone.
         let Some(response) = stream.message().await? else {
@@ -205,21 +205,21 @@ async fn converse(
                 tracing::info!(times, "etcd: connected at revision {revision}");
             }
             *stood = Some(Instant::now());
-            seat.blocks.etcd.connected.set(1);
+            setup.blocks.etcd.connected.set(1);
         }
         match mirror.take(cluster, said) {
             Next::Watch => {}
-            Next::Tell => last.tell(seat, mirror.known().cloned().unwrap_or_default()),
+            Next::Tell => last.tell(setup, mirror.known().cloned().unwrap_or_default()),
             Next::Read(why) => return Ok(End::Read(why)),
         }
         let revision = mirror.known().map_or(0, |known| known.revision);
-        seat.blocks.etcd.revision.set(revision.cast_unsigned());
+        setup.blocks.etcd.revision.set(revision.cast_unsigned());
     }
 }
 
 /// Reads everything below the prefix, at one revision: the cluster, and what stands there.
-async fn read(seat: &Seat, client: &mut Client) -> Result<(u64, Snapshot), End> {
-    let mut reading = Reading::new(&seat.etcd.prefix);
+async fn read(setup: &WatchSetup, client: &mut Client) -> Result<(u64, Snapshot), End> {
+    let mut reading = Reading::new(&setup.etcd.prefix);
     loop {
         let question = reading.question();
         let options = GetOptions::new()
@@ -239,9 +239,9 @@ async fn read(seat: &Seat, client: &mut Client) -> Result<(u64, Snapshot), End> 
         }
     }
     let (cluster, snapshot) = reading.finish();
-    seat.blocks.etcd.reads.add(1);
-    seat.blocks.etcd.incomplete.set(0);
-    seat.blocks.etcd.revision.set(snapshot.revision.cast_unsigned());
+    setup.blocks.etcd.reads.add(1);
+    setup.blocks.etcd.incomplete.set(0);
+    setup.blocks.etcd.revision.set(snapshot.revision.cast_unsigned());
     Ok((cluster, snapshot))
 }
 
@@ -258,15 +258,15 @@ fn page(mut answer: GetResponse) -> Result<Page, End> {
 
 impl Told {
     /// Tells the main thread, unless it was told the same last. A revision alone is no news.
-    fn tell(&mut self, seat: &Seat, snapshot: Snapshot) {
+    fn tell(&mut self, setup: &WatchSetup, snapshot: Snapshot) {
         let is_same = self
             .0
             .as_ref()
             .is_some_and(|last| last.entries == snapshot.entries && last.incomplete == snapshot.incomplete);
         if !is_same {
             self.0 = Some(snapshot.clone());
-            seat.mailbox.put(snapshot);
-            (seat.wake)();
+            setup.mailbox.put(snapshot);
+            (setup.wake)();
         }
     }
 }
@@ -288,7 +288,7 @@ fn said_by(response: &WatchResponse) -> Result<Said, End> {
     let events = response.events().iter().filter_map(|event| {
         let kv = event.kv()?;
         let value = (event.event_type() == EventType::Put).then(|| kv.value().to_vec());
-        Some(Event { name: kv.key().to_vec(), value, revision: kv.mod_revision() })
+        Some(KeyEvent { name: kv.key().to_vec(), value, revision: kv.mod_revision() })
     });
     Ok(Said::Changed(events.collect()))
 }
@@ -322,9 +322,9 @@ mod tests {
 
     #[test]
     fn a_refusal_is_tried_again_late_whether_or_not_it_is_told_and_anything_else_soon() {
-        assert_eq!(End::Refused("permission denied".into()).pace(), Pace::Refused);
+        assert_eq!(End::Refused("permission denied".into()).pace(), RetryPace::Refused);
         for end in [End::Gone("gone".into()), End::Read("compacted"), End::TooLarge] {
-            assert_eq!(end.pace(), Pace::Absent, "{end:?}");
+            assert_eq!(end.pace(), RetryPace::Absent, "{end:?}");
         }
     }
 }

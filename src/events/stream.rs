@@ -18,7 +18,7 @@ use fanfare_core::limits::{EVENTS_POLL, RESP_LINE_BYTES_MAX};
 
 /// Where in Redis events go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum RedisTarget {
     /// `PUBLISH` to this channel: an array of events.
     Channel(String),
     /// `XADD` to this stream, in field `event`.
@@ -31,7 +31,7 @@ pub enum Place {
 }
 
 /// Delivers what enters the queue until it is over. Writes `sent` and `failed` of its sink's block.
-pub async fn run(mut dialer: Dialer, place: Place, queue: Arc<Shared>, blocks: Arc<Blocks>) {
+pub async fn run(mut dialer: Dialer, place: RedisTarget, queue: Arc<Shared>, blocks: Arc<Blocks>) {
     let block = &blocks.events.sinks[EventSink::Redis as usize];
     // A user that may not PING may write all the same.
     let greeting = Greeting {
@@ -77,7 +77,7 @@ pub async fn run(mut dialer: Dialer, place: Place, queue: Arc<Shared>, blocks: A
 /// Delivers over one connection until the queue is over.
 async fn deliver(
     link: &mut Link,
-    place: &Place,
+    place: &RedisTarget,
     queue: &Shared,
     timing: Timing,
     mut taken: impl FnMut(usize),
@@ -106,14 +106,14 @@ async fn deliver(
 }
 
 /// A batch as commands, and how many answers they have.
-fn commands(place: &Place, batch: &Batch) -> (BytesMut, usize) {
+fn commands(place: &RedisTarget, batch: &Batch) -> (BytesMut, usize) {
     let mut out = BytesMut::new();
     match place {
-        Place::Channel(name) => {
+        RedisTarget::Channel(name) => {
             resp::command(&mut out, &[b"PUBLISH", name.as_bytes(), &json::array(&batch.events)]);
             (out, 1)
         }
-        Place::Stream { name, length_max } => {
+        RedisTarget::Stream { name, length_max } => {
             let length_max = length_max.to_string();
             for event in &batch.events {
                 let (name, length_max) = (name.as_bytes(), length_max.as_bytes());

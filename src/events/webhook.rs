@@ -15,7 +15,7 @@ use super::json;
 use super::shared::Shared;
 use crate::log::told::Told;
 use crate::metrics::{Blocks, EventSink};
-use crate::redis::backoff::{Backoff, Pace};
+use crate::redis::backoff::{Backoff, RetryPace};
 use crate::secret::SecretUrl;
 use fanfare_core::limits::{EVENTS_ANSWER_BYTES_MAX, EVENTS_POLL};
 
@@ -32,7 +32,7 @@ pub struct Webhook {
 }
 
 /// What came of a POST.
-enum Answer {
+enum WebhookReply {
     Taken,
     Refused(u16),
     Failed(Cause),
@@ -93,7 +93,7 @@ impl Webhook {
                 continue;
             };
             let complaint = match self.post(&json::array(&batch.events)) {
-                Answer::Taken => {
+                WebhookReply::Taken => {
                     self.queue.lock().taken();
                     block.sent.add(batch.count as u64);
                     if told.is_back() {
@@ -102,11 +102,11 @@ impl Webhook {
                     backoff = Backoff::new(seed);
                     continue;
                 }
-                Answer::Refused(status) => {
+                WebhookReply::Refused(status) => {
                     block.refused.add(self.queue.lock().refused(Instant::now()));
                     format!("it refuses a batch for good ({status}); its log says why")
                 }
-                Answer::Failed(cause) => {
+                WebhookReply::Failed(cause) => {
                     self.queue.lock().failed();
                     block.failed.add(1);
                     cause.to_string()
@@ -115,27 +115,27 @@ impl Webhook {
             if let Some(times) = told.fails(&complaint, Instant::now()) {
                 tracing::warn!(times, "events: the webhook takes nothing: {complaint}");
             }
-            self.queue.sleep(backoff.pause(Pace::Refused), LAST_PAUSE);
+            self.queue.sleep(backoff.pause(RetryPace::Refused), LAST_PAUSE);
         }
     }
 
-    fn post(&self, body: &[u8]) -> Answer {
+    fn post(&self, body: &[u8]) -> WebhookReply {
         let request = self
             .agent
             .post(self.url.expose())
             .header("content-type", "application/json")
             .header("fanfare-gateway", &*self.gateway);
         match request.send(body) {
-            Err(error) => Answer::Failed(Cause::Transport(error)),
+            Err(error) => WebhookReply::Failed(Cause::Transport(error)),
             Ok(mut response) => {
                 let status = response.status().as_u16();
                 // Read to its end, the connection can be used again. What it says is for nobody.
                 let mut answer = response.body_mut().as_reader().take(EVENTS_ANSWER_BYTES_MAX);
                 let _ = std::io::copy(&mut answer, &mut std::io::sink());
                 match status {
-                    200..=299 => Answer::Taken,
-                    400 | 413 | 422 => Answer::Refused(status),
-                    _ => Answer::Failed(Cause::Status(status)),
+                    200..=299 => WebhookReply::Taken,
+                    400 | 413 | 422 => WebhookReply::Refused(status),
+                    _ => WebhookReply::Failed(Cause::Status(status)),
                 }
             }
         }

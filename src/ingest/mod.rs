@@ -45,7 +45,7 @@ use redis::{Incoming, PublishQueue};
 use state::Ingest;
 
 /// What the ingest core is given at its start.
-pub struct Seat {
+pub struct IngestSetup {
     /// The configuration at start.
     pub edition: Arc<Edition>,
     /// Requests from the control thread.
@@ -67,8 +67,9 @@ pub struct Seat {
 }
 
 /// Runs until a drain has given every shard its last command.
-pub async fn run(seat: Seat) -> io::Result<()> {
-    let Seat { edition, requests, doorbell, broadcast, blocks, clock, answers, births, resolve } = seat;
+pub async fn run(setup: IngestSetup) -> io::Result<()> {
+    let IngestSetup { edition, requests, doorbell, broadcast, blocks, clock, answers, births, resolve } =
+        setup;
     let config = &edition.config;
     let inbox = Inbox::new(REDIS_INBOX_BYTES_MAX);
     let to_redis = match &config.redis {

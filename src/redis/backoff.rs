@@ -12,7 +12,7 @@ use fanfare_core::limits::{
 
 /// What a failed attempt cost the server, and so how soon the next one may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub enum RetryPace {
     /// Nothing answered, or the stream broke: up to [`REDIS_BACKOFF_ABSENT_MAX`]. The requirement behind it: delivery
     /// resumes within a second of the server's return, however long it was away.
     Absent,
@@ -35,10 +35,10 @@ impl Backoff {
     }
 
     /// The pause before the next attempt.
-    pub fn pause(&mut self, pace: Pace) -> Duration {
+    pub fn pause(&mut self, pace: RetryPace) -> Duration {
         let longest = match pace {
-            Pace::Absent => REDIS_BACKOFF_ABSENT_MAX,
-            Pace::Refused => REDIS_BACKOFF_MAX,
+            RetryPace::Absent => REDIS_BACKOFF_ABSENT_MAX,
+            RetryPace::Refused => REDIS_BACKOFF_MAX,
         };
         let upper = (REDIS_BACKOFF_MIN * 2).saturating_mul(1 << self.failures.min(16)).min(longest);
         self.failures = self.failures.saturating_add(1);
@@ -77,11 +77,11 @@ mod tests {
         fn pauses_double_from_100_ms_to_5_s_and_stay_there(seed in any::<u64>()) {
             let mut backoff = Backoff::new(seed);
             for upper in [200, 400, 800, 1600, 3200, 5000, 5000, 5000] {
-                let pause = backoff.pause(Pace::Refused);
+                let pause = backoff.pause(RetryPace::Refused);
                 prop_assert!((ms(upper / 2)..=ms(upper)).contains(&pause), "{pause:?} of {upper} ms");
             }
             for _ in 0..100 {
-                prop_assert!(backoff.pause(Pace::Refused) <= REDIS_BACKOFF_MAX);
+                prop_assert!(backoff.pause(RetryPace::Refused) <= REDIS_BACKOFF_MAX);
             }
         }
 
@@ -92,9 +92,9 @@ mod tests {
         ) {
             let mut backoff = Backoff::new(seed);
             for _ in 0..failures {
-                backoff.pause(Pace::Refused);
+                backoff.pause(RetryPace::Refused);
             }
-            prop_assert!(backoff.pause(Pace::Absent) <= ms(500));
+            prop_assert!(backoff.pause(RetryPace::Absent) <= ms(500));
         }
     }
 
@@ -102,17 +102,17 @@ mod tests {
     fn only_a_session_that_stood_for_a_while_starts_the_pauses_over() {
         let mut backoff = Backoff::new(1);
         for _ in 0..8 {
-            backoff.pause(Pace::Refused);
+            backoff.pause(RetryPace::Refused);
         }
         backoff.stood(ms(4999));
-        assert!(backoff.pause(Pace::Refused) >= ms(2500));
+        assert!(backoff.pause(RetryPace::Refused) >= ms(2500));
         backoff.stood(ms(5000));
-        assert!(backoff.pause(Pace::Refused) <= ms(200));
+        assert!(backoff.pause(RetryPace::Refused) <= ms(200));
     }
 
     #[test]
     fn gateways_that_fail_together_do_not_come_back_together() {
-        let mut pauses: Vec<_> = (0..100).map(|seed| Backoff::new(seed).pause(Pace::Absent)).collect();
+        let mut pauses: Vec<_> = (0..100).map(|seed| Backoff::new(seed).pause(RetryPace::Absent)).collect();
         pauses.sort_unstable();
         pauses.dedup();
         assert!(pauses.len() > 95 && pauses[90] > pauses[10] + ms(50), "{pauses:?}");

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::backoff::Pace;
+use super::backoff::RetryPace;
 use crate::redis::resp::RespError;
 
 /// Why an attempt or a session ended.
@@ -86,7 +86,7 @@ impl RefusalKind {
 
 impl Failure {
     /// How soon the next attempt may come.
-    pub fn pace(&self) -> Pace {
+    pub fn pace(&self) -> RetryPace {
         match self {
             Self::Unresolved(_)
             | Self::Unreachable(_)
@@ -95,10 +95,10 @@ impl Failure {
             | Self::Broken(_)
             | Self::Elsewhere(_)
             | Self::Astray
-            | Self::Silent(_) => Pace::Absent,
-            Self::Refused(text) if passes_by_itself(text) => Pace::Absent,
+            | Self::Silent(_) => RetryPace::Absent,
+            Self::Refused(text) if passes_by_itself(text) => RetryPace::Absent,
             Self::Refused(_) | Self::Tls(_) | Self::NotRedis(_) | Self::Unexpected | Self::Replica => {
-                Pace::Refused
+                RetryPace::Refused
             }
         }
     }
@@ -188,7 +188,7 @@ mod tests {
             Failure::Broken(io::ErrorKind::ConnectionReset.into()),
             Failure::Refused("LOADING Redis is loading the dataset in memory".into()),
         ] {
-            assert_eq!(soon.pace(), Pace::Absent, "{soon}");
+            assert_eq!(soon.pace(), RetryPace::Absent, "{soon}");
         }
         for late in [
             Failure::Refused("NOAUTH Authentication required.".into()),
@@ -196,7 +196,7 @@ mod tests {
             Failure::Tls("invalid peer certificate".into()),
             Failure::NotRedis(RespError::Kind(b'H')),
         ] {
-            assert_eq!(late.pace(), Pace::Refused, "{late}");
+            assert_eq!(late.pace(), RetryPace::Refused, "{late}");
         }
     }
 

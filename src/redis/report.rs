@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Failure;
-use super::backoff::Pace;
+use super::backoff::RetryPace;
 use crate::log::told::Told;
 
 /// One session's lines about its connection.
@@ -27,8 +27,8 @@ impl Report {
         let Some(times) = self.told.fails(&text, Instant::now()) else { return };
         let (session, remedy) = (self.session, failure.remedy());
         match failure.pace() {
-            Pace::Refused => tracing::error!(session, times, "redis: {text}; {remedy}"),
-            Pace::Absent => tracing::warn!(session, times, "redis: {text}; {remedy}"),
+            RetryPace::Refused => tracing::error!(session, times, "redis: {text}; {remedy}"),
+            RetryPace::Absent => tracing::warn!(session, times, "redis: {text}; {remedy}"),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::events::collector::{self, Collector};
 use crate::events::journal::{self, Journal, Reader};
 use crate::events::shared::Shared;
 use crate::events::sink_queue::{Bounds, SinkQueue};
-use crate::events::stream::{self, Place};
+use crate::events::stream::{self, RedisTarget};
 use crate::events::webhook::Webhook;
 use crate::metrics::{Blocks, EventSink};
 use crate::redis::{Dialer, Timing};
@@ -92,13 +92,13 @@ impl Journals {
 }
 
 /// A session with Redis and what it writes to, if events go there.
-fn to_redis(threads: &Threads, config: &Config) -> Result<Option<(Dialer, Place)>, StartError> {
+fn to_redis(threads: &Threads, config: &Config) -> Result<Option<(Dialer, RedisTarget)>, StartError> {
     let events = &config.events;
     let place = match events.redis {
         EventsRedis::Off => return Ok(None),
-        EventsRedis::Channel => Place::Channel(events.name.clone()),
+        EventsRedis::Channel => RedisTarget::Channel(events.name.clone()),
         EventsRedis::Stream => {
-            Place::Stream { name: events.name.clone(), length_max: events.stream_length_max }
+            RedisTarget::Stream { name: events.name.clone(), length_max: events.stream_length_max }
         }
     };
     let Some(redis) = &config.redis else { return Ok(None) };

@@ -61,14 +61,14 @@ fn start_etcd(
         return Ok(());
     }
     let waker = threads.waker.clone();
-    let seat = watch::Seat {
+    let setup = watch::WatchSetup {
         etcd: etcd.clone(),
         mailbox: Arc::clone(mailbox),
         wake: Box::new(move || waker.wake()),
         blocks: Arc::clone(blocks),
         seed: RandomState::new().hash_one(Part::Etcd.to_string()),
     };
-    threads.spawn(Part::Etcd, None, move || watch::run(&seat))
+    threads.spawn(Part::Etcd, None, move || watch::run(&setup))
 }
 
 /// Without the feature the configuration refuses endpoints.

@@ -1,4 +1,4 @@
-//! A shard's thread: from its seat to its loop.
+//! A shard's thread: from its setup to its loop.
 //!
 //! The thread gives itself a descriptor table, so that everything it opens is its own; of what the process had open it
 //! keeps its doorbell and, where the service manager opened the sockets, one of those. *Not here*: the loop
@@ -58,7 +58,7 @@ impl Listen {
 }
 
 /// What a shard's thread is given.
-pub(super) struct Seat {
+pub(super) struct ShardSetup {
     pub(super) number: usize,
     pub(super) plan: ShardPlan,
     pub(super) listen: Listen,
@@ -75,8 +75,8 @@ pub(super) struct Seat {
 }
 
 /// The thread's body.
-pub(super) fn run(seat: Seat, notices: &mpsc::Sender<Notice>) -> Result<(), String> {
-    let (address, plane) = match set_up(&seat) {
+pub(super) fn run(setup: ShardSetup, notices: &mpsc::Sender<Notice>) -> Result<(), String> {
+    let (address, plane) = match set_up(&setup) {
         Ok(made) => made,
         Err(error) => {
             let _ = notices.send(Notice::NotStarted(error));
@@ -84,30 +84,32 @@ pub(super) fn run(seat: Seat, notices: &mpsc::Sender<Notice>) -> Result<(), Stri
         }
     };
     block_on(RUNTIME_ENTRIES, || async move {
-        let Seat { number, plan, neighbours, edition, blocks, doorbell, receiver, journal, clock, .. } = seat;
+        let ShardSetup {
+            number, plan, neighbours, edition, blocks, doorbell, receiver, journal, clock, ..
+        } = setup;
         let config = &edition.config;
         let mut shard = Shard::new(plane, number, Arc::clone(&blocks), &config.clients, config.outbox);
         shard.share_door(neighbours);
         if let Some(journal) = journal {
             shard.keep_journal(journal);
         }
-        let seat = run::Seat { ring: receiver, doorbell, clock, spin: plan.spin };
+        let setup = run::LoopSetup { ring: receiver, doorbell, clock, spin: plan.spin };
         blocks.shards[number].edition.set(edition.number);
         blocks.shards[number].thread.set(process::thread_id());
         blocks.shards[number].listening.set(1);
         let _ = notices.send(Notice::Listening(address));
-        run::run(shard, seat).await
+        run::run(shard, setup).await
     })
 }
 
 /// A descriptor table of the thread's own, a listener and a dataplane in it.
-fn set_up(seat: &Seat) -> Result<(SocketAddr, Uring), StartError> {
+fn set_up(setup: &ShardSetup) -> Result<(SocketAddr, Uring), StartError> {
     let kernel = |wanted| move |error| StartError::Kernel { wanted, error };
     let table = OwnTable::unshare().map_err(kernel("give a shard its own descriptor table"))?;
-    let bell = seat.doorbell.bell();
+    let bell = setup.doorbell.bell();
     let close_foreign =
         |keep: &[RawFd]| table.close_all_except(keep).map_err(kernel("close what is not a shard's own"));
-    let listener = match seat.listen {
+    let listener = match setup.listen {
         Listen::Inherited(fd) => {
             let copy = table.duplicate(fd).map_err(kernel("take over a socket of the service manager"))?;
             close_foreign(&[bell.as_raw_fd(), copy.as_raw_fd()])?;
@@ -116,9 +118,9 @@ fn set_up(seat: &Seat) -> Result<(SocketAddr, Uring), StartError> {
         }
         Listen::First(address) | Listen::Beside(address) => {
             close_foreign(&[bell.as_raw_fd()])?;
-            let listener = match seat.listen {
+            let listener = match setup.listen {
                 Listen::First(_) => {
-                    seat.patience.bind(|| sockopt::first_listener(address, limits::KERNEL_UNSENT_BYTES))
+                    setup.patience.bind(|| sockopt::first_listener(address, limits::KERNEL_UNSENT_BYTES))
                 }
                 _ => sockopt::listener(address, limits::KERNEL_UNSENT_BYTES),
             };

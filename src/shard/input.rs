@@ -11,7 +11,7 @@ use fanfare_core::limits::{
 use fanfare_core::model::{CloseReason, Topic};
 use fanfare_core::protocols;
 use fanfare_core::push::share::Failed;
-use fanfare_core::session::{Change, Connection, Phase};
+use fanfare_core::session::{Connection, MembershipChange, Phase};
 
 /// How far a socket is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(super) enum Until {
     Empty,
 }
 
-/// A [`Change`] that outlives the input it came from.
+/// A [`MembershipChange`] that outlives the input it came from.
 enum Wish {
     Join(Topic),
     Leave(Box<str>),
@@ -135,10 +135,10 @@ impl<P: Plane> Shard<P> {
         let mut replies = std::mem::take(&mut self.replies);
         let mut wishes = Vec::new();
         let format = protocols::format(connection.format);
-        let mut wish = |change: Change<'_>| {
+        let mut wish = |change: MembershipChange<'_>| {
             wishes.extend(match change {
-                Change::Join(topic) => Topic::new(topic).ok().map(Wish::Join),
-                Change::Leave(topic) => Some(Wish::Leave(topic.into())),
+                MembershipChange::Join(topic) => Topic::new(topic).ok().map(Wish::Join),
+                MembershipChange::Leave(topic) => Some(Wish::Leave(topic.into())),
             });
         };
         let result = connection.handle_bytes(input, format, self.now, &self.rules, &mut replies, &mut wish);

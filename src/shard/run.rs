@@ -28,7 +28,7 @@ const COLLECT_AFTER_MOVES: usize = 64 * 1024;
 const RUSH_GAP: Duration = Duration::from_micros(50);
 
 /// What the loop needs beside the shard.
-pub struct Seat {
+pub struct LoopSetup {
     /// Downlinks from the ingest core.
     pub ring: Receiver,
     /// Rung by the ingest core and by the dataplane's ring.
@@ -40,8 +40,8 @@ pub struct Seat {
 }
 
 /// Runs a shard until it has drained.
-pub async fn run(mut shard: Shard<Uring>, seat: Seat) -> std::io::Result<()> {
-    let Seat { mut ring, doorbell, clock, spin } = seat;
+pub async fn run(mut shard: Shard<Uring>, setup: LoopSetup) -> std::io::Result<()> {
+    let LoopSetup { mut ring, doorbell, clock, spin } = setup;
     let wakeup = Readiness::of(doorbell.bell())?;
     let always = EventFd::new()?;
     always.signal();

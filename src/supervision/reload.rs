@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 
 use super::reporter::Reporter;
 use super::saved::Saved;
-use crate::api::proposals::{Answer, Proposal};
+use crate::api::proposals::{PatchOutcome, Proposal};
 use crate::config::flags::Flags;
 use crate::config::layers::Loaded;
 use crate::config::live::Reload;
 use crate::config::problem::Problems;
-use crate::config::settings::{Change, Settings, Source};
+use crate::config::settings::{ConfigChange, Settings, Source};
 use crate::config::snapshot::Snapshot;
 use crate::log::Level;
 use crate::log::throttle::Throttle;
@@ -161,9 +161,9 @@ impl<'a> Reloading<'a> {
         if gateway.is_draining() {
             // The shards may be gone before it has reached them.
             if let Stage::Spreading(Wish::Api(proposal)) = std::mem::replace(&mut self.stage, Stage::Idle) {
-                proposal.answer(Answer::Stopping);
+                proposal.answer(PatchOutcome::Stopping);
             }
-            self.patches.drain(..).for_each(|proposal| proposal.answer(Answer::Stopping));
+            self.patches.drain(..).for_each(|proposal| proposal.answer(PatchOutcome::Stopping));
             return;
         }
         if matches!(self.stage, Stage::Spreading(_)) && gateway.is_configured() {
@@ -216,10 +216,10 @@ impl<'a> Reloading<'a> {
                 if let Some(saved) = &mut self.saved {
                     saved.reading();
                 }
-                Change::Read(self.flags, std::env::vars_os().collect())
+                ConfigChange::Read(self.flags, std::env::vars_os().collect())
             }
-            Wish::Etcd(snapshot) => Change::Etcd(snapshot),
-            Wish::Api(Proposal { patch: Some(patch), .. }) => Change::Api(patch),
+            Wish::Etcd(snapshot) => ConfigChange::Etcd(snapshot),
+            Wish::Api(Proposal { patch: Some(patch), .. }) => ConfigChange::Api(patch),
             Wish::Api(_) => unreachable!("a proposal that changes nothing is answered where it is heard"),
         };
         match self.settings.offer(&gateway.edition().config, change) {
@@ -244,7 +244,7 @@ impl<'a> Reloading<'a> {
             Wish::Signal => reporter.reloaded(gateway),
             Wish::Save => {}
             Wish::Etcd(snapshot) => self.refused = Some(snapshot),
-            Wish::Api(proposal) => proposal.answer(Answer::Refused(problems)),
+            Wish::Api(proposal) => proposal.answer(PatchOutcome::Refused(problems)),
         }
     }
 
@@ -314,7 +314,7 @@ impl<'a> Reloading<'a> {
     fn show(&self, proposal: Proposal, gateway: &Running) {
         let edition = gateway.edition();
         let view = self.settings.view(edition.number, &edition.config);
-        proposal.answer(Answer::Shown(Box::new(view)));
+        proposal.answer(PatchOutcome::Shown(Box::new(view)));
     }
 }
 

@@ -16,7 +16,7 @@ use fanfare_core::model::{Address, FormatId, Message, Moment, PayloadKind, Topic
 use fanfare_core::push::id::PushId;
 use fanfare_core::push::pace::Pace;
 use fanfare_core::push::rate::Rate;
-use fanfare_core::push::registry::{Change, Registry};
+use fanfare_core::push::registry::{PushChange, Registry};
 use fanfare_core::push::share::Share;
 use fanfare_core::push::terms::Terms;
 use fanfare_core::push::{Push, Source, pacing};
@@ -158,10 +158,10 @@ impl Stadium {
             4..=6 => {
                 let ramp = if self.rng.percent(30) { self.rng.between(1, 800) as u64 } else { 0 };
                 let change = (Some(rate(&mut self.rng)), Duration::from_millis(ramp));
-                self.change(number, Change { rate: Some(change), ..Change::default() });
+                self.change(number, PushChange { rate: Some(change), ..PushChange::default() });
             }
-            7 => self.change(number, Change { is_paused: Some(true), ..Change::default() }),
-            8 => self.change(number, Change { is_paused: Some(false), ..Change::default() }),
+            7 => self.change(number, PushChange { is_paused: Some(true), ..PushChange::default() }),
+            8 => self.change(number, PushChange { is_paused: Some(false), ..PushChange::default() }),
             _ => {
                 self.cap = self.rng.percent(50).then(|| rate(&mut self.rng));
                 trail::note(|| format!("at {} the cap is {:?}", self.now, self.cap));
@@ -216,7 +216,7 @@ impl Stadium {
         self.races.push(Race { push, topics, asked, tempo, sent: 0, steady_since, eta: None, is_steered });
     }
 
-    fn change(&mut self, number: usize, change: Change) {
+    fn change(&mut self, number: usize, change: PushChange) {
         let race = &mut self.races[number];
         let outcome = self.registry.change(race.push.id.as_str(), change, self.now);
         trail::note(|| format!("at {} push {number}: {change:?}: {outcome:?}", self.now));
@@ -305,7 +305,7 @@ impl Stadium {
         self.cap = None;
         for number in 0..self.races.len() {
             let rate = Some((None, Duration::ZERO));
-            self.change(number, Change { rate, is_paused: Some(false), weight: None });
+            self.change(number, PushChange { rate, is_paused: Some(false), weight: None });
         }
         for _ in 0..1_000 {
             self.now += 5_000;

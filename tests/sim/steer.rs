@@ -18,7 +18,7 @@ use fanfare_core::model::{Batch, Epoch, Moment, Offset};
 use fanfare_core::push::id::PushId;
 use fanfare_core::push::pace::Pace;
 use fanfare_core::push::rate::Rate;
-use fanfare_core::push::registry::{Change, Registry};
+use fanfare_core::push::registry::{PushChange, Registry};
 use fanfare_core::push::share::Share;
 use fanfare_core::push::terms::{Lane, Terms};
 use fanfare_core::push::{Push, Source, pacing};
@@ -144,7 +144,7 @@ impl World {
         // The later ones are those that run.
         let number = jobs - 1 - self.rng.below(jobs.min(6));
         let rng = &mut self.rng;
-        let mut change = Change::default();
+        let mut change = PushChange::default();
         match rng.below(10) {
             0..=1 => change.is_paused = Some(true),
             2..=4 => change.is_paused = Some(false),
@@ -160,7 +160,7 @@ impl World {
         self.change(number, change);
     }
 
-    fn change(&mut self, number: usize, change: Change) {
+    fn change(&mut self, number: usize, change: PushChange) {
         let id = self.book.jobs[number].push.id.clone();
         self.adopt();
         let outcome = self.control.registry.change(id.as_str(), change, self.now);
@@ -254,7 +254,7 @@ impl World {
                 self.cancel(number);
             } else {
                 let rate = Some((None, Duration::ZERO));
-                self.change(number, Change { rate, is_paused: Some(false), weight: None });
+                self.change(number, PushChange { rate, is_paused: Some(false), weight: None });
             }
         }
     }

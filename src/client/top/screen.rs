@@ -32,7 +32,7 @@ const SECTION_ROWS: usize = 2;
 
 /// At most so many rows, each at most as wide.
 pub fn lines(address: &str, before: &Sample, now: &Sample, width: usize, rows: usize) -> Vec<Line> {
-    let change = Change { before, now };
+    let change = Compared { before, now };
     let mut lines = flow(&state(address, now), width);
     if let (Some(first), true) = (lines.first_mut(), now.readiness.ready) {
         first.style = Style::Head;
@@ -100,12 +100,12 @@ fn pushes(now: &Sample, width: usize, rows: usize) -> Vec<Line> {
 }
 
 /// Two samples, the earlier one first.
-struct Change<'a> {
+struct Compared<'a> {
     before: &'a Sample,
     now: &'a Sample,
 }
 
-impl Change<'_> {
+impl Compared<'_> {
     /// Of a counter that only grows; one that fell belongs to a gateway that has started again since.
     fn per_second(&self, before: u64, now: u64) -> f64 {
         let seconds = self.now.at.saturating_duration_since(self.before.at).as_secs_f64();

@@ -121,7 +121,7 @@ struct Running {
 
 /// Why a push, or a change of one, is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum RegistryError {
     /// [`PUSHES_RUNNING_MAX`] run already.
     TooMany,
     /// There is none of this name.
@@ -132,7 +132,7 @@ pub enum Refused {
 
 /// What changes about a push; `None` stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Change {
+pub struct PushChange {
     /// Another rate (`Some(None)`: no bound), and the time to get there.
     pub rate: Option<(Option<Rate>, Duration)>,
     /// Another weight.
@@ -200,12 +200,12 @@ impl Registry {
     }
 
     /// Notes a push before it is handed on; `false`: one of its name runs, and stays as it is.
-    pub fn note(&mut self, facts: Facts) -> Result<bool, Refused> {
+    pub fn note(&mut self, facts: Facts) -> Result<bool, RegistryError> {
         if self.running.iter().any(|running| running.facts.id == facts.id) {
             return Ok(false);
         }
         if self.running.len() >= PUSHES_RUNNING_MAX {
-            return Err(Refused::TooMany);
+            return Err(RegistryError::TooMany);
         }
         self.running.push(Running::new(facts, None));
         Ok(true)
@@ -301,7 +301,7 @@ impl Registry {
     }
 
     /// Changes a push that runs. In force with the next [`Registry::tick`].
-    pub fn change(&mut self, id: &str, change: Change, now_us: u64) -> Result<(), Refused> {
+    pub fn change(&mut self, id: &str, change: PushChange, now_us: u64) -> Result<(), RegistryError> {
         let running = self.find(id)?;
         if let Some((rate, ramp)) = change.rate {
             running.pace.change(rate, ramp, now_us);
@@ -316,7 +316,7 @@ impl Registry {
     }
 
     /// Ends a push that runs: whoever was not served is not.
-    pub fn cancel(&mut self, id: &str) -> Result<(), Refused> {
+    pub fn cancel(&mut self, id: &str) -> Result<(), RegistryError> {
         let running = self.find(id)?;
         running.is_cancelled = true;
         if let Some(push) = &running.push {
@@ -336,10 +336,10 @@ impl Registry {
         }
     }
 
-    fn find(&mut self, id: &str) -> Result<&mut Running, Refused> {
+    fn find(&mut self, id: &str) -> Result<&mut Running, RegistryError> {
         let is_over = self.recent.iter().any(|old| old.snapshot.facts.id.as_str() == id);
         let running = self.running.iter_mut().find(|running| running.facts.id.as_str() == id);
-        running.ok_or(if is_over { Refused::Over } else { Refused::Unknown })
+        running.ok_or(if is_over { RegistryError::Over } else { RegistryError::Unknown })
     }
 
     /// A push as it is now.

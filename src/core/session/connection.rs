@@ -19,7 +19,7 @@ use super::subscriptions::Subscriptions;
 use crate::model::{Clients, CloseReason, FormatId, LivenessCounts, Tick};
 use crate::protocols::{Command, Format};
 use crate::websocket::close::NO_STATUS;
-use crate::websocket::decoder::{self, Event, Partial};
+use crate::websocket::decoder::{self, FrameEvent, Partial};
 use crate::websocket::frame::{self, Opcode};
 
 /// A position that no list has: a table holds fewer connections.
@@ -137,7 +137,7 @@ impl Rules {
 
 /// A change of membership that a client asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change<'a> {
+pub enum MembershipChange<'a> {
     /// Join this topic.
     Join(&'a str),
     /// Leave this topic.
@@ -268,7 +268,7 @@ impl Connection {
         now: Tick,
         rules: &Rules,
         replies: &mut Vec<u8>,
-        changes: &mut dyn FnMut(Change<'_>),
+        changes: &mut dyn FnMut(MembershipChange<'_>),
     ) -> Input {
         let mut result = Input::default();
         if self.phase == Phase::Finishing {
@@ -287,9 +287,10 @@ impl Connection {
             client_code: None,
             ending: None,
         };
-        let decoded = decoder::decode(&mut self.partial, input, &rules.decoder, &mut |event: Event<'_>| {
-            reader.event(event)
-        });
+        let decoded =
+            decoder::decode(&mut self.partial, input, &rules.decoder, &mut |event: FrameEvent<'_>| {
+                reader.event(event)
+            });
         let (alive, ending) = (reader.alive, reader.ending);
         result.ignored = reader.ignored;
         result.messages = reader.messages;
@@ -406,7 +407,7 @@ struct Reader<'r> {
     format: &'r dyn Format,
     open: bool,
     replies: &'r mut Vec<u8>,
-    changes: &'r mut dyn FnMut(Change<'_>),
+    changes: &'r mut dyn FnMut(MembershipChange<'_>),
     alive: bool,
     is_business: bool,
     ignored: u32,
@@ -417,9 +418,9 @@ struct Reader<'r> {
 }
 
 impl Reader<'_> {
-    fn event(&mut self, event: Event<'_>) -> ControlFlow<()> {
+    fn event(&mut self, event: FrameEvent<'_>) -> ControlFlow<()> {
         match event {
-            Event::Close(close) => {
+            FrameEvent::Close(close) => {
                 if self.open {
                     // RFC 6455 5.5.1: the endpoint that answers typically echoes the status code it received.
                     match close {
@@ -432,17 +433,17 @@ impl Reader<'_> {
                 ControlFlow::Break(())
             }
             _ if !self.open => ControlFlow::Continue(()),
-            Event::Ping(payload) => {
+            FrameEvent::Ping(payload) => {
                 frame::push_frame(self.replies, Opcode::Pong, payload);
                 ControlFlow::Continue(())
             }
-            Event::Pong(_) => ControlFlow::Continue(()),
-            Event::Binary(bytes) => {
+            FrameEvent::Pong(_) => ControlFlow::Continue(()),
+            FrameEvent::Binary(bytes) => {
                 self.messages += 1;
                 self.message_bytes += bytes.len();
                 self.command(self.format.binary(bytes))
             }
-            Event::Text(text) => {
+            FrameEvent::Text(text) => {
                 self.messages += 1;
                 self.message_bytes += text.len();
                 self.command(self.format.command(text))
@@ -457,8 +458,8 @@ impl Reader<'_> {
                 self.replies.extend_from_slice(pong);
                 self.alive = true;
             }
-            Command::Join(topic) => (self.changes)(Change::Join(&topic)),
-            Command::Leave(topic) => (self.changes)(Change::Leave(&topic)),
+            Command::Join(topic) => (self.changes)(MembershipChange::Join(&topic)),
+            Command::Leave(topic) => (self.changes)(MembershipChange::Leave(&topic)),
             Command::Answer { opcode, payload } => frame::push_frame(self.replies, opcode, payload),
             Command::Ignore => self.ignored += 1,
             Command::BadText(text) => {

@@ -8,4 +8,4 @@ mod connection;
 pub mod outbox;
 pub mod subscriptions;
 
-pub use connection::{Change, Checkup, Connection, Input, Phase, Rules};
+pub use connection::{Checkup, Connection, Input, MembershipChange, Phase, Rules};

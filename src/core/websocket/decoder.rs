@@ -23,7 +23,7 @@ pub struct Limits {
 
 /// One thing that a client said. `'a` is the input, or the partial that the message was joined in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<'a> {
+pub enum FrameEvent<'a> {
     /// A whole text message.
     Text(&'a str),
     /// A whole binary message.
@@ -55,7 +55,7 @@ pub fn decode(
     partial: &mut Option<Box<Partial>>,
     input: &mut [u8],
     limits: &Limits,
-    mut on_event: impl FnMut(Event<'_>) -> ControlFlow<()>,
+    mut on_event: impl FnMut(FrameEvent<'_>) -> ControlFlow<()>,
 ) -> Result<usize, Violation> {
     let mut decoder = Decoder { partial: partial.take(), limits, frames: 0, on_event: &mut on_event };
     let flow = decoder.run(input)?;
@@ -132,7 +132,7 @@ struct Decoder<'d, F> {
     on_event: &'d mut F,
 }
 
-impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Decoder<'_, F> {
+impl<F: FnMut(FrameEvent<'_>) -> ControlFlow<()>> Decoder<'_, F> {
     fn run(&mut self, mut input: &mut [u8]) -> Result<ControlFlow<()>, Violation> {
         while !input.is_empty() {
             let (used, flow) = match self.partial.as_ref().map(|partial| &partial.frame) {
@@ -254,15 +254,15 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Decoder<'_, F> {
         mask.apply(payload);
         self.frames += 1;
         Ok(match header.opcode {
-            Opcode::Ping => (self.on_event)(Event::Ping(payload)),
-            Opcode::Pong => (self.on_event)(Event::Pong(payload)),
+            Opcode::Ping => (self.on_event)(FrameEvent::Ping(payload)),
+            Opcode::Pong => (self.on_event)(FrameEvent::Pong(payload)),
             _ => {
                 let close = close::parse(payload).map_err(|bad| match bad {
                     close::BadClose::HalfCode => protocol_error("Close with half a code"),
                     close::BadClose::Code(_) => protocol_error("Close with an invalid code"),
                     close::BadClose::Reason => BAD_UTF8,
                 })?;
-                let _ = (self.on_event)(Event::Close(close));
+                let _ = (self.on_event)(FrameEvent::Close(close));
                 ControlFlow::Break(())
             }
         })
@@ -270,9 +270,9 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Decoder<'_, F> {
 
     fn deliver(&mut self, is_text: bool, payload: &[u8]) -> Result<ControlFlow<()>, Violation> {
         let event = if is_text {
-            Event::Text(std::str::from_utf8(payload).map_err(|_| BAD_UTF8)?)
+            FrameEvent::Text(std::str::from_utf8(payload).map_err(|_| BAD_UTF8)?)
         } else {
-            Event::Binary(payload)
+            FrameEvent::Binary(payload)
         };
         Ok((self.on_event)(event))
     }

@@ -102,8 +102,11 @@ fn how_a_push_ended_is_what_its_devices_were_told() {
         push.shares[1].failed(why, 1);
         registry.tick(None, 0);
         assert_eq!(state(&registry, "a"), Some(ended));
-        assert_eq!(registry.change("a", Change::default(), 0), Err(Refused::Over));
-        assert_eq!((registry.cancel("a"), registry.cancel("b")), (Err(Refused::Over), Err(Refused::Unknown)));
+        assert_eq!(registry.change("a", PushChange::default(), 0), Err(RegistryError::Over));
+        assert_eq!(
+            (registry.cancel("a"), registry.cancel("b")),
+            (Err(RegistryError::Over), Err(RegistryError::Unknown))
+        );
         let total = registry.total();
         assert_eq!((total.sent, total.failed[why as usize]), (1, 1));
     }
@@ -115,7 +118,7 @@ fn an_order_given_before_the_push_was_made_is_its_order() {
     for id in ["paused", "cancelled"] {
         assert_eq!(registry.note(facts(id)), Ok(true));
     }
-    let change = Change { is_paused: Some(true), ..Change::default() };
+    let change = PushChange { is_paused: Some(true), ..PushChange::default() };
     assert_eq!((registry.change("paused", change, 0), registry.cancel("cancelled")), (Ok(()), Ok(())));
     let paused = running(&mut registry, "paused", 5);
     let cancelled = running(&mut registry, "cancelled", 5);
@@ -145,7 +148,7 @@ fn no_more_than_so_many_run_and_one_that_was_withdrawn_leaves_its_place() {
     for n in 0..PUSHES_RUNNING_MAX {
         assert_eq!(registry.note(facts(&format!("p{n}"))), Ok(true));
     }
-    assert_eq!(registry.note(facts("more")), Err(Refused::TooMany));
+    assert_eq!(registry.note(facts("more")), Err(RegistryError::TooMany));
     registry.withdraw("p0");
     assert_eq!(registry.note(facts("more")), Ok(true));
 }

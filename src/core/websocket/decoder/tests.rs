@@ -21,14 +21,14 @@ enum Said {
     Close(Option<(u16, String)>),
 }
 
-impl From<Event<'_>> for Said {
-    fn from(event: Event<'_>) -> Self {
+impl From<FrameEvent<'_>> for Said {
+    fn from(event: FrameEvent<'_>) -> Self {
         match event {
-            Event::Text(text) => Self::Text(text.into()),
-            Event::Binary(bytes) => Self::Binary(bytes.into()),
-            Event::Ping(payload) => Self::Ping(payload.into()),
-            Event::Pong(payload) => Self::Pong(payload.into()),
-            Event::Close(close) => Self::Close(close.map(|(code, reason)| (code, reason.into()))),
+            FrameEvent::Text(text) => Self::Text(text.into()),
+            FrameEvent::Binary(bytes) => Self::Binary(bytes.into()),
+            FrameEvent::Ping(payload) => Self::Ping(payload.into()),
+            FrameEvent::Pong(payload) => Self::Pong(payload.into()),
+            FrameEvent::Close(close) => Self::Close(close.map(|(code, reason)| (code, reason.into()))),
         }
     }
 }
@@ -122,8 +122,8 @@ fn whole_frames_leave_no_partial_and_are_delivered_in_place() {
     let mut events = 0;
     let frames = decode(&mut partial, &mut stream, &LIMITS, |event| {
         let start = match event {
-            Event::Text(text) => text.as_ptr(),
-            Event::Binary(bytes) | Event::Ping(bytes) => bytes.as_ptr(),
+            FrameEvent::Text(text) => text.as_ptr(),
+            FrameEvent::Binary(bytes) | FrameEvent::Ping(bytes) => bytes.as_ptr(),
             other => panic!("{other:?}"),
         };
         assert!(range.contains(&start));
