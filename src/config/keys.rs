@@ -171,7 +171,7 @@ pub(super) static KEYS: [Key; 51] = [
         get: |d| d.config.merge.bytes_max as u64,
     }),
     at_once("merge", "delay_ms", Kind::Whole {
-        min: 0, max: 10_000,
+        min: 0, max: limits::MERGE_DELAY_MAX.as_millis() as u64,
         set: |d, n| d.config.merge.delay = Duration::from_millis(n),
         get: |d| d.config.merge.delay.as_millis() as u64,
     }),

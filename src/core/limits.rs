@@ -21,12 +21,23 @@ pub const TOPIC_BYTES_MAX: usize = 256;
 /// Topics with state in the ingest core. A topic costs about 150 bytes there; idle ones are forgotten first.
 pub const TOPICS_MAX: usize = 1 << 20;
 
+/// Time without a message after which the ingest core forgets a topic, at the latest twice that: topics that were used once
+/// do not hold memory for ever.
+pub const TOPIC_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+const _: () = assert!(TOPIC_FORGOTTEN_AFTER.as_millis() > 2 * MERGE_DELAY_MAX.as_millis());
+
+/// Topics that one turn of the ingest core forgets: about half a millisecond.
+pub const TOPICS_FORGOTTEN_PER_TURN: usize = 4096;
+
 /// Merger defaults: go-push's count; a size that one send moves at the kernel's best rate; a delay nobody notices.
 pub const MERGE_MESSAGES_DEFAULT: usize = 100;
 /// See [`MERGE_MESSAGES_DEFAULT`].
 pub const MERGE_BYTES_DEFAULT: usize = 32 * 1024;
 /// See [`MERGE_MESSAGES_DEFAULT`].
 pub const MERGE_DELAY_DEFAULT: Duration = Duration::from_millis(10);
+
+/// The longest that the delay may be set to.
+pub const MERGE_DELAY_MAX: Duration = Duration::from_secs(10);
 
 /// Memory of all open batches together. Past it the oldest close before they are full or due.
 pub const OPEN_BYTES_MAX: usize = 8 * 1024 * 1024;

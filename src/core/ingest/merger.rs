@@ -2,12 +2,14 @@
 //!
 //! A batch closes at a count, at a size, or a delay after its first message. An address that was quiet for the delay is
 //! *idle*: what comes for it leaves with the turn in which it came, so a lone message pays nothing; the delay applies
-//! to what follows. Time is an argument, in microseconds of any steady clock. *Not here*: encoding (`seal`), rings.
+//! to what follows. Time is an argument, in microseconds of any steady clock. *Not here*: encoding (`seal`), which addresses
+//! are known (`logs`), rings.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::limits::{self, OPEN_BYTES_MAX, TOPICS_MAX};
+use super::logs::Logs;
+use crate::limits::{self, OPEN_BYTES_MAX};
 use crate::model::{Address, Batch, Epoch, Message, Offset};
 
 /// When a batch closes.
@@ -70,29 +72,11 @@ impl SealReason {
 /// Entries of closed batches below this are not worth a walk over all.
 const STALE_MIN: usize = 64;
 
-/// The log of one address, of which only the open end is kept.
-#[derive(Debug)]
-struct Log {
-    epoch: Epoch,
-    /// Offset of the next message.
-    next: Offset,
-    open: Vec<Message>,
-    open_bytes: usize,
-    /// Memory of the open messages.
-    open_allocated: usize,
-    /// When the first message of the open batch came.
-    opened: u64,
-    /// The number of the open batch's entry in `due`; 0: it has none.
-    entry: u64,
-    last_sealed: Option<u64>,
-}
-
 /// Every address that had a message lately.
 #[derive(Debug)]
 pub struct Merger {
     rules: Merge,
-    topics_max: usize,
-    logs: HashMap<Address, Log>,
+    logs: Logs,
     /// Open batches by due time, in order: the delay is one value, and a shorter one shortens these. One that closed
     /// early leaves its entry behind; there are never more of those than there are open batches.
     due: VecDeque<Due>,
@@ -101,10 +85,6 @@ pub struct Merger {
     entries_made: u64,
     /// Addresses that were idle when this turn's messages came.
     idle: Vec<Address>,
-    next_epoch: u64,
-    /// No log that was forgotten had an offset above this: one that comes back begins here, so that offsets of an
-    /// address never repeat within a process.
-    forgotten: Offset,
     open_messages: usize,
     /// Memory of all open messages.
     open_allocated: usize,
@@ -123,14 +103,11 @@ impl Merger {
     pub fn new(rules: Merge, first_epoch: u64) -> Self {
         Self {
             rules,
-            topics_max: TOPICS_MAX,
-            logs: HashMap::new(),
+            logs: Logs::new(first_epoch),
             due: VecDeque::new(),
             stale: 0,
             entries_made: 0,
             idle: Vec::new(),
-            next_epoch: first_epoch,
-            forgotten: Offset(0),
             open_messages: 0,
             open_allocated: 0,
         }
@@ -181,8 +158,8 @@ impl Merger {
     ) {
         let length = message.payload.len();
         // One look at the map for nearly every message.
-        let Some(log) = self.logs.get_mut(address) else {
-            self.open_log(address.clone(), now);
+        let Some(log) = self.logs.recent(address) else {
+            self.logs.know(address, now);
             return self.push(address, message, now, sealed);
         };
         if !log.open.is_empty() && log.open_bytes + length > self.rules.bytes_max {
@@ -264,17 +241,18 @@ impl Merger {
         sealed: &mut dyn FnMut(Batch, SealReason),
     ) -> Batch {
         self.close(address, now, SealReason::Push, sealed);
-        if !self.logs.contains_key(address) {
-            self.open_log(address.clone(), now);
-        }
-        let Some(log) = self.logs.get_mut(address) else { unreachable!("it was opened") };
+        self.logs.know(address, now);
+        let Some(log) = self.logs.recent(address) else { unreachable!("it is known now") };
         log.open.extend_from_slice(messages);
         log.opened = now;
-        log.close(address, now)
+        let batch = log.close(address, now);
+        self.logs.reached(batch.end());
+        batch
     }
 
-    /// Ends a turn: closes what came for idle addresses, and what is due.
+    /// Ends a turn: closes what came for idle addresses, and what is due, and forgets some of what nothing came for lately.
     pub fn end_turn(&mut self, now: u64, sealed: &mut dyn FnMut(Batch, SealReason)) {
+        self.logs.forget(now);
         for address in std::mem::take(&mut self.idle) {
             self.close(&address, now, SealReason::Idle, sealed);
         }
@@ -319,78 +297,25 @@ impl Merger {
         if std::mem::take(&mut log.entry) > 0 {
             self.stale += 1;
         }
-        sealed(log.close(address, now), reason);
+        let batch = log.close(address, now);
+        self.logs.reached(batch.end());
+        sealed(batch, reason);
         if self.stale > STALE_MIN && self.stale > self.due.len() / 2 {
             let logs = &self.logs;
             self.due.retain(|due| logs.get(&due.address).is_some_and(|log| log.entry == due.number));
             self.stale = 0;
         }
     }
-
-    fn open_log(&mut self, address: Address, now: u64) {
-        if self.logs.len() >= self.topics_max {
-            self.forget(now);
-        }
-        let log = Log {
-            epoch: Epoch(self.next_epoch),
-            next: self.forgotten,
-            open: Vec::new(),
-            open_bytes: 0,
-            open_allocated: 0,
-            opened: 0,
-            entry: 0,
-            last_sealed: None,
-        };
-        self.next_epoch += 1;
-        self.logs.insert(address, log);
-    }
-
-    /// Forgets logs without an open batch: the half that was quiet longest.
-    fn forget(&mut self, now: u64) {
-        let mut quiet: Vec<u64> = self
-            .logs
-            .values()
-            .filter(|log| log.open.is_empty())
-            .map(|log| now.saturating_sub(log.last_sealed.unwrap_or(0)))
-            .collect();
-        let middle = quiet.len() / 2;
-        if quiet.is_empty() {
-            return;
-        }
-        let (_, &mut limit, _) = quiet.select_nth_unstable(middle);
-        let forgotten = &mut self.forgotten;
-        self.logs.retain(|address, log| {
-            let quiet = now.saturating_sub(log.last_sealed.unwrap_or(0));
-            let keep = !log.open.is_empty() || quiet < limit || *address == Address::All;
-            if !keep {
-                *forgotten = (*forgotten).max(log.next);
-            }
-            keep
-        });
-    }
-}
-
-impl Log {
-    fn close(&mut self, address: &Address, now: u64) -> Batch {
-        let messages = std::mem::take(&mut self.open);
-        self.open_bytes = 0;
-        self.open_allocated = 0;
-        self.last_sealed = Some(now);
-        let first = self.next;
-        self.next = Offset(first.0 + messages.len() as u64);
-        let merged_us = now.saturating_sub(self.opened);
-        let mut batch = Batch::of(address.clone(), self.epoch, first, messages);
-        batch.merged_us = merged_us;
-        batch
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::TOPIC_FORGOTTEN_AFTER;
     use crate::model::{PayloadKind, Topic};
     use bytes::Bytes;
     use proptest::prelude::*;
+    use std::collections::HashMap;
     use std::time::Duration;
 
     const RULES: Merge = Merge { messages_max: 4, bytes_max: 100, delay: Duration::from_millis(10) };
@@ -479,7 +404,7 @@ mod tests {
     #[test]
     fn forgotten_topics_never_get_an_offset_again() {
         let mut merger = Merger::new(RULES, 1);
-        merger.topics_max = 4;
+        merger.logs = Logs::bounded(1, 4);
         let mut highest = HashMap::<Address, (Offset, Epoch)>::new();
         for round in 0..50_u64 {
             let address = topic(&format!("t{}", round * 7 % 9));
@@ -498,6 +423,57 @@ mod tests {
             }
             assert!(merger.len() <= 4);
         }
+    }
+
+    /// Ends turns until so many microseconds have passed, one each second.
+    fn pass(merger: &mut Merger, from: u64, seconds: u64) -> u64 {
+        (1..=seconds).for_each(|second| merger.end_turn(from + second * 1_000_000, &mut |_, _| {}));
+        from + seconds * 1_000_000
+    }
+
+    #[test]
+    fn topics_that_were_used_once_are_forgotten_and_those_in_use_go_on() {
+        let mut merger = Merger::new(RULES, 1);
+        let mut now = 0;
+        let (busy, after_s) = (topic("busy"), TOPIC_FORGOTTEN_AFTER.as_secs());
+        let mut histories = Vec::new();
+        for minute in 0..5_u32 {
+            for name in 0..20_000 {
+                merger.push(&topic(&format!("{minute}-{name}")), message(1), now, &mut |_, _| {});
+            }
+            merger.push(&busy, message(1), now, &mut |_, _| {});
+            merger.end_turn(now, &mut |batch, _| {
+                histories.extend((batch.address == busy).then_some((batch.first, batch.epoch)));
+            });
+            now = pass(&mut merger, now, after_s);
+        }
+        assert!(merger.len() <= 2 * 20_001, "{}", merger.len());
+        let (offsets, epochs): (Vec<_>, Vec<_>) = histories.into_iter().unzip();
+        assert_eq!(offsets, (0..5).map(Offset).collect::<Vec<_>>());
+        assert!(epochs.iter().all(|epoch| *epoch == epochs[0]), "one history");
+        pass(&mut merger, now, 3 * after_s);
+        assert_eq!(merger.len(), 0);
+    }
+
+    #[test]
+    fn an_open_batch_outlives_any_number_of_new_topics() {
+        let mut merger = Merger::new(RULES, 1);
+        merger.logs = Logs::bounded(1, 8);
+        let mut batches = Vec::new();
+        // Not idle, so that the next one waits for the delay.
+        merger.push(&topic("a"), message(1), 0, &mut |b, _| batches.push(b));
+        merger.end_turn(0, &mut |b, _| batches.push(b));
+        merger.push(&topic("a"), message(1), 1, &mut |b, _| batches.push(b));
+        for name in 0..100 {
+            merger.push(&topic(&name.to_string()), message(1), 2, &mut |b, _| batches.push(b));
+            merger.end_turn(2, &mut |b, _| batches.push(b));
+        }
+        assert!(merger.len() <= 8 + 1, "{}", merger.len());
+        assert_eq!(batches.iter().filter(|batch| batch.address == topic("a")).count(), 1);
+        merger.end_turn(20_000, &mut |b, _| batches.push(b));
+        let of_a: Vec<_> =
+            batches.iter().filter(|batch| batch.address == topic("a")).map(|b| b.first).collect();
+        assert_eq!(of_a, [Offset(0), Offset(1)]);
     }
 
     /// A thousand batches that are full at once, within the delay of the first.

@@ -1,7 +1,7 @@
 //! The JSON object that asks for a publish: the body of `POST /v1/push`, and the payload of the Redis channel `push`.
 //!
 //! A message is a copy of a part of its request, byte for byte as it came: nothing is parsed further than to find where
-//! one JSON value ends and the next begins, and nothing keeps the request alive. *Not here*: whether it can be taken now (`api::routes`), what becomes of it
+//! one JSON value ends and the next begins, and nothing keeps the request alive. *Not here*: whether it can be taken now (`api::hand_over`), what becomes of it
 //! (`ingest`).
 
 use std::collections::HashSet;
@@ -67,7 +67,7 @@ impl From<BadTerm> for BadRequest {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `to` and `messages`")]
 struct Shape<'a> {
     to: To,
     #[serde(borrow)]
@@ -82,7 +82,7 @@ struct Shape<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `topic`, `topics` or `all`")]
 struct To {
     all: Option<bool>,
     topic: Option<String>,
