@@ -1,6 +1,8 @@
-"""The README's recipes: each command of its shell blocks is run as it stands, and answers what is written beside it."""
+"""The recipes of README.md and docs/: each command of their shell blocks is run as it stands, and answers what is written
+beside it. Their programs are in test_snippets.py, links, tables and configuration in test_documents.py."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -8,36 +10,41 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from harness.documents import recipes
 from harness.etcd_server import EtcdServer
-from harness.gateway import ROOT
+from harness.gateway import ROOT, binary
 from harness.poll import eventually
 from harness.wire import TEXT, Wire, server_frame
 
-README = (ROOT / "README.md").read_text()
-# What builds or tests the program, which these tests are part of.
-ELSEWHERE = ("cargo ", "tests/run", "fanfare-bench", "bench/", "target/release/", "systemctl", "sudo ", "kubectl", "docker")
+NOT_RUN = {
+    "cargo ": "builds the program that these tests are given",
+    "tests/run": "runs these tests",
+    "sudo systemd/install.sh": "installs into the host; test_systemd.py runs it below another root",
+    "sudo systemctl ": "needs systemd as the init process; test_systemd.py judges the units with systemd-analyze",
+    "systemctl ": "the same",
+}
+"""Beginnings of commands that are not run here, and why."""
+
 COUNTS = ("targeted",)
 """Members of an answer that depend on who is connected."""
 
 
-def recipes():
-    """Each command of the README with the answer that is written behind it or on the next line."""
-    found = []
-    for block in re.findall(r"^```sh\n(.*?)^```", README, re.M | re.S):
-        for line in block.splitlines():
-            answer = re.search(r"# (\d{3} \{.*\})$", line)
-            if line.startswith("#"):
-                if answer:
-                    found[-1] = (found[-1][0], answer[1])
-                continue
-            command = re.split(r"\s+# ", line)[0].strip()
-            if command:
-                found.append((command, answer and answer[1]))
-    return found
+def of(program, document=""):
+    """Recipes that begin with this program, of one document or of all."""
+    return [
+        recipe for recipe in recipes()
+        if recipe.command.split()[0] == program and recipe.where.startswith(document)
+    ]
 
 
-def of(program):
-    return [recipe for recipe in recipes() if recipe[0].split()[0] == program]
+def documents_with(program):
+    return sorted({recipe.where.split(":")[0] for recipe in of(program)})
+
+
+def words_of(command):
+    """The command's words as bash expands them."""
+    done = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, text=True, check=True)
+    return done.stdout.split("\0")[:-1]
 
 
 def run_curl(command, gateway):
@@ -52,42 +59,46 @@ def run_curl(command, gateway):
     return int(status), body
 
 
-def check_answer(command, documented, status, body):
-    wanted_status, _, wanted = documented.partition(" ")
-    assert status == int(wanted_status), f"{command}: {status} {body}"
+def check_answer(recipe, status, body):
+    wanted_status, _, wanted = recipe.answer.partition(" ")
+    assert status == int(wanted_status), f"{recipe.where}: {status} {body}"
     wanted, got = json.loads(wanted), json.loads(body)
-    assert list(got) == list(wanted), f"{command}: the README promises {wanted}, the answer is {got}"
+    assert list(got) == list(wanted), f"{recipe.where} promises {wanted}, the answer is {got}"
     for key, value in wanted.items():
         if isinstance(value, str) and "…" in value:
-            assert isinstance(got[key], str) and got[key], f"{command}: {key} is {got[key]!r}"
+            assert isinstance(got[key], str) and got[key], f"{recipe.where}: {key} is {got[key]!r}"
         elif key in COUNTS and value is not None:
-            assert isinstance(got[key], int), f"{command}: {key} is {got[key]!r}"
+            assert isinstance(got[key], int), f"{recipe.where}: {key} is {got[key]!r}"
         else:
-            assert got[key] == value, f"{command}: the README promises {key} {value!r}, it is {got[key]!r}"
+            assert got[key] == value, f"{recipe.where} promises {key} {value!r}, it is {got[key]!r}"
 
 
 def test_every_recipe_is_one_that_is_run_here():
-    known = ("curl", "redis-cli", "etcdctl", "npx")
-    others = [command for command, _ in recipes() if command.split()[0] not in known]
-    assert [command for command in others if not command.startswith(ELSEWHERE)] == []
-    assert len(of("curl")) >= 8 and any(answer for _, answer in of("curl"))
+    run = ("curl", "redis-cli", "etcdctl", "npx", "fanfare", "FANFARE_EVENTS_REDIS=channel")
+    others = [recipe for recipe in recipes() if recipe.command.split()[0] not in run]
+    assert [recipe for recipe in others if not recipe.command.startswith(tuple(NOT_RUN))] == []
+    unused = [begin for begin in NOT_RUN if not any(recipe.command.startswith(begin) for recipe in others)]
+    assert unused == []
+    assert len(of("curl")) >= 20 and len(of("fanfare")) >= 12
 
 
-def test_each_curl_of_the_readme_answers_what_is_written_beside_it(start_gateway):
+@pytest.mark.parametrize("document", documents_with("curl"))
+def test_each_curl_answers_what_is_written_beside_it(start_gateway, document):
     # A push to this many devices lasts until its last recipe.
     gateway = start_gateway(**{"pacing.rate": 1})
     devices = [Wire(gateway.port, "/topics/news") for _ in range(30)]
     push = None
     try:
-        for command, documented in of("curl"):
+        for recipe in of("curl", document):
+            command = recipe.command
             shown = re.search(r"/v1/pushes/([0-9a-z]+…)", command)
             if shown:
-                assert push, f"{command}: no recipe before it has begun a push"
+                assert push, f"{recipe.where}: no recipe before it has begun a push"
                 command = command.replace(shown[1], push)
             status, body = run_curl(command, gateway)
-            assert status < 300, f"{command}: {status} {body}"
-            if documented:
-                check_answer(command, documented, status, body)
+            assert status < 300, f"{recipe.where}: {status} {body}"
+            if recipe.answer:
+                check_answer(recipe, status, body)
             if '"rate"' in command and "/v1/push" in command and "PATCH" not in command:
                 push = json.loads(body)["id"]
     finally:
@@ -95,20 +106,21 @@ def test_each_curl_of_the_readme_answers_what_is_written_beside_it(start_gateway
             device.close()
 
 
-def test_what_the_quick_start_publishes_is_what_a_device_sees(gateway):
-    device_url = shlex.split(of("npx")[0][0])[-1]
+@pytest.mark.parametrize("document", documents_with("npx"))
+def test_what_the_quick_start_publishes_is_what_a_device_sees(gateway, document):
+    device_url = shlex.split(of("npx", document)[0].command)[-1]
     assert urlsplit(device_url).port == 7777
     with Wire(gateway.port, urlsplit(device_url).path) as device:
-        status, body = run_curl(of("curl")[0][0], gateway)
+        status, body = run_curl(of("curl", document)[0].command, gateway)
         assert status == 200, body
         device.expect_stream(server_frame(TEXT, b'{"id":7}'))
 
 
 @pytest.mark.parametrize("text", ["R&D", "1 + 1", "100 %", "50%25", "a=b;c", "ü", "%26", '\\"'])
-def test_a_form_of_the_readme_carries_any_text(gateway, text):
+def test_a_form_carries_any_text(gateway, text):
     """Whatever stands in the place of its message."""
-    forms = [command for command, _ in of("curl") if "/push/" in command and "/v1/" not in command]
-    assert forms and all("--data-urlencode 'items=" in command for command in forms)
+    forms = {r.command for r in of("curl") if "/push/" in r.command and "/v1/" not in r.command}
+    assert len(forms) >= 3 and all("--data-urlencode 'items=" in command for command in forms)
     message = f'{{"text":"{text}"}}'
     with Wire(gateway.port, "/topics/news") as device:
         for command in forms:
@@ -118,17 +130,42 @@ def test_a_form_of_the_readme_carries_any_text(gateway, text):
             device.expect_stream(server_frame(TEXT, message.encode()))
 
 
+def message_of(channel, payload):
+    """What devices get of a payload."""
+    if channel == "fanfare:push":
+        (message,) = json.loads(payload)["messages"]
+        return json.dumps(message, separators=(",", ":"))
+    return payload.split("\n", 1)[1] if payload.startswith("@push ") else payload
+
+
 def test_each_publish_by_redis_reaches_its_devices(gateway_on_redis, redis):
+    publishes = [words_of(recipe.command) for recipe in of("redis-cli")]
+    publishes = [words for words in publishes if words[1] == "PUBLISH"]
+    assert {words[2] for words in publishes} == {"fanfare:all", "fanfare:topic:news", "fanfare:push"}
     with Wire(gateway_on_redis.port, "/topics/news") as device:
-        assert of("redis-cli")
-        for command, _ in of("redis-cli"):
-            words = shlex.split(command)
-            assert words[1] == "PUBLISH", command
+        for words in publishes:
             done = subprocess.run(
                 ["redis-cli", "-u", redis.url, *words[1:]], capture_output=True, text=True, check=True, timeout=10
             )
             assert done.stdout.strip() == "1", "one gateway listens"
-            device.expect_stream(server_frame(TEXT, words[3].encode()))
+            device.expect_stream(server_frame(TEXT, message_of(*words[2:]).encode()))
+
+
+def test_whoever_subscribes_as_written_sees_the_events(start_gateway, redis):
+    (start,) = of("FANFARE_EVENTS_REDIS=channel")
+    assert start.command == "FANFARE_EVENTS_REDIS=channel fanfare --redis redis://localhost &"
+    (subscribe,) = [words_of(r.command) for r in of("redis-cli") if r.command.split()[1] == "SUBSCRIBE"]
+    gateway = start_gateway(redis=redis.url, variables={"FANFARE_EVENTS_REDIS": "channel"})
+    watching = subprocess.Popen(["redis-cli", "-u", redis.url, *subscribe[1:]], stdout=subprocess.PIPE, text=True)
+    try:
+        assert "subscribe" in watching.stdout.readline()
+        with Wire(gateway.port, "/topics/news"):
+            while '"event":"open"' not in watching.stdout.readline():
+                assert watching.poll() is None
+    finally:
+        watching.kill()
+        watching.wait()
+        watching.stdout.close()
 
 
 def test_each_put_to_etcd_is_in_force(start_gateway, tmp_path):
@@ -136,8 +173,8 @@ def test_each_put_to_etcd_is_in_force(start_gateway, tmp_path):
     try:
         gateway = start_gateway(**{"etcd.endpoints": etcd.url})
         assert of("etcdctl")
-        for command, _ in of("etcdctl"):
-            _, put, key, value = shlex.split(command)
+        for recipe in of("etcdctl"):
+            _, put, key, value = shlex.split(recipe.command)
             assert put == "put"
             etcd.put(key, value)
             name = key.removeprefix("/fanfare/")
@@ -147,3 +184,31 @@ def test_each_put_to_etcd_is_in_force(start_gateway, tmp_path):
             )
     finally:
         etcd.stop()
+
+
+@pytest.mark.parametrize("document", documents_with("fanfare"))
+def test_each_command_of_the_program_does_what_it_says(start_gateway, tmp_path, document):
+    gateway = start_gateway()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "fanfare").symlink_to(binary())
+    variables = {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "FANFARE_API_LISTEN": f"127.0.0.1:{gateway.api_port}",
+    }
+    devices = [Wire(gateway.port, "/topics/news") for _ in range(30)]
+    try:
+        for recipe in of("fanfare", document):
+            done = subprocess.run(
+                ["bash", "-c", recipe.command], cwd=ROOT, env=os.environ | variables, capture_output=True, text=True,
+                check=False, timeout=30,
+            )
+            # This host need not be ready for so many devices.
+            allowed = (0, 1) if " doctor " in recipe.command else (0,)
+            assert done.returncode in allowed, f"{recipe.where}: {done.returncode} {done.stdout}{done.stderr}"
+            assert done.stdout or "--check" in recipe.command, f"{recipe.where} says nothing"
+            if "--watch" in recipe.command:
+                assert gateway.get("/v1/pushes/release-7").json["sent"] == len(devices)
+                # The next push lasts until its last recipe.
+                assert gateway.request("PATCH", "/v1/config", '{"pacing.rate":1}').status == 200
+    finally:
+        for device in devices:
+            device.close()
