@@ -175,6 +175,12 @@ def test_a_device_behind_the_proxy_of_the_page_receives(gateway, tmp_path, name)
         proxy.stdout.close()
 
 
+def test_the_probe_that_haproxy_asks_answers(gateway):
+    (block,) = blocks("haproxy")
+    method, path, host = re.search(r"http-check send meth (\S+) uri (\S+) ver HTTP/1.1 hdr Host (\S+)", block.text).groups()
+    assert gateway.request(method, path, headers={"Host": host}).status == 200
+
+
 @pytest.mark.parametrize("name", PROXIES)
 def test_no_timeout_of_a_proxy_is_shorter_than_a_silence_that_is_allowed(name, gateway):
     (block,) = blocks(name)

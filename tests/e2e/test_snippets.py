@@ -1,11 +1,13 @@
 """The programs of the documents: each is run as it stands, but for the ports, and does what its page promises."""
 
+import base64
 import json
 import os
 import queue
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +17,7 @@ import pytest
 
 from harness.documents import blocks
 from harness.poll import eventually
-from harness.wire import TEXT, Wire, server_frame
+from harness.wire import CLOSE, PING, PONG, TEXT, Wire, close_payload, server_frame
 
 BROWSER = 'globalThis.WebSocket ??= require("ws");\n'
 """What a page has and Node before 22 has not."""
@@ -138,10 +140,48 @@ def test_a_device_without_a_library_takes_frames_of_every_length_and_answers_pin
     assert gateway.metric("upgraded_total") == 1, "it was never cut off"
 
 
+def exactly(peer, count):
+    data = b""
+    while len(data) < count:
+        more = peer.recv(count - len(data))
+        assert more, f"the stream ended behind {data!r}"
+        data += more
+    return data
+
+
+def masked_frame(peer):
+    """Opcode and payload of a short frame that a client sent."""
+    first, second, *mask = exactly(peer, 6)
+    assert first & 0xF0 == 0x80 and second & 0x80 and any(mask), "final, and masked"
+    payload = exactly(peer, second & 0x7F)
+    return first & 0x0F, bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+
+
+def test_a_device_without_a_library_speaks_as_rfc_6455_says(run):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        run("c", listener.getsockname()[1])
+        peer, _ = listener.accept()
+        with peer:
+            peer.settimeout(10)
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += exactly(peer, 1)
+            assert head.startswith(b"GET /topics/news HTTP/1.1\r\n")
+            (key,) = re.findall(rb"\r\nSec-WebSocket-Key: (\S+)\r\n", head)
+            assert len(base64.b64decode(key)) == 16 and base64.b64encode(base64.b64decode(key)) == key
+            # The first frame comes with the head.
+            peer.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + server_frame(PING, b"abcdefg"))
+            assert masked_frame(peer) == (PONG, b"abcdefg")
+            peer.sendall(server_frame(CLOSE, close_payload(1001, b"bye")))
+            assert masked_frame(peer) == (CLOSE, close_payload(1001))
+        listener.accept()[0].close()
+
+
 def test_what_the_publisher_publishes_arrives(gateway, run):
     with Wire(gateway.port, "/topics/news") as device:
         program = run("publisher", gateway.api_port)
-        device.expect_stream(server_frame(TEXT, b'{"id":7}').replace(b'":7', b'": 7').replace(b"\x08", b"\x09", 1))
+        device.expect_stream(server_frame(TEXT, b'{"id": 7}'))
         program.expect(1)
         assert program.process.wait(10) == 0
 
