@@ -148,6 +148,7 @@ def test_a_device_behind_the_proxy_of_the_page_receives(gateway, tmp_path, name)
         "127.0.0.1:7777": f"127.0.0.1:{gateway.port}", "check port 7799": f"check port {gateway.api_port}",
         "listen 8080;": f"listen 127.0.0.1:{port}; access_log off;", "bind :8080": f"bind 127.0.0.1:{port}",
         "maxconn 100000": "maxconn 1000", "worker_rlimit_nofile 65536;": "", "worker_connections 32768": "worker_connections 256",
+        "http {": "http { " + "".join(f"{kind}_temp_path {kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")),
     }.items():
         text = text.replace(ours, theirs)
     (tmp_path / "proxy.conf").write_text(text)
