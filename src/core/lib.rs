@@ -1,7 +1,7 @@
 //! Everything that fanfare decides without the kernel: no socket, no runtime, no clock. Time is an argument.
 //!
 //! ```text
-//!  model, counters, limits ◄─ websocket ◄─ protocols ◄─ session
+//!  model, counters, limits ◄─ websocket ◄─ protocols ◄─ session ◄─ delivery
 //!                          ◄─ push                   ◄─ ingest
 //! ```
 //!
@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod counters;
+pub mod delivery;
 pub mod ingest;
 pub mod limits;
 pub mod model;

@@ -6,5 +6,7 @@
 mod plane;
 mod uring;
 
-pub use plane::{Closing, Event, Listener, Plane, Received, Send, Short, Token, Took, TurnedAway};
+pub use fanfare_core::delivery::Send;
+pub use fanfare_core::session::Token;
+pub use plane::{Closing, Event, Listener, Plane, Received, Short, Took, TurnedAway};
 pub use uring::Uring;

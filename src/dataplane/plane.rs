@@ -6,15 +6,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::RawFd;
 
-/// Names a connection in a request to the kernel. A completion whose generation is not the connection's any more is
-/// late news of a predecessor at the same index, and is dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Token {
-    /// Index in the shard's table, below [`fanfare_core::limits::CONNECTIONS_PER_SHARD_MAX`].
-    pub index: u32,
-    /// Generation of the table's slot.
-    pub generation: u32,
-}
+use fanfare_core::delivery::Send;
+use fanfare_core::session::Token;
 
 /// What the kernel reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,17 +27,6 @@ pub enum Event {
     Head(Token),
     /// [`fanfare_core::limits::TICK`] passed.
     Tick,
-}
-
-/// One send of a slice.
-#[derive(Clone, Copy, Debug)]
-pub struct Send<'a> {
-    /// Whose.
-    pub token: Token,
-    /// Its socket.
-    pub fd: RawFd,
-    /// What; complete frames.
-    pub bytes: &'a [u8],
 }
 
 /// What became of a send that was not taken whole.

@@ -1,5 +1,7 @@
 //! What one shard counts.
 
+use std::sync::Arc;
+
 use fanfare_core::counters::histogram::Histogram;
 use fanfare_core::counters::{Value, total};
 use fanfare_core::model::{CloseReason, FormatId};
@@ -79,8 +81,8 @@ pub struct ShardBlock {
     pub outbox_owed_bytes: Value,
     /// Bytes allocated for outboxes, each for one alone.
     pub outbox_own_bytes: Value,
-    /// Bytes of buffers that outboxes share, each once.
-    pub outbox_shared_bytes: Value,
+    /// Bytes of buffers that outboxes share, each once. Such a buffer has a reference, and takes itself off when it goes.
+    pub outbox_shared_bytes: Arc<Value>,
     /// Bytes allocated for the unfinished messages and frames of clients.
     pub partial_bytes: Value,
     /// Connections with an outbox now.

@@ -8,14 +8,6 @@ use std::net::SocketAddr;
 use crate::log::throttle::Throttle;
 use fanfare_core::model::CloseReason;
 
-/// What is known of a connection only for the sake of its close event. 24 bytes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Account {
-    pub(super) opened_ms: u64,
-    pub(super) bytes_in: u64,
-    pub(super) bytes_out: u64,
-}
-
 /// What the log tells of closes.
 #[derive(Debug, Default)]
 pub(super) struct Closes {
@@ -35,6 +27,19 @@ impl Closes {
 pub(super) struct Ending {
     pub(super) reason: CloseReason,
     pub(super) code: u16,
+}
+
+/// What the client is told in the Close frame beside the code, where the reason is ours.
+pub(super) fn text(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::Idle => "no messages",
+        CloseReason::Silent => "no sign of life",
+        CloseReason::Unfinished => "a message took too long to arrive",
+        CloseReason::PartialTotal => "too many unfinished messages",
+        CloseReason::OutboxTotal => "too slow while many are",
+        CloseReason::Shutdown => "the gateway is shutting down",
+        _ => "too slow",
+    }
 }
 
 /// Whether a device was closed because it read too slowly.

@@ -5,10 +5,10 @@
 use std::time::Instant;
 
 use super::arrival::Arrival;
-use super::members::ALL;
+use super::departures::Departure;
 use super::state::Shard;
-use super::walks::SHUTTING_DOWN;
 use crate::dataplane::{Closing, Plane, Token};
+use fanfare_core::delivery::ALL;
 use fanfare_core::limits;
 use fanfare_core::model::{CloseReason, Topic};
 use fanfare_core::push::share::Failed;
@@ -25,7 +25,7 @@ impl<P: Plane> Shard<P> {
             return;
         };
         self.ages.note(self.now);
-        let position = self.members.join(ALL, token.index);
+        let position = self.delivery.join(ALL, token.index);
         if let Some(connection) = self.table.get(token) {
             connection.place_in_all(position);
         }
@@ -42,7 +42,7 @@ impl<P: Plane> Shard<P> {
             self.input.spend(cost);
         }
         if self.drain.as_ref().is_some_and(|drain| drain.has_passed(token.index)) {
-            self.begin_close(token, CloseReason::Shutdown, SHUTTING_DOWN);
+            self.begin_close(token, CloseReason::Shutdown);
         }
     }
 
@@ -50,17 +50,17 @@ impl<P: Plane> Shard<P> {
     pub(super) fn join(&mut self, token: Token, topic: Topic) {
         let Some(connection) = self.table.get(token) else { return };
         if connection.subscriptions.len() >= self.topics_max {
-            let known = self.members.find_name(topic.as_str());
+            let known = self.delivery.find_name(topic.as_str());
             if !known.is_some_and(|id| connection.subscriptions.contains(id)) {
                 self.refuse_join();
             }
             return;
         }
-        let id = self.members.open(topic);
+        let id = self.delivery.open(topic);
         if connection.subscriptions.contains(id) {
             return;
         }
-        let position = self.members.join(id, token.index);
+        let position = self.delivery.join(id, token.index);
         connection.subscriptions.add(Membership { topic: id, position });
         self.record_join(token, id);
         self.count_memberships(1);
@@ -81,7 +81,7 @@ impl<P: Plane> Shard<P> {
 
     /// Leaves a topic; one that was not joined is ignored.
     pub(super) fn leave(&mut self, token: Token, topic: &str) {
-        let Some(id) = self.members.find_name(topic) else { return };
+        let Some(id) = self.delivery.find_name(topic) else { return };
         let Some(position) = self.table.get(token).and_then(|c| c.subscriptions.remove(id)) else { return };
         self.record_leave(token, id);
         self.vacate(Membership { topic: id, position });
@@ -110,8 +110,7 @@ impl<P: Plane> Shard<P> {
     /// Gives up a place in a topic that the connection itself has forgotten already.
     pub(super) fn vacate(&mut self, place: Membership) {
         let Membership { topic, position } = place;
-        let Some((gone, moved)) = self.members.leave(topic, position) else { return };
-        if let Some(moved) = moved
+        if let Some(moved) = self.delivery.leave(place)
             && let Some((_, connection)) = self.table.at(moved)
         {
             if topic == ALL {
@@ -120,8 +119,6 @@ impl<P: Plane> Shard<P> {
                 connection.subscriptions.moved(topic, position);
             }
         }
-        self.note_leave(topic, gone.delivered);
-        self.forget_if_empty(topic);
         if topic != ALL {
             self.count_memberships(-1);
         }
@@ -130,7 +127,7 @@ impl<P: Plane> Shard<P> {
     fn count_memberships(&self, change: i64) {
         let block = self.block();
         block.memberships.add(change.cast_unsigned());
-        block.topics.set(self.members.topics() as u64);
+        block.topics.set(self.delivery.topics() as u64);
     }
 
     /// Ends a connection: its places, its socket, its memory. `reason` counts unless one was known before.
@@ -162,9 +159,24 @@ impl<P: Plane> Shard<P> {
         block.closed[connection.reason().unwrap_or(reason) as usize].add(1);
     }
 
+    /// Carries out the departures that a walk has noted, when it is over. Those of whoever left meanwhile come to nothing.
+    pub(super) fn depart(&mut self) {
+        let mut departures = std::mem::take(&mut self.departures);
+        for Departure { token, reason, is_told } in departures.drain(..) {
+            if is_told {
+                self.begin_close(token, reason);
+            } else {
+                self.remove(token, reason);
+            }
+        }
+        debug_assert!(self.departures.is_empty(), "who departs takes nobody along");
+        self.departures = departures;
+    }
+
     /// Ends every connection and every handshake at once: the drain is over.
     pub fn abort(&mut self) {
         self.dismiss_pending();
+        // Every place is looked at anew, so it does not matter whom else a removal takes along.
         for index in 0..self.table.span() {
             if let Some((token, _)) = self.table.at(index) {
                 self.remove(token, CloseReason::CloseTimeout);

@@ -3,6 +3,7 @@
 //! *Not here*: what the bytes mean (`session`).
 
 use super::budget::{cost_of, next_read};
+use super::closes;
 use super::state::Shard;
 use crate::dataplane::{Event, Plane, Received, Token, Took};
 use fanfare_core::limits::{
@@ -146,7 +147,7 @@ impl<P: Plane> Shard<P> {
         if partial_before != partial_after {
             self.count_partial(partial_before, partial_after);
         }
-        self.count_in(token, length);
+        self.table.count_in(token, length);
         self.block().frames_in.add(u64::from(result.frames));
         self.block().frames_ignored.add(u64::from(result.ignored));
         if result.is_business {
@@ -176,11 +177,11 @@ impl<P: Plane> Shard<P> {
     }
 
     /// Begins to close a connection for a reason of ours. What it owed is given up, except in a drain, which delivers.
-    pub(super) fn begin_close(&mut self, token: Token, reason: CloseReason, text: &str) {
+    pub(super) fn begin_close(&mut self, token: Token, reason: CloseReason) {
         let Some(connection) = self.table.get(token) else { return };
         let mut close = Vec::new();
         let partial = connection.partial_bytes();
-        if !connection.close(reason, text, self.now, &mut close) {
+        if !connection.close(reason, closes::text(reason), self.now, &mut close) {
             return;
         }
         let partial_after = connection.partial_bytes();
@@ -211,7 +212,7 @@ impl<P: Plane> Shard<P> {
             if self.block().partial_bytes.get() <= goal {
                 break;
             }
-            self.begin_close(token, CloseReason::PartialTotal, "too many unfinished messages");
+            self.begin_close(token, CloseReason::PartialTotal);
         }
     }
 
@@ -221,7 +222,7 @@ impl<P: Plane> Shard<P> {
             connection.outbox().map(|outbox| (outbox.abandon(), outbox.take_settled()))
         };
         // An empty outbox stays until the socket has room: it knows that a poll is armed.
-        let Some(Some((messages, settled))) = self.with_dues(token, abandon) else { return };
+        let Some(Some((messages, settled))) = self.peers().with_dues(token, abandon) else { return };
         self.block().deliveries_failed[why as usize].add(u64::from(messages));
         self.settle_pushes(settled, why);
     }
@@ -234,14 +235,8 @@ impl<P: Plane> Shard<P> {
         let now = self.now;
         let Some(connection) = self.table.get(token) else { return };
         if connection.outbox().is_some() {
-            let bounds = self.rules.outbox;
-            let is_over = self.with_dues(token, |connection| {
-                let outbox = connection.owe(now);
-                outbox.push_control(frames, now);
-                outbox.is_over(&bounds)
-            });
-            if is_over == Some(true) {
-                self.begin_close(token, CloseReason::Slow, "too slow");
+            if self.owe_control(token, frames) {
+                self.begin_close(token, CloseReason::Slow);
             }
             return;
         }
@@ -253,13 +248,13 @@ impl<P: Plane> Shard<P> {
         self.block().sends_short.add(u64::from(laden.is_some() && is_short));
         match took {
             Took::Bytes(sent) => {
-                self.count_out(token, sent);
+                self.table.count_out(token, sent);
                 if is_short {
                     let batch = laden.map(|laden| (laden.bytes[frames.len()..].to_vec(), laden.cargo));
-                    self.with_dues(token, |connection| {
+                    self.peers().with_dues(token, |connection| {
                         connection.owe(now).push_control_rest(frames, batch, sent, now);
                     });
-                    self.await_room(token);
+                    self.peers().await_room(token);
                 }
             }
             Took::Gone => {
@@ -267,6 +262,17 @@ impl<P: Plane> Shard<P> {
                 self.remove(token, CloseReason::Reset);
             }
         }
+    }
+
+    /// Puts control frames or answers behind whatever a connection owes. Whether that is more than it may.
+    pub(super) fn owe_control(&mut self, token: Token, frames: &[u8]) -> bool {
+        let (now, bounds) = (self.now, self.rules.outbox);
+        let is_over = self.peers().with_dues(token, |connection| {
+            let outbox = connection.owe(now);
+            outbox.push_control(frames, now);
+            outbox.is_over(&bounds)
+        });
+        is_over == Some(true)
     }
 
     /// Sends the answer to the handshake, which is no frame: what does not fit waits, whatever else is given up.
@@ -277,25 +283,14 @@ impl<P: Plane> Shard<P> {
             return;
         }
         match self.plane.send(connection.fd, response) {
-            Took::Bytes(sent) if sent == response.len() => self.count_out(token, sent),
+            Took::Bytes(sent) if sent == response.len() => self.table.count_out(token, sent),
             Took::Bytes(sent) => {
                 let rest = response[sent..].to_vec();
-                self.with_dues(token, |connection| connection.owe(now).push_whole(rest, now));
-                self.count_out(token, sent);
-                self.await_room(token);
+                self.peers().with_dues(token, |connection| connection.owe(now).push_whole(rest, now));
+                self.table.count_out(token, sent);
+                self.peers().await_room(token);
             }
             Took::Gone => self.remove(token, CloseReason::Reset),
-        }
-    }
-
-    /// Watches for room in the socket of a connection that owes, unless that is done already.
-    pub(super) fn await_room(&mut self, token: Token) {
-        let Some(connection) = self.table.get(token) else { return };
-        let fd = connection.fd;
-        if let Some(outbox) = connection.outbox()
-            && !std::mem::replace(&mut outbox.awaits_room, true)
-        {
-            self.plane.watch_writable(token, fd);
         }
     }
 
@@ -316,11 +311,11 @@ impl<P: Plane> Shard<P> {
                             outbox.take_settled()
                         })
                     };
-                    let settled = self.with_dues(token, advance).unwrap_or_default();
+                    let settled = self.peers().with_dues(token, advance).unwrap_or_default();
                     self.settle_pushes(settled, Failed::Closed);
-                    self.count_out(token, sent);
+                    self.table.count_out(token, sent);
                     if sent < wanted {
-                        self.await_room(token);
+                        self.peers().await_room(token);
                         return;
                     }
                 }
@@ -335,7 +330,7 @@ impl<P: Plane> Shard<P> {
     }
 
     fn drop_outbox_if_empty(&mut self, token: Token) {
-        self.with_dues(token, |connection| {
+        self.peers().with_dues(token, |connection| {
             if connection.outbox().is_some_and(|outbox| outbox.is_empty()) {
                 connection.take_outbox();
             }

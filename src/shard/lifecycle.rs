@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::accept::as_ipv4;
 use super::closes::{Ending, is_slow};
 use super::state::Shard;
-use crate::dataplane::{Plane, Send, Token};
+use crate::dataplane::{Plane, Token};
 use crate::events::journal::Journal;
 use crate::events::record::{Closed, What};
 use fanfare_core::limits;
@@ -53,7 +53,7 @@ impl<P: Plane> Shard<P> {
     pub(super) fn record_join(&mut self, token: Token, topic: TopicId) {
         let Some(journal) = &mut self.journal else { return };
         if journal.wants(EventKind::Join)
-            && let Some(name) = self.members.name(topic)
+            && let Some(name) = self.delivery.name(topic)
         {
             journal.note(token.index, token.generation, What::Join(name.clone()));
         }
@@ -62,7 +62,7 @@ impl<P: Plane> Shard<P> {
     pub(super) fn record_leave(&mut self, token: Token, topic: TopicId) {
         let Some(journal) = &mut self.journal else { return };
         if journal.wants(EventKind::Leave)
-            && let Some(name) = self.members.name(topic)
+            && let Some(name) = self.delivery.name(topic)
         {
             journal.note(token.index, token.generation, What::Leave(name.clone()));
         }
@@ -128,44 +128,8 @@ impl<P: Plane> Shard<P> {
             duration_ms: journal.now_ms().saturating_sub(account.opened_ms),
             bytes_in: account.bytes_in,
             bytes_out: account.bytes_out,
-            topics: places.iter().filter_map(|place| self.members.name(place.topic).cloned()).collect(),
+            topics: places.iter().filter_map(|place| self.delivery.name(place.topic).cloned()).collect(),
         };
         journal.note(token.index, token.generation, What::Close(Box::new(closed)));
-    }
-
-    /// Bytes came from a client.
-    pub(super) fn count_in(&mut self, token: Token, bytes: usize) {
-        if self.journal.is_some()
-            && let Some(account) = self.table.account(token)
-        {
-            account.bytes_in += bytes as u64;
-        }
-    }
-
-    /// The kernel took bytes for a client.
-    pub(super) fn count_out(&mut self, token: Token, bytes: usize) {
-        if self.journal.is_some()
-            && let Some(account) = self.table.account(token)
-        {
-            account.bytes_out += bytes as u64;
-        }
-    }
-
-    /// The kernel was given a slice of sends; what it did not take of them is taken off again.
-    pub(super) fn count_sends(&mut self, sends: &[Send<'_>]) {
-        if self.journal.is_some() {
-            for send in sends {
-                self.count_out(send.token, send.bytes.len());
-            }
-        }
-    }
-
-    /// Of bytes that were counted, the kernel took these fewer.
-    pub(super) fn count_out_less(&mut self, token: Token, bytes: usize) {
-        if self.journal.is_some()
-            && let Some(account) = self.table.account(token)
-        {
-            account.bytes_out -= bytes as u64;
-        }
     }
 }

@@ -3,7 +3,7 @@
 //! The shard owns everything it touches; what crosses to it comes as a [`Downlink`], what leaves it are counters. `state`
 //! has what it knows; `run` is the thread's loop, the other files are what the loop calls. All of it is synchronous and
 //! generic over [`Plane`], so that a simulation can drive it in virtual time. *Not here*: system calls (`dataplane`),
-//! protocol (`fanfare_core`).
+//! protocol, topics and walks (`fanfare_core`).
 //!
 //! [`Downlink`]: crate::downlink::Downlink
 //! [`Plane`]: crate::dataplane::Plane
@@ -11,30 +11,23 @@
 mod accept;
 mod accept_balance;
 mod accept_failure;
-mod agenda;
 mod ages;
 mod arrival;
-mod backlog;
 mod budget;
 mod closes;
 mod connections;
+mod departures;
 mod fanout;
 mod handshakes;
 mod input;
 mod lifecycle;
-mod line;
-mod members;
 mod neighbours;
 mod outboxes;
-mod pace;
+mod peers;
 mod piggyback;
-mod pushes;
-mod round;
 pub mod run;
-mod shared_buffers;
 mod state;
 mod sweep;
-mod table;
 mod turn;
 mod walks;
 

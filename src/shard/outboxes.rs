@@ -10,23 +10,7 @@ use fanfare_core::push::share::Failed;
 use fanfare_core::session::bounds::OutboxPolicy;
 use fanfare_core::session::{Connection, Phase};
 
-/// What a client is told when all outboxes together are at their bound.
-const TOO_SLOW_TOGETHER: &str = "too slow while many are";
-
 impl<P: Plane> Shard<P> {
-    /// Changes what a connection owes, and counts that. `None`: it is gone.
-    pub(super) fn with_dues<T>(
-        &mut self,
-        token: Token,
-        change: impl FnOnce(&mut Connection) -> T,
-    ) -> Option<T> {
-        let connection = self.table.get(token)?;
-        let before = connection.dues();
-        let result = change(connection);
-        self.blocks.shards[self.number].count_dues(before, connection.dues());
-        Some(result)
-    }
-
     /// When all outboxes together are over their bound, those that hold most are closed, or lose their batches where that
     /// is the policy, until an eighth is free. Who is closing already is reset: it had its time to read.
     pub(super) fn relieve_outboxes(&mut self) {
@@ -45,13 +29,15 @@ impl<P: Plane> Shard<P> {
                 continue;
             }
             if self.rules.outbox.policy == OutboxPolicy::Close {
-                self.begin_close(token, CloseReason::OutboxTotal, TOO_SLOW_TOGETHER);
+                self.begin_close(token, CloseReason::OutboxTotal);
                 continue;
             }
             let drop_batches = |connection: &mut Connection| {
                 connection.outbox().map(|outbox| (outbox.drop_batches(), outbox.take_settled()))
             };
-            let Some(Some((dropped, settled))) = self.with_dues(token, drop_batches) else { continue };
+            let Some(Some((dropped, settled))) = self.peers().with_dues(token, drop_batches) else {
+                continue;
+            };
             self.block().outbox_dropped[self.rules.drop_counter()].add(u64::from(dropped));
             self.settle_pushes(settled, Failed::Slow);
         }

@@ -1,72 +1,21 @@
-//! Piggybacking: an answer takes along what a round still has for its device, in one send.
+//! Answers that take along what a round still has for their device.
 //!
-//! A broadcast to a million devices lasts seconds, nearly all of them in sends, and the devices' PINGs go on meanwhile. A
-//! device that is answered before the round has come to it costs one send instead of two. *Not here*: the walk, which
-//! passes over whoever has everything of its round (`fanout`), when answers are sent (`input`).
+//! *Not here*: which round (`fanfare_core::delivery`), when answers are sent (`input`).
 
-use super::members::ALL;
 use super::state::Shard;
 use crate::dataplane::{Plane, Token};
-use fanfare_core::session::Phase;
-use fanfare_core::session::outbox::Cargo;
-use fanfare_core::session::subscriptions::Membership;
-
-/// Bytes of an answer with what it takes along: to copy them is a small part of the send that it saves.
-const BYTES_MAX: usize = 4096;
-
-/// An answer with messages behind it. They count as delivered: whoever has it sends it.
-#[must_use]
-pub(super) struct Laden {
-    /// Both, the answer first.
-    pub(super) bytes: Vec<u8>,
-    /// What the messages are.
-    pub(super) cargo: Cargo,
-}
+use fanfare_core::delivery::Laden;
 
 impl<P: Plane> Shard<P> {
-    /// The answer with what the first round of a topic still has for this device. A push is walked by its credit, and
-    /// what is behind it waits. `None`: there is nothing, or it is large. A connection that closes has no places: nothing
-    /// goes behind its Close.
+    /// The answer with what a round still has for this device. `None`: there is nothing, or it is large.
     pub(super) fn load(&mut self, token: Token, answer: &[u8]) -> Option<Laden> {
-        // A plain round that may go on is on the agenda.
-        if self.agenda.is_empty() {
-            return None;
-        }
         let connection = self.table.get(token)?;
-        let format = connection.format;
-        let everybody = connection.position_in_all().map(|position| Membership { topic: ALL, position });
-        debug_assert!(everybody.is_none() || connection.phase() == Phase::Open);
-        for place in everybody.iter().chain(connection.subscriptions.as_slice()) {
-            let Some(entry) = self.members.entry(place.topic) else { continue };
-            let Some(round) = entry.line.front().filter(|round| round.push.is_none()) else { continue };
-            let member = &mut entry.members[place.position as usize];
-            debug_assert_eq!(member.connection, token.index);
-            if member.delivered >= round.end {
-                continue;
-            }
-            let before = round.allocated_bytes();
-            round.encode(format);
-            let after = round.allocated_bytes();
-            if before != after {
-                self.backlog.add(&mut entry.line, after);
-                self.backlog.sub(&mut entry.line, before);
-            }
-            let Some(round) = entry.line.front() else { continue };
-            let Some(part) = round.part(format, member.delivered) else { continue };
-            if answer.len() + part.bytes.len() > BYTES_MAX {
-                continue;
-            }
-            member.delivered = round.end;
-            let block = &self.blocks.shards[self.number];
-            block.deliveries.add(u64::from(part.messages));
-            block.sends.add(1);
-            block.frames.add(u64::from(part.frames));
-            block.send_bytes.add(part.bytes.len() as u64);
-            return Some(Laden {
-                bytes: [answer, part.bytes].concat(),
-                cargo: Cargo { topic: place.topic, messages: part.messages, push: None },
-            });
-        }
-        None
+        let laden = self.delivery.load(connection, token.index, answer)?;
+        let block = &self.blocks.shards[self.number];
+        block.deliveries.add(u64::from(laden.cargo.messages));
+        block.sends.add(1);
+        block.frames.add(u64::from(laden.frames));
+        block.send_bytes.add((laden.bytes.len() - answer.len()) as u64);
+        Some(laden)
     }
 }

@@ -4,26 +4,25 @@
 
 use std::sync::Arc;
 
-use super::agenda::Agenda;
 use super::ages::Ages;
-use super::backlog::Backlog;
 use super::budget::Budget;
 use super::closes::Closes;
+use super::departures::Departure;
 use super::handshakes::Handshakes;
-use super::members::Members;
 use super::neighbours::Neighbours;
-use super::pushes::Pushes;
-use super::table::Table;
+use super::peers::Peers;
 use super::walks::{Drain, Sweep};
 use crate::dataplane::{Plane, Short, Token};
 use crate::events::journal::Journal;
 use crate::log::throttle::Throttle;
 use crate::metrics::{Blocks, ShardBlock};
+use fanfare_core::delivery::Delivery;
 use fanfare_core::limits;
 use fanfare_core::model::{Clients, Tick};
 use fanfare_core::session::Rules;
 use fanfare_core::session::bounds::OutboxBounds;
 use fanfare_core::session::clock::Clock;
+use fanfare_core::session::table::Table;
 
 /// The state of one shard.
 pub struct Shard<P: Plane> {
@@ -43,10 +42,7 @@ pub struct Shard<P: Plane> {
     pub(super) neighbours: Neighbours,
     pub(super) table: Table,
     pub(super) ages: Ages,
-    pub(super) members: Members,
-    pub(super) agenda: Agenda,
-    pub(super) pushes: Pushes,
-    pub(super) backlog: Backlog,
+    pub(super) delivery: Delivery,
     pub(super) sweep: Sweep,
     pub(super) drain: Option<Drain>,
     /// What happens to connections is noted here, if anybody wants to know.
@@ -60,6 +56,8 @@ pub struct Shard<P: Plane> {
     /// Reused by every slice.
     pub(super) shorts: Vec<Short>,
     pub(super) slow: Vec<Token>,
+    /// Whom a walk that is under way has found to leave; nobody while there is none.
+    pub(super) departures: Vec<Departure>,
 }
 
 impl<P: Plane> Shard<P> {
@@ -86,10 +84,7 @@ impl<P: Plane> Shard<P> {
             neighbours: Neighbours::default(),
             table: Table::default(),
             ages: Ages::default(),
-            members: Members::default(),
-            agenda: Agenda::default(),
-            pushes: Pushes::default(),
-            backlog: Backlog::default(),
+            delivery: Delivery::new(number),
             sweep: Sweep::default(),
             drain: None,
             journal: None,
@@ -99,6 +94,7 @@ impl<P: Plane> Shard<P> {
             replies: Vec::new(),
             shorts: Vec::new(),
             slow: Vec::new(),
+            departures: Vec::new(),
         }
     }
 
@@ -114,22 +110,22 @@ impl<P: Plane> Shard<P> {
 
     /// Memory of batches taken from the ring and not finished.
     pub fn backlog_bytes(&self) -> usize {
-        self.backlog.bytes()
+        self.delivery.backlog_bytes()
     }
 
     /// The part of it that pushes hold up.
     pub fn held_bytes(&self) -> usize {
-        self.backlog.held()
+        self.delivery.held_bytes()
     }
 
     /// Whether the next downlink may be taken from the ring. What pushes hold up has a bound where it enters.
     pub fn has_room(&self) -> bool {
-        self.backlog.moving() < limits::BACKLOG_BYTES_MAX
+        self.delivery.moving_bytes() < limits::BACKLOG_BYTES_MAX
     }
 
     /// Whether the next turn has something to do without news from outside.
     pub fn is_busy(&self) -> bool {
-        !self.agenda.is_empty()
+        !self.delivery.is_idle()
             || self.input.held() > 0
             || self.sweep.is_under_way()
             || self.handshakes.is_busy()
@@ -158,15 +154,20 @@ impl<P: Plane> Shard<P> {
     /// Sets the fine clock, microseconds of the process's clock; it never goes back.
     pub fn set_clock(&mut self, now_us: u64) {
         self.now_us = self.now_us.max(now_us);
-        self.pushes.set_now(now_us);
+        self.delivery.set_clock(now_us);
     }
 
     /// Microseconds after which a turn is needed, whatever else happens; `None`: after none.
     pub fn turn_in_us(&self) -> Option<u64> {
-        self.pushes.wait_us().into_iter().chain(self.door_in_us()).min()
+        self.delivery.wait_us().into_iter().chain(self.door_in_us()).min()
     }
 
     pub(super) fn block(&self) -> &ShardBlock {
         &self.blocks.shards[self.number]
+    }
+
+    pub(super) fn peers(&mut self) -> Peers<'_, P> {
+        let block = &self.blocks.shards[self.number];
+        Peers { plane: &mut self.plane, table: &mut self.table, block }
     }
 }

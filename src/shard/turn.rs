@@ -16,14 +16,10 @@ impl<P: Plane> Shard<P> {
         self.block().downlinks.add(1);
         self.block().downlink_bytes_released.add(downlink.weight() as u64);
         match downlink {
-            Downlink::Batch(batch) => self.enqueue(batch),
-            Downlink::Push(push, batches) => self.take_push(push, &batches),
+            Downlink::Batch(batch) => self.delivery.enqueue(batch, self.now),
+            Downlink::Push(push, batches) => self.delivery.take_push(push, &batches, &mut self.table),
             Downlink::Census(census) => {
-                let members = self
-                    .members
-                    .find(&census.address)
-                    .and_then(|id| self.members.entry(id))
-                    .map_or(0, |entry| entry.members.len());
+                let members = self.delivery.members_of(&census.address);
                 census.answer(members as u64);
             }
         }
@@ -49,14 +45,16 @@ impl<P: Plane> Shard<P> {
     /// One turn: input that was held back, a share of the fanout, a share of the sweep.
     pub fn turn(&mut self) {
         self.read_on();
-        self.pace();
+        self.delivery.pace();
         self.fan_out();
         self.sweep_on();
         self.turn_late_away();
         self.relieve_outboxes();
         self.relieve_partials();
-        self.block().backlog_bytes.set(self.backlog.bytes() as u64);
-        self.block().held_bytes.set(self.backlog.held() as u64);
+        let begun = self.delivery.take_begun();
+        self.block().rounds.add(begun);
+        self.block().backlog_bytes.set(self.delivery.backlog_bytes() as u64);
+        self.block().held_bytes.set(self.delivery.held_bytes() as u64);
         self.block().turns.add(1);
     }
 
@@ -68,13 +66,14 @@ impl<P: Plane> Shard<P> {
             self.ages.forget();
         }
         self.handshakes.shrink();
-        self.agenda.shrink();
+        self.delivery.shrink();
         self.input.shrink();
         // The lists of a crowd grow through blocks of this size, beside it.
         self.scratch = Box::default();
         self.replies.shrink_to_fit();
         self.shorts.shrink_to_fit();
         self.slow.shrink_to_fit();
+        self.departures.shrink_to_fit();
         self.closes.shrink();
     }
 
@@ -82,7 +81,7 @@ impl<P: Plane> Shard<P> {
         if self.drain.is_none() {
             self.drain = Some(Drain::new(self.clock.steady(), over));
             self.close_door();
-            self.cut_paced();
+            self.delivery.cut_paced();
         }
     }
 }

@@ -7,9 +7,6 @@ use std::time::Duration;
 use fanfare_core::limits::{DRAIN_TAIL, TICK};
 use fanfare_core::model::Tick;
 
-/// What a Close frame says in a drain.
-pub(super) const SHUTTING_DOWN: &str = "the gateway is shutting down";
-
 /// How far the sweep came.
 #[derive(Debug, Default)]
 pub struct Sweep {

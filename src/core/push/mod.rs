@@ -7,7 +7,7 @@
 //!  registry ◄───────────────┘   what the control thread knows of all of them; `pacing` makes its orders
 //! ```
 //! A [`Push`] is shared by reference count and has no lock: every value in it has one writer, the control thread or one
-//! shard. *Not here*: the walk over the members (`shard::fanout`), HTTP (`api`).
+//! shard. *Not here*: the walk over the members (`delivery::walk`), HTTP (`api`).
 
 pub mod bucket;
 pub mod header;

@@ -1,7 +1,7 @@
 //! One client's connection after its upgrade: what it is, what its bytes mean, what it still owes.
 //!
 //! Pure: bytes and ticks come in, replies and a verdict go out. The shard owns every connection and does the I/O.
-//! *Not here*: sockets (`dataplane`), who else is in a topic (`shard::members`).
+//! *Not here*: sockets (`dataplane`), who else is in a topic (`delivery::members`).
 //!
 //! ```text
 //!            client's Close ──────────────► Finishing ── end of stream ──► (removed)

@@ -3,7 +3,7 @@
 //! Exists only while something is owed. An item is one or more complete frames; once a byte of an item was sent, the
 //! rest of that frame has to follow before anything else. Its bound counts bytes as allocated: what items are, and what
 //! they take in the list. *Not here*: when to send (`shard`), what to do with a connection that is too slow (its owner
-//! decides on [`Delivery`]), the buffers that outboxes share (`shard::round`).
+//! decides on [`Delivery`]), the buffers that outboxes share (`delivery::round`).
 
 use std::collections::VecDeque;
 

@@ -1,6 +1,6 @@
 //! What one connection joined: topic and position in that topic's member list, so that leaving costs no search.
 //!
-//! Most devices join one topic; only the others pay for a list. *Not here*: the member lists (`shard::members`).
+//! Most devices join one topic; only the others pay for a list. *Not here*: the member lists (`delivery::members`).
 
 /// A topic's number on one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,14 +5,15 @@
 //! push. Plain rounds that have come to the same place become one.
 //!
 //! Nearly always there is one round. Later ones stand in ordered maps, so that no call costs more than the logarithm of
-//! how many wait. *Not here*: the walk (`fanout`).
+//! how many wait. A round that is taken out for a slice is put back, or let go, before anything else is asked of its line:
+//! the walk sees to that. *Not here*: the walk (`walk`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::round::Round;
-use fanfare_core::model::Offset;
-use fanfare_core::push::PushSlot;
+use crate::model::Offset;
+use crate::push::PushSlot;
 
 /// Names a round of a line while it is there. Numbers grow along the line; one that has become free may be used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,8 +32,6 @@ pub struct Line {
     /// The number of the first round, or of the one that will be the first.
     first_number: RoundNumber,
     later: Option<Box<Later>>,
-    /// The first round is taken out, for a slice.
-    is_first_out: bool,
     /// Pushes in it that have a pace or stand still; see `backlog`.
     pub(super) holders: u32,
     /// Memory of its rounds, and of what waits to become one.
@@ -44,43 +43,13 @@ pub struct Line {
 /// The rounds behind the first; there is at least one.
 #[derive(Debug, Default)]
 struct Later {
-    spots: BTreeMap<RoundNumber, Spot>,
+    rounds: BTreeMap<RoundNumber, Box<Round>>,
     /// Plain rounds that have not come as far as the round before them.
     ready: BTreeSet<RoundNumber>,
-    /// The same of pushes, which need credit too. There are at most [`fanfare_core::limits::PUSHES_RUNNING_MAX`].
+    /// The same of pushes, which need credit too. There are at most [`crate::limits::PUSHES_RUNNING_MAX`].
     ready_pushes: BTreeSet<RoundNumber>,
     /// Every round of a push.
     pushes: BTreeSet<RoundNumber>,
-}
-
-#[derive(Debug)]
-enum Spot {
-    Here(Box<Round>),
-    /// Its round is taken out, for a slice, and was at this place.
-    Out(usize),
-}
-
-impl Spot {
-    fn cursor(&self) -> usize {
-        match self {
-            Self::Here(round) => round.cursor,
-            Self::Out(cursor) => *cursor,
-        }
-    }
-
-    fn round(&self) -> Option<&Round> {
-        match self {
-            Self::Here(round) => Some(round),
-            Self::Out(_) => None,
-        }
-    }
-
-    fn round_mut(&mut self) -> Option<&mut Round> {
-        match self {
-            Self::Here(round) => Some(round),
-            Self::Out(_) => None,
-        }
-    }
 }
 
 /// A round that was taken out for a slice, and the last place that it may go to.
@@ -94,7 +63,7 @@ pub(super) struct Taken {
 impl Line {
     /// Whether nothing is under way.
     pub fn is_empty(&self) -> bool {
-        self.first.is_none() && !self.is_first_out
+        self.first.is_none()
     }
 
     /// The earliest round.
@@ -102,7 +71,7 @@ impl Line {
         self.first.as_deref_mut()
     }
 
-    /// Where the first round is. While it is taken out nobody knows, and nothing may follow it.
+    /// Where the first round is.
     fn first_cursor(&self) -> usize {
         self.first.as_ref().map_or(usize::MAX, |first| first.cursor)
     }
@@ -123,11 +92,11 @@ impl Line {
         }
         let first_cursor = self.first_cursor();
         let later = self.later.get_or_insert_default();
-        let number = later.spots.last_key_value().map_or(self.first_number, |(number, _)| *number).next();
+        let number = later.rounds.last_key_value().map_or(self.first_number, |(number, _)| *number).next();
         if round.push.is_some() {
             later.pushes.insert(number);
         }
-        later.spots.insert(number, Spot::Here(Box::new(round)));
+        later.rounds.insert(number, Box::new(round));
         later.refresh(number, first_cursor);
         number
     }
@@ -135,8 +104,8 @@ impl Line {
     fn last_mut(&mut self) -> Option<(RoundNumber, &mut Round)> {
         match &mut self.later {
             Some(later) => {
-                let (number, spot) = later.spots.iter_mut().next_back()?;
-                Some((*number, spot.round_mut()?))
+                let (number, round) = later.rounds.iter_mut().next_back()?;
+                Some((*number, round))
             }
             None => Some((self.first_number, self.first.as_deref_mut()?)),
         }
@@ -145,11 +114,11 @@ impl Line {
     /// Whether what waits may become a round now. A plain round that is still on its way takes all with the next.
     pub(super) fn takes_more(&self) -> bool {
         match &self.later {
-            Some(later) => later.spots.last_key_value().is_some_and(|(number, spot)| {
+            Some(later) => later.rounds.last_key_value().is_some_and(|(number, last)| {
                 let limit = later.cursor_before(*number, self.first_cursor());
-                spot.round().is_some_and(|last| last.push.is_some() || last.cursor <= limit)
+                last.push.is_some() || last.cursor <= limit
             }),
-            None => !self.is_first_out && self.first.as_ref().is_none_or(|first| first.push.is_some()),
+            None => self.first.as_ref().is_none_or(|first| first.push.is_some()),
         }
     }
 
@@ -159,27 +128,19 @@ impl Line {
     pub(super) fn take_next(&mut self, members: usize, may_go: impl Fn(PushSlot) -> bool) -> Option<Taken> {
         let goes = |first: &Round| first.cursor > 0 && first.push.is_none_or(&may_go);
         if let Some(round) = self.first.take_if(|first| goes(first)) {
-            self.is_first_out = true;
-            if let Some(later) = &mut self.later {
-                later.refresh_first(usize::MAX);
-            }
             return Some(Taken { number: self.first_number, limit: 0, round }.clamped(members));
         }
         let first_cursor = self.first_cursor();
         let later = self.later.as_mut()?;
         let number = later.next(may_go)?;
         let limit = later.cursor_before(number, first_cursor);
-        let spot = later.spots.get_mut(&number)?;
-        let out = Spot::Out(spot.cursor());
-        let Spot::Here(round) = std::mem::replace(spot, out) else { return None };
-        later.refresh(number, first_cursor);
+        let round = later.rounds.remove(&number)?;
         Some(Taken { number, limit, round }.clamped(members))
     }
 
     /// Puts a round back to where it was taken out, or makes it one with the round before it.
     pub(super) fn put_back(&mut self, number: RoundNumber, round: Box<Round>) {
-        if self.is_first_out && number == self.first_number {
-            self.is_first_out = false;
+        if number == self.first_number {
             let cursor = round.cursor;
             self.first = Some(round);
             if let Some(later) = &mut self.later {
@@ -189,8 +150,8 @@ impl Line {
         }
         let first_cursor = self.first_cursor();
         let Some(later) = &mut self.later else { return };
-        let before = match later.spots.range_mut(..number).next_back() {
-            Some((_, spot)) => spot.round_mut(),
+        let before = match later.rounds.range_mut(..number).next_back() {
+            Some((_, round)) => Some(&mut **round),
             None => self.first.as_deref_mut(),
         };
         if let Some(before) = before
@@ -201,15 +162,14 @@ impl Line {
             self.let_go(number);
             return;
         }
-        later.spots.insert(number, Spot::Here(round));
+        later.rounds.insert(number, round);
         later.refresh(number, first_cursor);
         later.refresh_after(number, first_cursor);
     }
 
     /// A round that was taken out is over.
     pub(super) fn let_go(&mut self, number: RoundNumber) {
-        if self.is_first_out && number == self.first_number {
-            self.is_first_out = false;
+        if number == self.first_number {
             self.promote();
         } else {
             self.unlink(number);
@@ -218,16 +178,13 @@ impl Line {
 
     /// The next round becomes the first.
     fn promote(&mut self) {
-        let Some((number, spot)) = self.later.as_mut().and_then(|later| later.spots.pop_first()) else {
+        let Some((number, round)) = self.later.as_mut().and_then(|later| later.rounds.pop_first()) else {
             self.first_number = self.first_number.next();
             return;
         };
         self.first_number = number;
-        match spot {
-            Spot::Here(round) => self.first = Some(round),
-            Spot::Out(_) => self.is_first_out = true,
-        }
-        let first_cursor = self.first_cursor();
+        let first_cursor = round.cursor;
+        self.first = Some(round);
         if let Some(later) = &mut self.later {
             later.forget(number);
             later.refresh_first(first_cursor);
@@ -235,28 +192,28 @@ impl Line {
         self.drop_later_if_empty();
     }
 
-    /// Takes a round that is not the first out for good.
-    fn unlink(&mut self, number: RoundNumber) -> Option<Spot> {
+    /// A round that is not the first is here no more.
+    fn unlink(&mut self, number: RoundNumber) -> Option<Box<Round>> {
         let first_cursor = self.first_cursor();
         let later = self.later.as_mut()?;
-        let spot = later.spots.remove(&number)?;
+        let round = later.rounds.remove(&number);
         later.forget(number);
         later.refresh_after(number, first_cursor);
         self.drop_later_if_empty();
-        Some(spot)
+        round
     }
 
     fn drop_later_if_empty(&mut self) {
-        if self.later.as_ref().is_some_and(|later| later.spots.is_empty()) {
+        if self.later.as_ref().is_some_and(|later| later.rounds.is_empty()) {
             self.later = None;
         }
     }
 
-    /// A round, if it is a push's and not taken out.
+    /// A round, if it is that push's.
     pub(super) fn of_push(&self, number: RoundNumber, push: PushSlot) -> Option<&Round> {
         let round = match &self.first {
             Some(first) if number == self.first_number => Some(&**first),
-            _ => self.later.as_ref()?.spots.get(&number)?.round(),
+            _ => self.later.as_ref()?.rounds.get(&number).map(|round| &**round),
         };
         round.filter(|round| round.push == Some(push))
     }
@@ -270,20 +227,13 @@ impl Line {
             self.promote();
             return Some(first);
         }
-        match self.unlink(number)? {
-            Spot::Here(round) => Some(round),
-            Spot::Out(_) => None,
-        }
+        self.unlink(number)
     }
 
     /// Takes out everything.
     pub(super) fn take_all(&mut self) -> Vec<Round> {
-        let later = self.later.take().map_or_else(BTreeMap::new, |later| later.spots);
-        let later = later.into_values().filter_map(|spot| match spot {
-            Spot::Here(round) => Some(round),
-            Spot::Out(_) => None,
-        });
-        self.first.take().into_iter().chain(later).map(|round| *round).collect()
+        let later = self.later.take().map_or_else(BTreeMap::new, |later| later.rounds);
+        self.first.take().into_iter().chain(later.into_values()).map(|round| *round).collect()
     }
 
     /// Whether some round is a push's.
@@ -308,7 +258,7 @@ impl Line {
         };
         if let Some(later) = &mut self.later {
             for number in later.pushes.iter().rev() {
-                let round = later.spots.get_mut(number).and_then(Spot::round_mut);
+                let round = later.rounds.get_mut(number);
                 if round.is_some_and(|round| !note(*number, round)) {
                     break;
                 }
@@ -336,10 +286,10 @@ impl Line {
         ahead.min(round.unserved as usize) as u64
     }
 
-    /// Rounds, those that are taken out included.
+    /// Rounds.
     #[cfg(test)]
     fn len(&self) -> usize {
-        usize::from(!self.is_empty()) + self.later.as_ref().map_or(0, |later| later.spots.len())
+        usize::from(!self.is_empty()) + self.later.as_ref().map_or(0, |later| later.rounds.len())
     }
 }
 
@@ -359,15 +309,14 @@ impl Later {
         let plain = self.ready.first().copied();
         let mut pushes =
             self.ready_pushes.iter().take_while(|number| plain.is_none_or(|plain| **number < plain));
-        let has_credit = |number: &&RoundNumber| {
-            self.spots.get(number).and_then(Spot::round).and_then(|round| round.push).is_some_and(&may_go)
-        };
+        let has_credit =
+            |number: &&RoundNumber| self.rounds.get(number).and_then(|round| round.push).is_some_and(&may_go);
         pushes.find(has_credit).copied().or(plain)
     }
 
     /// Where the round before one is.
     fn cursor_before(&self, number: RoundNumber, first_cursor: usize) -> usize {
-        self.spots.range(..number).next_back().map_or(first_cursor, |(_, spot)| spot.cursor())
+        self.rounds.range(..number).next_back().map_or(first_cursor, |(_, round)| round.cursor)
     }
 
     /// The last place that a round may go to now.
@@ -378,7 +327,7 @@ impl Later {
 
     /// Notes whether a round may go on.
     fn refresh(&mut self, number: RoundNumber, first_cursor: usize) {
-        let round = self.spots.get(&number).and_then(Spot::round);
+        let round = self.rounds.get(&number).map(|round| &**round);
         let push = round.and_then(|round| round.push);
         let is_ready = round.is_some_and(|round| round.cursor > self.limit(number, round, first_cursor));
         let ready = if push.is_some() { &mut self.ready_pushes } else { &mut self.ready };
@@ -392,14 +341,14 @@ impl Later {
 
     /// The round before the first of these has moved.
     fn refresh_first(&mut self, first_cursor: usize) {
-        if let Some(number) = self.spots.first_key_value().map(|(number, _)| *number) {
+        if let Some(number) = self.rounds.first_key_value().map(|(number, _)| *number) {
             self.refresh(number, first_cursor);
         }
     }
 
     /// A round has moved, or vanished: the one behind it may go further.
     fn refresh_after(&mut self, number: RoundNumber, first_cursor: usize) {
-        let mut behind = self.spots.range((Bound::Excluded(number), Bound::Unbounded));
+        let mut behind = self.rounds.range((Bound::Excluded(number), Bound::Unbounded));
         if let Some(number) = behind.next().map(|(number, _)| *number) {
             self.refresh(number, first_cursor);
         }

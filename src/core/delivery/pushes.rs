@@ -1,15 +1,15 @@
 //! The pushes that a shard has something of: their credit, and what it has done for them.
 //!
-//! *Not here*: their rounds (`line`, `fanout`), who orders their rates (`push::registry`).
+//! *Not here*: their rounds (`line`, `walk`), who orders their rates (`push::registry`).
 
 use std::sync::Arc;
 
 use super::line::RoundNumber;
 use super::members::Place;
-use fanfare_core::limits::{PACE_LOOK, PACE_STEP};
-use fanfare_core::push::bucket::Bucket;
-use fanfare_core::push::share::{Failed, Share};
-use fanfare_core::push::{Push, PushSlot};
+use crate::limits::{PACE_LOOK, PACE_STEP};
+use crate::push::bucket::Bucket;
+use crate::push::share::{Failed, Share};
+use crate::push::{Push, PushSlot};
 
 /// What the shard has of one push.
 #[derive(Debug)]
@@ -31,8 +31,10 @@ pub struct Live {
 }
 
 /// All of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pushes {
+    /// Which of a push's shares is this shard's.
+    number: usize,
     slots: Vec<Option<Live>>,
     live: usize,
     /// Microseconds of the process's clock.
@@ -53,6 +55,11 @@ pub enum Orders {
 }
 
 impl Pushes {
+    /// None yet.
+    pub fn new(number: usize) -> Self {
+        Self { number, slots: Vec::new(), live: 0, now_us: 0, due_us: 0 }
+    }
+
     /// Whether there is none.
     #[cfg(test)]
     fn is_empty(&self) -> bool {
@@ -65,10 +72,10 @@ impl Pushes {
     }
 
     /// Takes one in, for so many devices, in so many rounds.
-    pub fn take(&mut self, push: Arc<Push>, number: usize, targeted: u64) -> PushSlot {
-        let share = &push.shares[number];
+    pub fn take(&mut self, push: Arc<Push>, targeted: u64) -> PushSlot {
+        let share = &push.shares[self.number];
         share.take(targeted);
-        let phase = number as f64 / push.shares.len() as f64;
+        let phase = self.number as f64 / push.shares.len() as f64;
         let bucket = Bucket::new(self.now_us, share.rate_milli(), phase);
         let live = Live {
             is_holding: bucket.is_bounded(),
@@ -101,11 +108,11 @@ impl Pushes {
     }
 
     /// A round of it is over.
-    pub fn end_round(&mut self, slot: PushSlot, number: usize) {
+    pub fn end_round(&mut self, slot: PushSlot) {
         if let Some(live) = self.get_mut(slot) {
             live.rounds -= 1;
         }
-        self.retire(slot, number);
+        self.retire(slot);
     }
 
     fn get_mut(&mut self, slot: PushSlot) -> Option<&mut Live> {
@@ -129,19 +136,20 @@ impl Pushes {
     }
 
     /// The kernel has taken every byte for so many devices. Returns the microseconds since the push entered.
-    pub fn sent(&mut self, slot: PushSlot, number: usize, devices: u64) -> u64 {
+    pub fn sent(&mut self, slot: PushSlot, devices: u64) -> u64 {
         let accepted_us = self.get(slot).map_or(self.now_us, |live| live.push.accepted.us);
         let after_us = self.now_us.saturating_sub(accepted_us);
-        self.settle(slot, number, devices, |_, share| share.sent(devices, after_us));
+        self.settle(slot, devices, |_, share| share.sent(devices, after_us));
         after_us
     }
 
     /// So many devices will not be served.
-    pub fn failed(&mut self, slot: PushSlot, number: usize, why: Failed, devices: u64) {
-        self.settle(slot, number, devices, |_, share| share.failed(why, devices));
+    pub fn failed(&mut self, slot: PushSlot, why: Failed, devices: u64) {
+        self.settle(slot, devices, |_, share| share.failed(why, devices));
     }
 
-    fn settle(&mut self, slot: PushSlot, number: usize, devices: u64, note: impl FnOnce(&Push, &Share)) {
+    fn settle(&mut self, slot: PushSlot, devices: u64, note: impl FnOnce(&Push, &Share)) {
+        let number = self.number;
         let Some(live) = self.get_mut(slot) else {
             debug_assert!(devices == 0, "a push that is over owes nobody");
             return;
@@ -157,11 +165,12 @@ impl Pushes {
             Some(live.remaining),
             "targeted = sent + failed + remaining"
         );
-        self.retire(slot, number);
+        self.retire(slot);
     }
 
     /// Forgets it once nothing of it is left.
-    pub fn retire(&mut self, slot: PushSlot, number: usize) {
+    pub fn retire(&mut self, slot: PushSlot) {
+        let number = self.number;
         let Some(live) = self.get_mut(slot) else { return };
         if live.remaining == 0 && live.rounds == 0 {
             live.push.shares[number].set_servable(0);
@@ -189,8 +198,8 @@ impl Pushes {
     }
 
     /// Looks at the orders of one; `servable`: devices that it could serve now.
-    pub fn look(&mut self, slot: PushSlot, number: usize, servable: u64) -> Orders {
-        let now_us = self.now_us;
+    pub fn look(&mut self, slot: PushSlot, servable: u64) -> Orders {
+        let (number, now_us) = (self.number, self.now_us);
         let Some(live) = self.get_mut(slot) else { return Orders::Wait };
         let share = &live.push.shares[number];
         share.set_servable(servable);
@@ -244,16 +253,16 @@ impl Pushes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::members::ALL;
-    use fanfare_core::model::{Address, Moment};
-    use fanfare_core::push::Source;
-    use fanfare_core::push::id::PushId;
-    use fanfare_core::push::rate::Rate;
-    use fanfare_core::push::share::UNLIMITED;
-    use fanfare_core::push::terms::Terms;
+    use crate::delivery::members::ALL;
+    use crate::model::{Address, Moment};
+    use crate::push::Source;
+    use crate::push::id::PushId;
+    use crate::push::rate::Rate;
+    use crate::push::share::UNLIMITED;
+    use crate::push::terms::Terms;
     use std::time::Duration;
 
-    const PLACE: Place = Place { topic: ALL, lane: fanfare_core::push::terms::Lane::Normal };
+    const PLACE: Place = Place { topic: ALL, lane: crate::push::terms::Lane::Normal };
 
     fn push(rate_milli: u64, expires_in: Option<Duration>) -> Arc<Push> {
         Arc::new(Push {
@@ -271,63 +280,63 @@ mod tests {
 
     /// A push for so many devices, in one round.
     fn begun(pushes: &mut Pushes, push: &Arc<Push>, targeted: u64) -> PushSlot {
-        let slot = pushes.take(Arc::clone(push), 0, targeted);
+        let slot = pushes.take(Arc::clone(push), targeted);
         pushes.begin_round(slot, PLACE, RoundNumber::default());
         slot
     }
 
     #[test]
     fn a_push_for_nobody_is_over_at_once() {
-        let (mut pushes, push) = (Pushes::default(), push(UNLIMITED, None));
-        let slot = pushes.take(Arc::clone(&push), 0, 0);
-        pushes.retire(slot, 0);
+        let (mut pushes, push) = (Pushes::new(0), push(UNLIMITED, None));
+        let slot = pushes.take(Arc::clone(&push), 0);
+        pushes.retire(slot);
         assert!(pushes.is_empty() && pushes.wait_us().is_none() && pushes.next_due(0).is_none());
         assert_eq!(push.shares[0].standing().map(|standing| standing.remaining()), Some(0));
     }
 
     #[test]
     fn a_slot_is_kept_until_the_last_round_and_the_last_outbox_have_let_go() {
-        let (mut pushes, push) = (Pushes::default(), push(UNLIMITED, None));
+        let (mut pushes, push) = (Pushes::new(0), push(UNLIMITED, None));
         let slot = begun(&mut pushes, &push, 3);
-        pushes.sent(slot, 0, 2);
-        pushes.end_round(slot, 0);
+        pushes.sent(slot, 2);
+        pushes.end_round(slot);
         assert!(!pushes.is_empty(), "an outbox has one");
         let other = begun(&mut pushes, &self::push(UNLIMITED, None), 1);
         assert_ne!(slot, other);
-        pushes.failed(other, 0, Failed::Closed, 1);
-        pushes.end_round(other, 0);
-        pushes.failed(slot, 0, Failed::Slow, 1);
+        pushes.failed(other, Failed::Closed, 1);
+        pushes.end_round(other);
+        pushes.failed(slot, Failed::Slow, 1);
         assert!(pushes.is_empty() && pushes.all().is_empty());
     }
 
     #[test]
     fn a_push_ends_by_order_or_by_time_and_by_neither_once_its_rounds_are_over() {
-        let mut pushes = Pushes::default();
+        let mut pushes = Pushes::new(0);
         let (cancelled, expiring) = (push(0, None), push(0, Some(Duration::from_millis(5))));
         let slots = [begun(&mut pushes, &cancelled, 1), begun(&mut pushes, &expiring, 1)];
-        assert_eq!(slots.map(|slot| pushes.look(slot, 0, 1)), [Orders::Wait; 2]);
+        assert_eq!(slots.map(|slot| pushes.look(slot, 1)), [Orders::Wait; 2]);
         cancelled.shares[0].order_end(Failed::Cancelled);
         pushes.set_now(5_000);
         let ends = [Orders::End(Failed::Cancelled), Orders::End(Failed::Expired)];
-        assert_eq!(slots.map(|slot| pushes.look(slot, 0, 1)), ends);
-        pushes.end_round(slots[0], 0);
-        assert_eq!(pushes.look(slots[0], 0, 0), Orders::Wait, "what an outbox has of it is on its way");
+        assert_eq!(slots.map(|slot| pushes.look(slot, 1)), ends);
+        pushes.end_round(slots[0]);
+        assert_eq!(pushes.look(slots[0], 0), Orders::Wait, "what an outbox has of it is on its way");
     }
 
     #[test]
     fn a_push_is_looked_at_when_its_next_device_is_due_and_its_orders_before_long() {
-        let (mut pushes, push) = (Pushes::default(), push(250_000, None));
+        let (mut pushes, push) = (Pushes::new(0), push(250_000, None));
         let slot = begun(&mut pushes, &push, 100);
         assert_eq!(pushes.wait_us(), Some(0), "a new one at once");
         assert_eq!(pushes.next_due(0), Some(slot));
-        assert_eq!(pushes.look(slot, 0, 100), Orders::Wait);
+        assert_eq!(pushes.look(slot, 100), Orders::Wait);
         pushes.end_look();
         assert_eq!((pushes.wait_us(), pushes.next_due(0)), (Some(4_000), None));
         pushes.set_now(4_000);
-        assert_eq!((pushes.look(slot, 0, 100), pushes.credit(slot)), (Orders::Go, 1));
+        assert_eq!((pushes.look(slot, 100), pushes.credit(slot)), (Orders::Go, 1));
         pushes.spend(slot, 1);
         push.shares[0].order_rate(0);
-        pushes.look(slot, 0, 99);
+        pushes.look(slot, 99);
         pushes.end_look();
         assert_eq!(
             pushes.wait_us(),
@@ -338,15 +347,15 @@ mod tests {
 
     #[test]
     fn slots_that_become_free_during_a_look_do_not_end_it() {
-        let mut pushes = Pushes::default();
+        let mut pushes = Pushes::new(0);
         let all = [0; 3].map(|_| push(0, None));
         let slots = all.each_ref().map(|push| begun(&mut pushes, push, 1));
         let (mut from, mut seen) = (0, Vec::new());
         while let Some(slot) = pushes.next_due(from) {
             from = slot.0 + 1;
             seen.push(slot);
-            pushes.failed(slot, 0, Failed::Cancelled, 1);
-            pushes.end_round(slot, 0);
+            pushes.failed(slot, Failed::Cancelled, 1);
+            pushes.end_round(slot);
         }
         pushes.end_look();
         assert_eq!(seen, slots);

@@ -2,15 +2,24 @@
 //!
 //! A chunk is allocated when a connection needs it and freed when its last one leaves, so memory follows the number of
 //! connections down as well as up; the lowest chunk with room is filled first, so that high ones can empty. *Not here*:
-//! what a connection is (`session`).
+//! what a connection is (`connection`).
 
 use std::collections::BTreeSet;
 
-use super::closes::Account;
-use crate::dataplane::Token;
-use fanfare_core::limits::{CONNECTIONS_PER_SHARD_MAX, TABLE_CHUNK};
-use fanfare_core::model::Tick;
-use fanfare_core::session::Connection;
+use super::{Connection, Token};
+use crate::limits::{CONNECTIONS_PER_SHARD_MAX, TABLE_CHUNK};
+use crate::model::Tick;
+
+/// What is known of a connection only for the sake of its close event. 24 bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Account {
+    /// When it opened, milliseconds since the Unix epoch.
+    pub opened_ms: u64,
+    /// Bytes that came from the client.
+    pub bytes_in: u64,
+    /// Bytes that the kernel took for it.
+    pub bytes_out: u64,
+}
 
 /// One place in a chunk.
 enum Slot {
@@ -116,6 +125,7 @@ impl Table {
     }
 
     /// The connection, unless it is not there any more.
+    #[inline]
     pub fn get(&mut self, token: Token) -> Option<&mut Connection> {
         match self.slot(token.index)? {
             Slot::Taken { generation, connection, .. } if *generation == token.generation => Some(connection),
@@ -124,6 +134,7 @@ impl Table {
     }
 
     /// Whoever is at an index now.
+    #[inline]
     pub fn at(&mut self, index: u32) -> Option<(Token, &mut Connection)> {
         match self.slot(index)? {
             Slot::Taken { generation, connection, .. } => {
@@ -156,10 +167,45 @@ impl Table {
     }
 
     /// The account of a connection, if accounts are kept and it is still there.
-    pub(super) fn account(&mut self, token: Token) -> Option<&mut Account> {
+    pub fn account(&mut self, token: Token) -> Option<&mut Account> {
         self.get(token)?;
         let chunk = self.chunks.get_mut(token.index as usize / TABLE_CHUNK)?.as_mut()?;
         Some(&mut chunk.accounts.as_mut()?[token.index as usize % TABLE_CHUNK])
+    }
+
+    /// Bytes came from a client.
+    #[inline]
+    pub fn count_in(&mut self, token: Token, bytes: usize) {
+        if self.has_accounts
+            && let Some(account) = self.account(token)
+        {
+            account.bytes_in += bytes as u64;
+        }
+    }
+
+    /// The kernel took bytes for a client.
+    #[inline]
+    pub fn count_out(&mut self, token: Token, bytes: usize) {
+        if self.has_accounts
+            && let Some(account) = self.account(token)
+        {
+            account.bytes_out += bytes as u64;
+        }
+    }
+
+    /// Of bytes that were counted, the kernel took these fewer.
+    #[inline]
+    pub fn count_out_less(&mut self, token: Token, bytes: usize) {
+        if self.has_accounts
+            && let Some(account) = self.account(token)
+        {
+            account.bytes_out -= bytes as u64;
+        }
+    }
+
+    /// Whether connections have accounts.
+    pub fn has_accounts(&self) -> bool {
+        self.has_accounts
     }
 
     /// Takes a connection out.
@@ -186,6 +232,7 @@ impl Table {
         }
     }
 
+    #[inline]
     fn slot(&mut self, index: u32) -> Option<&mut Slot> {
         let chunk = self.chunks.get_mut(index as usize / TABLE_CHUNK)?.as_mut()?;
         Some(&mut chunk.slots[index as usize % TABLE_CHUNK])
@@ -195,7 +242,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fanfare_core::model::FormatId;
+    use crate::model::FormatId;
 
     fn connection(fd: i32) -> Connection {
         Connection::new(fd, FormatId::RAW, Tick(0))

@@ -1,6 +1,6 @@
 //! A round: batches of one topic on their way through its members, and the frames they become.
 //!
-//! *Not here*: the walk (`fanout`), which of several rounds goes next (`line`).
+//! *Not here*: the walk (`walk`), which of several rounds goes next (`line`).
 
 use std::cell::OnceCell;
 use std::collections::VecDeque;
@@ -9,13 +9,13 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::shared_buffers::Keeper;
-use crate::dataplane::Token;
-use fanfare_core::limits::ROUND_BYTES_MAX;
-use fanfare_core::model::footprint::{ARC_BYTES, BYTES_SHARED, block};
-use fanfare_core::model::{Batch, FormatId, Offset};
-use fanfare_core::protocols;
-use fanfare_core::push::PushSlot;
-use fanfare_core::session::outbox::Piece;
+use crate::limits::ROUND_BYTES_MAX;
+use crate::model::footprint::{ARC_BYTES, BYTES_SHARED, block};
+use crate::model::{Batch, FormatId, Offset};
+use crate::protocols;
+use crate::push::PushSlot;
+use crate::session::Token;
+use crate::session::outbox::Piece;
 
 /// Frames of a round in one format.
 #[derive(Debug)]

@@ -4,23 +4,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::metrics::Blocks;
+use crate::counters::Value;
 
 /// What a shared buffer takes beside its bytes.
 const KEPT_BYTES: usize = size_of::<Kept>() + 64;
 
-/// Where shared buffers are charged.
-#[derive(Clone, Copy)]
-pub(super) struct Keeper<'a> {
-    pub(super) blocks: &'a Arc<Blocks>,
-    pub(super) number: usize,
-}
+/// Where shared buffers are charged. The gauge may outlive whoever lends it here.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeper<'a>(pub &'a Arc<Value>);
 
 /// A buffer that outboxes share.
 struct Kept {
     bytes: Bytes,
-    blocks: Arc<Blocks>,
-    number: usize,
+    charged: Arc<Value>,
 }
 
 impl AsRef<[u8]> for Kept {
@@ -31,16 +27,14 @@ impl AsRef<[u8]> for Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        let block = &self.blocks.shards[self.number];
-        block.outbox_shared_bytes.sub((self.bytes.len() + KEPT_BYTES) as u64);
+        self.charged.sub((self.bytes.len() + KEPT_BYTES) as u64);
     }
 }
 
 impl Keeper<'_> {
     /// The same bytes, charged until the last reference to what is returned is gone.
     pub(super) fn keep(self, bytes: &Bytes) -> Bytes {
-        let Self { blocks, number } = self;
-        blocks.shards[number].outbox_shared_bytes.add((bytes.len() + KEPT_BYTES) as u64);
-        Bytes::from_owner(Kept { bytes: bytes.clone(), blocks: Arc::clone(blocks), number })
+        self.0.add((bytes.len() + KEPT_BYTES) as u64);
+        Bytes::from_owner(Kept { bytes: bytes.clone(), charged: Arc::clone(self.0) })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A line is held while some push in it has a pace or stands still. What moves has the bound that stops the ring; what is
 //! held has its own, kept where messages enter (`push::holds`), so that one topic's push does not stop the others.
-//! *Not here*: the walk (`fanout`).
+//! *Not here*: the walk (`walk`).
 
 use super::line::Line;
 

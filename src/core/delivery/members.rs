@@ -1,15 +1,15 @@
 //! Who is in which topic on this shard, and what each topic has to deliver.
 //!
 //! A member list is walked from its end while joins append and leaves swap-remove: a walk can meet a member twice but
-//! never miss one, and the member's `delivered` turns the second meeting into nothing. *Not here*: the walk (`fanout`).
+//! never miss one, and the member's `delivered` turns the second meeting into nothing. *Not here*: the walk (`walk`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::line::Line;
-use fanfare_core::model::{Address, Batch, Offset, Tick, Topic};
-use fanfare_core::push::terms::Lane;
-use fanfare_core::session::subscriptions::TopicId;
+use crate::model::{Address, Batch, Offset, Tick, Topic};
+use crate::push::terms::Lane;
+use crate::session::subscriptions::TopicId;
 
 /// The list of every connection: the members of [`Address::All`].
 pub const ALL: TopicId = TopicId(0);

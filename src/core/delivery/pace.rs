@@ -1,6 +1,6 @@
 //! Pushes on a shard: how one begins, what becomes of its orders, how it ends before its time.
 //!
-//! *Not here*: the walk (`fanout`), credit and accounts (`pushes`).
+//! *Not here*: the walk (`walk`), credit and accounts (`pushes`).
 
 use std::sync::Arc;
 
@@ -8,17 +8,18 @@ use super::line::RoundNumber;
 use super::members::Place;
 use super::pushes::Orders;
 use super::round::Round;
-use super::state::Shard;
-use crate::dataplane::{Plane, Token};
-use fanfare_core::model::{Batch, Offset};
-use fanfare_core::push::share::Failed;
-use fanfare_core::push::terms::Lane;
-use fanfare_core::push::{Push, PushSlot};
-use fanfare_core::session::subscriptions::TopicId;
+use super::state::Delivery;
+use crate::model::{Batch, Offset};
+use crate::push::share::Failed;
+use crate::push::terms::Lane;
+use crate::push::{Push, PushSlot};
+use crate::session::Token;
+use crate::session::subscriptions::TopicId;
+use crate::session::table::Table;
 
-impl<P: Plane> Shard<P> {
+impl Delivery {
     /// Takes a push: a round for each of its batches whose address has members here.
-    pub(super) fn take_push(&mut self, push: Arc<Push>, batches: &[Arc<Batch>]) {
+    pub fn take_push(&mut self, push: Arc<Push>, batches: &[Arc<Batch>], table: &mut Table) {
         let lane = push.terms.lane;
         let mut parts = Vec::with_capacity(batches.len());
         let mut targeted = 0;
@@ -34,19 +35,19 @@ impl<P: Plane> Shard<P> {
                 parts.push((topic, batch));
             }
         }
-        let slot = self.pushes.take(push, self.number, targeted);
+        let slot = self.pushes.take(push, targeted);
         for (topic, batch) in &parts {
             let place = Place { topic: *topic, lane };
             let number = match lane {
                 Lane::Normal => self.append_push(*topic, slot, batch),
-                Lane::Urgent => self.append_urgent_push(*topic, slot, batch),
+                Lane::Urgent => self.append_urgent_push(*topic, slot, batch, table),
             };
             self.pushes.begin_round(slot, place, number);
-            self.block().rounds.add(1);
+            self.begun += 1;
             self.enroll(place);
         }
         if parts.is_empty() {
-            self.pushes.retire(slot, self.number);
+            self.pushes.retire(slot);
         }
     }
 
@@ -65,10 +66,15 @@ impl<P: Plane> Shard<P> {
         entry.line.append(round, members)
     }
 
-    fn append_urgent_push(&mut self, topic: TopicId, slot: PushSlot, batch: &Arc<Batch>) -> RoundNumber {
+    fn append_urgent_push(
+        &mut self,
+        topic: TopicId,
+        slot: PushSlot,
+        batch: &Arc<Batch>,
+        table: &mut Table,
+    ) -> RoundNumber {
         let Some(entry) = self.members.entry(topic) else { unreachable!("it has members") };
         let members = entry.members.len();
-        let table = &mut self.table;
         let targets: Box<[Token]> = entry
             .members
             .iter()
@@ -84,7 +90,7 @@ impl<P: Plane> Shard<P> {
     }
 
     /// Looks at the orders of pushes, and lets those go on that have credit.
-    pub(super) fn pace(&mut self) {
+    pub fn pace(&mut self) {
         let mut from = 0;
         let mut looked = false;
         while let Some(slot) = self.pushes.next_due(from) {
@@ -98,7 +104,7 @@ impl<P: Plane> Shard<P> {
                 servable += entry.line(place.lane).map_or(0, |line| line.servable(number, slot, members));
             }
             let was_holding = self.pushes.is_holding(slot);
-            let orders = self.pushes.look(slot, self.number, servable);
+            let orders = self.pushes.look(slot, servable);
             if self.pushes.is_holding(slot) != was_holding {
                 self.hold_or_release(slot, !was_holding);
             }
@@ -145,7 +151,7 @@ impl<P: Plane> Shard<P> {
     }
 
     /// Ends every push that has a pace: a drain does not wait for them, and does not rush them either.
-    pub(super) fn cut_paced(&mut self) {
+    pub fn cut_paced(&mut self) {
         for slot in self.pushes.all() {
             if self.pushes.is_paced(slot) {
                 self.cut(slot, Failed::Shutdown);
@@ -174,7 +180,7 @@ impl<P: Plane> Shard<P> {
         let mut missed = Vec::new();
         let served = entry.line.note_leave(delivered, |slot| missed.push(slot));
         for slot in missed {
-            self.pushes.failed(slot, self.number, Failed::Closed, 1);
+            self.pushes.failed(slot, Failed::Closed, 1);
         }
         if served.is_empty() {
             return;
@@ -184,23 +190,6 @@ impl<P: Plane> Shard<P> {
             self.end_round(place, &round, Failed::Closed);
         }
         self.release(place);
-    }
-
-    /// A push has reached so many devices.
-    pub(super) fn push_sent(&mut self, slot: PushSlot, devices: u64) {
-        let after_us = self.pushes.sent(slot, self.number, devices);
-        self.block().push_latency_ms.record_many(after_us / 1000, devices);
-    }
-
-    /// Accounts for pushes that left an outbox.
-    pub(super) fn settle_pushes(&mut self, settled: Vec<(PushSlot, bool)>, why: Failed) {
-        for (slot, is_sent) in settled {
-            if is_sent {
-                self.push_sent(slot, 1);
-            } else {
-                self.pushes.failed(slot, self.number, why, 1);
-            }
-        }
     }
 }
 
