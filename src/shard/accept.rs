@@ -9,11 +9,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::arrival::Arrival;
-use super::handshakes::{Door, Handshake};
+use super::handshakes::Handshake;
 use super::state::Shard;
 use crate::dataplane::{Plane, Received, Token};
-use fanfare_core::limits::{ACCEPTS_PER_TURN, DRAIN_HANDSHAKES, SCRATCH_BYTES, TICK};
-use fanfare_core::model::Tick;
+use fanfare_core::limits::{ACCEPTS_PER_TURN, SCRATCH_BYTES};
 use fanfare_core::websocket::handshake::{self, HandshakeFailure, Parsed, Progress, Refusal, Upgrade};
 
 /// Handshakes that one turn tells that they are late: about two milliseconds.
@@ -34,7 +33,7 @@ enum Heard {
 impl<P: Plane> Shard<P> {
     /// Begins to accept.
     pub fn open_door(&mut self) {
-        self.handshakes.is_watched = true;
+        self.handshakes.watch();
         self.end_pause();
         self.block().at_door.set(1);
         self.plane.watch_listener();
@@ -42,16 +41,16 @@ impl<P: Plane> Shard<P> {
 
     /// Somebody waits at the listener: takes them in, and has the next ones reported, unless others shall be first.
     pub(super) fn answer_door(&mut self) {
-        self.handshakes.is_watched = false;
+        self.handshakes.note_knock();
         self.block().at_door.set(0);
-        if self.handshakes.door == Door::Open && self.take_in() && !self.leave_door() {
+        if self.handshakes.is_open() && self.take_in() && !self.leave_door() {
             self.open_door();
         }
     }
 
     /// Has those who come reported again, once others had the time to be first. Before the turn, so that it is told in it.
     pub fn return_to_door(&mut self) {
-        if self.may_return_to_door() && self.handshakes.door == Door::Open && !self.handshakes.is_watched {
+        if self.may_return_to_door() && self.handshakes.is_unwatched() {
             self.open_door();
         }
     }
@@ -59,7 +58,7 @@ impl<P: Plane> Shard<P> {
     /// Takes in those who wait at the listener without being told of them: in a turn that did not get through its events,
     /// the report may be behind those of a crowd that leaves.
     pub fn look_outside(&mut self) {
-        if self.handshakes.door == Door::Open && self.may_accept() {
+        if self.handshakes.is_open() && self.may_accept() {
             self.take_in();
         }
     }
@@ -97,7 +96,7 @@ impl<P: Plane> Shard<P> {
 
     /// Has those who come reported, unless they are.
     pub(super) fn watch_door(&mut self) {
-        if self.handshakes.door == Door::Open && !self.handshakes.is_watched {
+        if self.handshakes.is_unwatched() {
             self.open_door();
         }
     }
@@ -112,7 +111,7 @@ impl<P: Plane> Shard<P> {
     /// Reads what has come of a head and decides. The pending has no place, and its socket is not watched.
     fn greet_pending(&mut self, mut pending: Handshake) {
         match self.hear(&mut pending) {
-            Heard::Whole(upgrade, tail) if self.handshakes.door != Door::Closed => {
+            Heard::Whole(upgrade, tail) if !self.handshakes.is_closed() => {
                 let Upgrade { format, topics, response, .. } = upgrade;
                 self.admit(Arrival {
                     fd: pending.fd,
@@ -149,7 +148,7 @@ impl<P: Plane> Shard<P> {
                 Received::Empty => return Heard::Part,
                 Received::End | Received::Gone => return Heard::Gone,
             };
-            let (clients, said) = (&self.handshakes.clients, &self.scratch[..count]);
+            let (clients, said) = (self.handshakes.clients(), &self.scratch[..count]);
             let is_first = pending.head.is_empty();
             if !is_first {
                 pending.keep(said, clients.head_bytes_max);
@@ -200,19 +199,10 @@ impl<P: Plane> Shard<P> {
 
     /// A tick passed: who waits for too long is told so, and accept is tried again if it had failed.
     pub(super) fn look_at_pending(&mut self) {
-        if let Door::Closing(until) = self.handshakes.door
-            && self.now >= until
-        {
-            self.handshakes.door = Door::Closed;
-        }
-        let deadline = (self.handshakes.clients.upgrade_deadline.as_millis() / TICK.as_millis()) as u32;
-        let clock = self.clock;
-        // Within the tick in which it came, it had less than a tick.
-        self.handshakes.late =
-            self.handshakes.find(|pending| clock.waited(pending.since, deadline) > deadline);
-        if self.handshakes.door == Door::Open && self.is_short() {
+        self.handshakes.look(&self.clock);
+        if self.handshakes.is_open() && self.is_short() {
             self.accept_at_tick();
-        } else if self.handshakes.door == Door::Open && !self.handshakes.is_watched {
+        } else if self.handshakes.is_unwatched() {
             self.open_door();
         } else if self.shares_door() && self.plane.waiting() > 0 {
             // The kernel may have told another shard alone of who waits, and that could not accept.
@@ -223,7 +213,7 @@ impl<P: Plane> Shard<P> {
     /// Tells those who are late so, as many as a turn allows.
     pub(super) fn turn_late_away(&mut self) {
         for _ in 0..LATE_PER_TURN {
-            let Some(token) = self.handshakes.late.pop() else { return };
+            let Some(token) = self.handshakes.next_late() else { return };
             self.turn_away(token, HandshakeFailure::Timeout, handshake::timeout_response());
         }
     }
@@ -238,8 +228,7 @@ impl<P: Plane> Shard<P> {
 
     /// Nobody is accepted from here on; handshakes under way have some time.
     pub(super) fn close_door(&mut self) {
-        let ticks = (DRAIN_HANDSHAKES.as_millis() / TICK.as_millis()) as u32;
-        self.handshakes.door = Door::Closing(Tick(self.now.0 + ticks));
+        self.handshakes.close(self.now);
         self.block().at_door.set(0);
         self.block().accept_blocked.set(0);
         self.plane.stop_listening();
@@ -247,14 +236,14 @@ impl<P: Plane> Shard<P> {
 
     /// Ends every handshake at once.
     pub(super) fn dismiss_pending(&mut self) {
-        for token in self.handshakes.find(|_| true) {
+        for token in self.handshakes.all() {
             self.turn_away(token, HandshakeFailure::Overload, handshake::overload_response());
         }
     }
 
     fn count_pending(&self) {
-        self.block().handshakes.set(self.handshakes.places.len() as u64);
-        self.block().handshake_bytes.set(self.handshakes.bytes as u64);
+        self.block().handshakes.set(self.handshakes.len() as u64);
+        self.block().handshake_bytes.set(self.handshakes.bytes() as u64);
     }
 }
 

@@ -12,7 +12,6 @@
 //! the queue before the listener is empty when there is room again. *Not here*: accepting (`accept`).
 
 use std::io;
-use std::time::Instant;
 
 use super::state::Shard;
 use crate::dataplane::{Plane, TurnedAway};
@@ -20,18 +19,15 @@ use fanfare_core::counters::total;
 use fanfare_core::limits::ACCEPTS_PER_TURN;
 use fanfare_core::websocket::handshake::{self, HandshakeFailure};
 
-/// Ticks after which a shard that cannot accept is blocked: a crowd that leaves and comes back is served before that.
-const BLOCKED_AFTER: u32 = 2;
-
 impl<P: Plane> Shard<P> {
     /// Whether accept fails.
     pub(super) fn is_short(&self) -> bool {
-        self.handshakes.shortage.since.is_some()
+        self.handshakes.shortage.is_on()
     }
 
     /// Whether accept works, or a descriptor may have become free since it failed.
     pub(super) fn may_accept(&self) -> bool {
-        !self.is_short() || self.handshakes.shortage.closed != self.plane.closed()
+        self.handshakes.shortage.may_be_over(self.plane.closed())
     }
 
     /// Whether the next turn has to try again.
@@ -55,11 +51,11 @@ impl<P: Plane> Shard<P> {
     }
 
     fn is_blocked(&self) -> bool {
-        self.handshakes.shortage.since.is_some_and(|since| self.now.since(since) >= BLOCKED_AFTER)
+        self.handshakes.shortage.is_long(self.now)
     }
 
     pub(super) fn accept_works(&mut self) {
-        if self.handshakes.shortage.since.take().is_some() {
+        if self.handshakes.shortage.end() {
             self.block().accept_blocked.set(0);
         }
     }
@@ -67,9 +63,7 @@ impl<P: Plane> Shard<P> {
     /// Takes note of a failure. `true`: who waited was told so, and the next one may be reported.
     pub(super) fn accept_fails(&mut self, error: &io::Error) -> bool {
         self.block().accept_errors.add(1);
-        self.handshakes.shortage.since.get_or_insert(self.now);
-        self.handshakes.shortage.closed = self.plane.closed();
-        if let Some(failures) = self.handshakes.shortage.lines.event(Instant::now()) {
+        if let Some(failures) = self.handshakes.shortage.begin(self.now, self.plane.closed()) {
             let connections = total(&self.block().connections);
             let limit = self.plane.descriptors_max();
             tracing::warn!(
