@@ -143,31 +143,23 @@ fn urgent_pushes_go_one_after_the_other() {
 }
 
 #[test]
-fn a_later_round_that_was_taken_out_leaves_nothing_behind_when_it_is_over() {
-    for (is_over, expected) in [(false, [Some(0), Some(1), Some(2)]), (true, [Some(0), Some(2), None])] {
+fn a_later_round_that_was_taken_out_and_is_over_leaves_its_place_to_the_next() {
+    for has_next in [true, false] {
         let mut line = Line::default();
         push(&mut line, 0, FIRST);
         let second = push(&mut line, 1, SECOND);
-        line.append(plain(2), MEMBERS);
+        if has_next {
+            line.append(plain(2), MEMBERS);
+        }
         assert_eq!(go(&mut line, true, 3), Some((0, 7)));
-        let Some(Taken { number, limit, mut round }) = line.take_next(MEMBERS, |slot| slot == SECOND) else {
-            panic!("the second goes")
-        };
-        assert_eq!((number, limit), (second, 7));
-        round.cursor = 7;
-        if is_over {
-            line.let_go(number);
-        } else {
-            line.put_back(number, round);
+        let Some(taken) = line.take_next(MEMBERS, |slot| slot == SECOND) else { panic!("the second goes") };
+        assert_eq!((taken.number, taken.limit), (second, 7));
+        line.let_go(second);
+        assert_eq!(line.len(), 1 + usize::from(has_next));
+        assert!(line.takes_more() != has_next, "a plain one that is on its way takes all with the next");
+        if has_next {
+            assert_eq!(go(&mut line, false, MEMBERS), Some((2, 7)), "as far as the first has come");
         }
-        for number in expected {
-            let taken = line.take_next(MEMBERS, |_| true);
-            assert_eq!(taken.as_ref().map(|taken| taken.number.0), number);
-            if let Some(taken) = taken {
-                line.let_go(taken.number);
-            }
-        }
-        assert!(line.is_empty() && line.len() == 0);
     }
 }
 
