@@ -2,7 +2,9 @@
 //!
 //! A world is one merger, real rings, real shards over a kernel in memory (`plane`), and clients that are fast, slow,
 //! stalled, rude or gone. After every single call of a shard its gauges, its accounts and each client's stream are held
-//! against a model that shares no code with it. A failure prints its seed and its last actions:
+//! against a model that shares no code with it. The ingest core has worlds of its own, in which its loop runs as in the
+//! program, between publishers and a Redis that does everything but behave (`intake`). A failure prints its seed and its
+//! last actions:
 //!
 //! ```text
 //! SIM_SEED=42 cargo test --test sim            one world
@@ -13,12 +15,16 @@
 // A model notes facts as they become known, one a flag; and a Close frame can come without a code.
 #![allow(clippy::struct_excessive_bools, clippy::option_option)]
 
+#[path = "sim/bounds.rs"]
+mod bounds;
 #[path = "sim/checks.rs"]
 mod checks;
 #[path = "sim/client.rs"]
 mod client;
 #[path = "sim/finale.rs"]
 mod finale;
+#[path = "sim/intake.rs"]
+mod intake;
 #[path = "sim/ledger.rs"]
 mod ledger;
 #[path = "sim/lives.rs"]
@@ -31,8 +37,12 @@ mod observe;
 mod plan;
 #[path = "sim/plane.rs"]
 mod plane;
+#[path = "sim/publishers.rs"]
+mod publishers;
 #[path = "sim/pushes.rs"]
 mod pushes;
+#[path = "sim/redis.rs"]
+mod redis;
 #[path = "sim/rng.rs"]
 mod rng;
 #[path = "sim/stadium.rs"]
@@ -43,6 +53,8 @@ mod steer;
 mod tempo;
 #[path = "sim/trail.rs"]
 mod trail;
+#[path = "sim/verdicts.rs"]
+mod verdicts;
 #[path = "sim/wire.rs"]
 mod wire;
 #[path = "sim/world.rs"]
@@ -52,6 +64,9 @@ mod world;
 const SEEDS_DEFAULT: u64 = 120;
 /// The same of those in which only the pace of pushes is looked at.
 const STADIUMS_DEFAULT: u64 = 40;
+
+/// The same of those in which the ingest core is alone.
+const INTAKES_DEFAULT: u64 = 60;
 
 fn number(variable: &str) -> Option<u64> {
     let value = std::env::var(variable).ok()?;
@@ -81,6 +96,11 @@ fn run(seeds_default: u64, about: fn(u64) -> String, run: fn(u64)) {
 fn every_world_keeps_every_promise() {
     let about = |seed| format!("{:?}", plan::Plan::new(&mut rng::Rng::new(seed)));
     run(SEEDS_DEFAULT, about, |seed| world::World::new(seed).run());
+}
+
+#[test]
+fn whoever_publishes_is_told_the_truth_in_time_and_the_ingest_core_never_spins() {
+    run(INTAKES_DEFAULT, |_| String::new(), |seed| intake::Intake::new(seed).run());
 }
 
 #[test]

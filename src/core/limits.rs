@@ -366,8 +366,6 @@ pub const REDIS_LOOK: Duration = Duration::from_millis(50);
 /// Redis: time after which a mark that Redis has published is missed on the subscription, and Redis is asked there. The mark
 /// comes with the answer; a replica behind the subscription gets it a little later.
 pub const REDIS_MARK_PATIENCE: Duration = Duration::from_secs(1);
-/// Redis: what the allocator may add to a publish on its way.
-pub const REDIS_PUBLISH_BYTES: usize = 64;
 /// Redis: pause before it is given again what it could not do for the moment.
 pub const REDIS_BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// How long a thread may neither work nor wait for anything before it is stuck. A turn of a loop takes milliseconds, and

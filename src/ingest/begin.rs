@@ -4,7 +4,6 @@
 //! *Not here*: the push of a rule and the making of each (`pushes`), what else comes from Redis (`intake`).
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -15,6 +14,8 @@ use super::redis::To;
 use super::state::Ingest;
 use crate::downlink::Downlink;
 use crate::metrics::Refused;
+use crate::sys::bell::Bell;
+use crate::sys::clock::Clock;
 use fanfare_core::ingest::seal;
 use fanfare_core::limits::MESSAGE_BYTES_MAX;
 use fanfare_core::model::charge::Charge;
@@ -27,7 +28,7 @@ use fanfare_core::push::request::{self, Mistake, Request};
 use fanfare_core::push::seen::{Asked, Come};
 use fanfare_core::push::terms::Lane;
 
-impl Ingest {
+impl<B: Bell> Ingest<B> {
     /// The object on Redis' channel of pushes.
     pub(super) fn read_request(&mut self, payload: &Bytes) -> Result<Request, Refused> {
         request::parse(payload).map_err(|wrong| {
@@ -69,7 +70,8 @@ impl Ingest {
         let refused = if payload.len() > MESSAGE_BYTES_MAX {
             Err(Verdict::TooLarge)
         } else {
-            let offered = queue.offer(Tag::Push(id.clone()), To::Push, vec![payload], Instant::now());
+            let offered =
+                queue.offer(Tag::Push(id.clone()), To::Push, vec![payload], self.clock.instant(self.now));
             offered.map_err(|_| Verdict::Full)
         };
         if let Err(verdict) = refused {
@@ -92,7 +94,7 @@ impl Ingest {
                 return Err(Refused::Held);
             }
         }
-        let accepted = self.clock.now();
+        let accepted = Clock::moment(self.now);
         let id = request.id.clone().unwrap_or_else(|| self.pushes.next_id("redis", accepted));
         match self.pushes.seen.come(&id, request.fingerprint(), accepted.us) {
             Come::New => self.begin_push(id, request, Source::Redis, accepted),
@@ -115,7 +117,7 @@ impl Ingest {
             self.blocks.ingest.messages_http.add((count * to.len()) as u64);
         }
         let terms = self.pushes.rules.complete(terms, &to);
-        let now = self.now();
+        let now = self.now;
         let push = self.pushes.make(Making {
             id,
             terms,

@@ -12,12 +12,13 @@ use super::redis::Incoming;
 use super::state::Ingest;
 use crate::downlink::ShardCommand;
 use crate::metrics::Left;
+use crate::sys::bell::Bell;
 use fanfare_core::limits::STALL_RETRY;
 
 /// How long nothing may come from Redis before a drain believes that nothing more will.
 const QUIET: Duration = Duration::from_millis(50);
 
-impl Ingest {
+impl<B: Bell> Ingest<B> {
     /// Goes on with a drain; `None`: there is more to take first.
     pub(super) fn drain_on(&mut self, now: u64) -> Option<Next> {
         let draining = self.draining.as_ref()?;

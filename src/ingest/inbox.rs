@@ -9,6 +9,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use fanfare_core::model::footprint::{Footprint, block};
+
 /// Wakes the one task that waits for a condition. The condition itself lives elsewhere.
 #[derive(Default)]
 pub struct Bell {
@@ -55,11 +57,8 @@ impl Drop for Leave<'_> {
     }
 }
 
-/// What an inbox can hold: something whose memory is known.
-pub trait Weigh {
-    /// Bytes that it takes in a queue, as allocated.
-    fn allocated_bytes(&self) -> usize;
-}
+/// Places of an inbox that are kept, whether anything is in them or not: those of the messages of a few turns.
+pub const PLACES_KEPT: usize = 4096;
 
 /// A queue between two tasks of one thread, bounded in bytes as allocated.
 pub struct Inbox<T>(Rc<Inner<T>>);
@@ -88,7 +87,7 @@ impl<T> std::fmt::Debug for Inbox<T> {
     }
 }
 
-impl<T: Weigh> Inbox<T> {
+impl<T: Footprint> Inbox<T> {
     /// An empty queue of at most so many bytes. One item fits whatever it weighs.
     pub fn new(bytes_max: usize) -> Self {
         Self(Rc::new(Inner {
@@ -107,7 +106,7 @@ impl<T: Weigh> Inbox<T> {
     /// waits at a time, or it panics.
     pub async fn push(&self, item: T) {
         let bytes = item.allocated_bytes();
-        self.0.freed.until(|| self.is_empty() || self.bytes() + bytes <= self.0.bytes_max).await;
+        self.0.freed.until(|| self.has_room(bytes)).await;
         self.0.bytes.set(self.bytes() + bytes);
         self.0.items.borrow_mut().push_back(item);
         self.0.arrived.ring();
@@ -121,9 +120,28 @@ impl<T: Weigh> Inbox<T> {
         Some(item)
     }
 
+    /// Gives places back that nobody has been in for long: small items leave many of them, and large ones would come on top.
+    pub fn tidy(&self) {
+        let mut items = self.0.items.borrow_mut();
+        if items.capacity() > PLACES_KEPT && items.len() < items.capacity() / 2 {
+            let kept = items.len().max(PLACES_KEPT);
+            items.shrink_to(kept);
+        }
+    }
+
     /// Bytes of the items now.
     pub fn bytes(&self) -> usize {
         self.0.bytes.get()
+    }
+
+    /// Items now.
+    pub fn len(&self) -> usize {
+        self.0.items.borrow().len()
+    }
+
+    /// Whether an item of so many bytes fits now.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.is_empty() || self.bytes() + bytes <= self.0.bytes_max
     }
 
     /// Whether there is no item.
@@ -151,25 +169,33 @@ impl<T: Weigh> Inbox<T> {
     }
 }
 
+impl<T: Footprint> Footprint for Inbox<T> {
+    fn allocated_bytes(&self) -> usize {
+        let items = self.0.items.borrow();
+        // What an item counts has a place in the queue in it, and one more for its doubling.
+        let inside: usize = items.iter().map(|item| item.allocated_bytes() - 2 * size_of::<T>()).sum();
+        inside + block(items.capacity() * size_of::<T>())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    impl Weigh for i32 {
+    #[derive(Debug, PartialEq, Eq)]
+    struct One(i32);
+
+    impl Footprint for One {
         fn allocated_bytes(&self) -> usize {
             1
         }
     }
 
-    impl Weigh for () {
-        fn allocated_bytes(&self) -> usize {
-            1
-        }
-    }
+    struct Text(&'static str);
 
-    impl Weigh for &'static str {
+    impl Footprint for Text {
         fn allocated_bytes(&self) -> usize {
-            self.len()
+            self.0.len()
         }
     }
 
@@ -198,30 +224,46 @@ mod tests {
     #[test]
     fn a_pusher_waits_for_space_and_is_woken_by_it() {
         let (inbox, wakes) = (Inbox::new(2), Arc::new(Wakes::default()));
-        assert!(poll!(pin!(inbox.push(1)), wakes) && poll!(pin!(inbox.push(2)), wakes));
-        let mut third = pin!(inbox.push(3));
+        assert!(poll!(pin!(inbox.push(One(1))), wakes) && poll!(pin!(inbox.push(One(2))), wakes));
+        let mut third = pin!(inbox.push(One(3)));
         assert!(!poll!(third, wakes));
-        assert_eq!((inbox.bytes(), inbox.try_pop(), wakes.0.load(Ordering::Relaxed)), (2, Some(1), 1));
+        assert_eq!((inbox.bytes(), inbox.try_pop(), wakes.0.load(Ordering::Relaxed)), (2, Some(One(1)), 1));
         assert!(poll!(third, wakes));
-        assert_eq!((inbox.try_pop(), inbox.try_pop(), inbox.try_pop()), (Some(2), Some(3), None));
+        assert_eq!((inbox.try_pop(), inbox.try_pop(), inbox.try_pop()), (Some(One(2)), Some(One(3)), None));
     }
 
     #[test]
     fn bytes_are_bounded_and_one_item_fits_whatever_it_weighs() {
         let (inbox, wakes) = (Inbox::new(10), Arc::new(Wakes::default()));
-        assert!(poll!(pin!(inbox.push("much more than ten bytes")), wakes));
+        assert!(poll!(pin!(inbox.push(Text("much more than ten bytes"))), wakes));
         {
-            let mut second = pin!(inbox.push("x"));
+            let mut second = pin!(inbox.push(Text("x")));
             assert!(!poll!(second, wakes));
         }
         assert!(inbox.try_pop().is_some());
         for item in ["12345", "", "67890", ""] {
-            assert!(poll!(pin!(inbox.push(item)), wakes));
+            assert!(poll!(pin!(inbox.push(Text(item))), wakes));
         }
-        assert!(!poll!(pin!(inbox.push("x")), wakes));
+        assert!(!poll!(pin!(inbox.push(Text("x"))), wakes));
         assert_eq!(inbox.bytes(), 10);
         while inbox.try_pop().is_some() {}
         assert_eq!(inbox.bytes(), 0);
+    }
+
+    #[test]
+    fn places_that_nobody_is_in_are_given_back() {
+        let (inbox, wakes) = (Inbox::new(1 << 20), Arc::new(Wakes::default()));
+        for _ in 0..4 * PLACES_KEPT {
+            assert!(poll!(pin!(inbox.push(One(7))), wakes));
+        }
+        let most = |inbox: &Inbox<One>| block(2 * inbox.len().max(PLACES_KEPT) * size_of::<One>());
+        while inbox.try_pop().is_some() {
+            inbox.tidy();
+            let places = inbox.0.items.borrow().capacity() * size_of::<One>();
+            assert!(places <= most(&inbox), "{places} bytes of places for {} items", inbox.len());
+        }
+        inbox.tidy();
+        assert!(inbox.0.items.borrow().capacity() <= PLACES_KEPT);
     }
 
     #[test]
@@ -229,7 +271,7 @@ mod tests {
         let (inbox, wakes) = (Inbox::new(1), Arc::new(Wakes::default()));
         let mut wait = pin!(inbox.wait());
         assert!(!poll!(wait, wakes));
-        assert!(poll!(pin!(inbox.push(1)), wakes));
+        assert!(poll!(pin!(inbox.push(One(1))), wakes));
         assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
         assert!(poll!(wait, wakes));
         assert_eq!(inbox.bytes(), 1, "waiting takes nothing");
@@ -237,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_notify_ends_one_wait_even_if_it_comes_first() {
-        let (inbox, wakes) = (Inbox::<()>::new(1), Arc::new(Wakes::default()));
+        let (inbox, wakes) = (Inbox::<One>::new(1), Arc::new(Wakes::default()));
         inbox.notify();
         inbox.notify();
         assert!(poll!(pin!(inbox.wait()), wakes));
@@ -257,19 +299,19 @@ mod tests {
             inbox.notify();
         }
         assert!(poll!(pin!(inbox.wait()), wakes), "the notify was lost");
-        assert!(poll!(pin!(inbox.push(1)), wakes));
+        assert!(poll!(pin!(inbox.push(One(1))), wakes));
         {
-            let mut push = pin!(inbox.push(2));
+            let mut push = pin!(inbox.push(One(2)));
             assert!(!poll!(push, wakes));
         }
-        assert_eq!((inbox.try_pop(), inbox.try_pop()), (Some(1), None), "a dropped push leaves no item");
-        assert!(poll!(pin!(inbox.push(3)), wakes));
+        assert_eq!((inbox.try_pop(), inbox.try_pop()), (Some(One(1)), None), "a dropped push leaves no item");
+        assert!(poll!(pin!(inbox.push(One(3))), wakes));
     }
 
     #[test]
     #[should_panic(expected = "a bell has one waiter")]
     fn two_waiters_at_once_are_a_mistake() {
-        let (inbox, wakes) = (Inbox::<()>::new(1), Arc::new(Wakes::default()));
+        let (inbox, wakes) = (Inbox::<One>::new(1), Arc::new(Wakes::default()));
         let (mut first, mut second) = (pin!(inbox.wait()), pin!(inbox.wait()));
         let _ = poll!(first, wakes);
         let _ = poll!(second, wakes);

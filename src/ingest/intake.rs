@@ -3,26 +3,25 @@
 //! *Not here*: the session that brought it (`redis::subscribe`), how a push begins (`begin`), batches
 //! (`batch::merger`).
 
-use std::time::Instant;
-
 use bytes::Bytes;
 
 use super::redis::{Incoming, MARK_CHANNEL};
 use super::state::Ingest;
 use crate::metrics::Refused;
+use crate::sys::bell::Bell;
 use fanfare_core::limits::MESSAGE_BYTES_MAX;
 use fanfare_core::model::{Address, Message, PayloadKind, Topic};
 use fanfare_core::push;
 use fanfare_core::push::header::Header;
 
-impl Ingest {
+impl<B: Bell> Ingest<B> {
     /// Takes what the subscription brought.
     pub(super) fn take_incoming(&mut self, incoming: Incoming, now: u64) {
         match incoming {
             Incoming::Message { channel, payload } => {
                 if let Err(refused) = self.take_message(&channel, payload, now) {
                     self.blocks.ingest.messages_refused[refused as usize].add(1);
-                    self.strays.tell(&channel, refused, Instant::now());
+                    self.strays.tell(&channel, refused, self.clock.instant(self.now));
                 }
             }
             Incoming::Mark => {

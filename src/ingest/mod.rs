@@ -20,10 +20,13 @@ mod state;
 mod strays;
 mod turn;
 
+pub use next::{Lack, Next};
+pub use state::{Ends, Ingest};
+
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::config;
 use crate::config::live::Edition;
@@ -35,14 +38,11 @@ use crate::sys::clock::Clock;
 use crate::sys::eventfd::EventFd;
 use crate::sys::readiness::Readiness;
 use answers::Answers;
-use fanfare_core::ingest::merger::Merger;
 use fanfare_core::limits::{REDIS_INBOX_BYTES_MAX, REDIS_OUTBOX_BYTES_MAX};
 use inbox::Inbox;
-use next::{Lack, Next};
 use publisher::Requests;
-use pushes::{Births, Pushes};
+use pushes::Births;
 use redis::{Incoming, PublishQueue};
-use state::Ingest;
 
 /// What the ingest core is given at its start.
 pub struct IngestSetup {
@@ -85,26 +85,11 @@ pub async fn run(setup: IngestSetup) -> io::Result<()> {
 
     let first_epoch =
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u64);
-    let held_total = Arc::clone(&blocks.held);
-    let mut ingest = Ingest {
-        drain: config.server.drain,
-        merger: Merger::new(config.merge, first_epoch),
-        broadcast,
-        blocks,
-        requests,
-        inbox,
-        to_redis,
-        draining: None,
-        merging: None,
-        pushes: Pushes::new(births, config.pacing.clone(), held_total),
-        answers,
-        strays: strays::Strays::new(
-            config.redis.as_ref().map_or_else(String::new, |redis| redis.prefix.clone()),
-        ),
-        clock,
-    };
+    let ends = Ends { requests, inbox, to_redis, broadcast, answers, births, blocks, clock };
+    let mut ingest = Ingest::new(config, first_epoch, ends);
     loop {
-        match ingest.turn(clock.now_us()) {
+        ingest.work(clock.now_us());
+        match ingest.finish(clock.now_us()) {
             // The sessions need their turn; a task that wakes itself would starve the timers.
             Next::Again => always.ready().await?,
             Next::Wait(lack, at_most) => {
@@ -140,7 +125,8 @@ fn begin_sessions(
         lookup.map_or(Ok(()), resolve)?;
         Ok(dialer)
     };
-    let queue = PublishQueue::new(&redis.prefix, REDIS_OUTBOX_BYTES_MAX, inbox.clone(), &name());
+    let queue =
+        PublishQueue::new(&redis.prefix, REDIS_OUTBOX_BYTES_MAX, inbox.clone(), &name(), Instant::now());
     let (prefix, inbox) = (redis.prefix.clone(), inbox.clone());
     monoio::spawn(redis::subscribe(dialer(0)?, prefix, inbox, queue.clone(), Arc::clone(blocks)));
     monoio::spawn(redis::publish(dialer(1)?, redis.prefix.clone(), queue.clone(), Arc::clone(blocks)));

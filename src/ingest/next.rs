@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// How a turn ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub enum Next {
     /// There is more that can be done at once.
     Again,
     /// Nothing can be done before this is there, or so much time is over.
@@ -17,7 +17,7 @@ pub(super) enum Next {
 
 /// What a turn lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lack {
+pub enum Lack {
     /// Room in a shard's ring.
     Ring,
     /// The rest of what entered before the drain.

@@ -185,7 +185,7 @@ impl Pushes {
 
     /// The push that a batch without terms of its own becomes, if a rule paces its topic. What comes while the last one
     /// has not begun rides behind it.
-    pub(super) fn by_rule(&mut self, batch: &Batch, blocks: &Blocks, clock: Clock) -> ByRule {
+    pub(super) fn by_rule(&mut self, batch: &Batch, blocks: &Blocks, now: u64) -> ByRule {
         let Some(rule) = self.rules.rule_for(&batch.address) else { return ByRule::Plain };
         let terms = Terms { rate: Some(rule.rate), weight: rule.weight, ..Terms::default() };
         if self.holds.waits_for_rule(&batch.address) {
@@ -195,7 +195,7 @@ impl Pushes {
             self.tell_drop(&held, &batch.address);
             return ByRule::Refused;
         }
-        let accepted = clock.now();
+        let accepted = Clock::moment(now);
         let id = self.next_id("rule", accepted);
         ByRule::Push(self.make(Making {
             id,

@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::mem;
 
 use fanfare_core::limits::{PUBLISH_DEADLINE, RETURNING_MAX, VERDICT_MARGIN};
+use fanfare_core::model::footprint::{Footprint, table};
 use fanfare_core::model::{Address, Message};
 
 /// How often each hash is expected.
@@ -72,6 +73,13 @@ impl Returning {
 
     fn hash(&self, address: &Address, payload: &[u8]) -> u64 {
         self.hasher.hash_one((address, payload))
+    }
+}
+
+impl Footprint for Returning {
+    fn allocated_bytes(&self) -> usize {
+        let of = |counts: &Counts| table(counts.capacity(), size_of::<(u64, u32)>());
+        of(&self.recent) + of(&self.older)
     }
 }
 

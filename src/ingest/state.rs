@@ -9,22 +9,48 @@ use std::time::Duration;
 use super::answers::Answers;
 use super::inbox::Inbox;
 use super::publisher::Requests;
-use super::pushes::Pushes;
+use super::pushes::{Births, Pushes};
 use super::redis::{Incoming, PublishQueue};
 use super::strays::Strays;
+use crate::config::Config;
 use crate::metrics::Blocks;
 use crate::ring::broadcast::Broadcast;
+use crate::sys::bell::Bell;
 use crate::sys::clock::Clock;
+use crate::sys::eventfd::EventFd;
 use fanfare_core::ingest::merger::Merger;
 use fanfare_core::limits::DRAIN_REDIS;
-use fanfare_core::model::{Address, Message};
+use fanfare_core::model::footprint::Footprint;
+use fanfare_core::model::{Address, Message, addresses_bytes};
 
-/// The state of the loop.
-pub(super) struct Ingest {
+/// What the ingest core takes from and gives to.
+pub struct Ends<B: Bell = EventFd> {
+    /// Requests and directives of the control thread.
+    pub requests: Requests,
+    /// What the subscription brings.
+    pub inbox: Inbox<Incoming>,
+    /// Publishes on their way through Redis, if there is one.
+    pub to_redis: Option<PublishQueue>,
+    /// Every shard's ring.
+    pub broadcast: Broadcast<B>,
+    /// The way of verdicts to the control thread.
+    pub answers: Answers,
+    /// Pushes on their way to the control thread.
+    pub births: Births,
+    /// Counters.
+    pub blocks: Arc<Blocks>,
+    /// What times are counted from.
+    pub clock: Clock,
+}
+
+/// The state of the loop. It reads no clock: whoever drives it says what time it is.
+pub struct Ingest<B: Bell = EventFd> {
+    /// Microseconds of the process's clock, as the driver last said.
+    pub(super) now: u64,
     /// Time over which shards will spread their closes.
     pub(super) drain: Duration,
     pub(super) merger: Merger,
-    pub(super) broadcast: Broadcast,
+    pub(super) broadcast: Broadcast<B>,
     pub(super) blocks: Arc<Blocks>,
     pub(super) requests: Requests,
     pub(super) inbox: Inbox<Incoming>,
@@ -35,6 +61,74 @@ pub(super) struct Ingest {
     pub(super) answers: Answers,
     pub(super) strays: Strays,
     pub(super) clock: Clock,
+}
+
+impl<B: Bell> Ingest<B> {
+    /// With nothing taken yet; `first_epoch` differs from process to process.
+    pub fn new(config: &Config, first_epoch: u64, ends: Ends<B>) -> Self {
+        let Ends { requests, inbox, to_redis, broadcast, answers, births, blocks, clock } = ends;
+        let held_total = Arc::clone(&blocks.held);
+        let prefix = config.redis.as_ref().map_or_else(String::new, |redis| redis.prefix.clone());
+        Self {
+            now: 0,
+            drain: config.server.drain,
+            merger: Merger::new(config.merge, first_epoch),
+            broadcast,
+            blocks,
+            requests,
+            inbox,
+            to_redis,
+            draining: None,
+            merging: None,
+            pushes: Pushes::new(births, config.pacing.clone(), held_total),
+            answers,
+            strays: Strays::new(prefix),
+            clock,
+        }
+    }
+}
+
+/// Memory of the holders of an [`Ingest`], as allocated. The requests that wait count at the publisher's end.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// Messages from Redis that wait.
+    pub inbox: usize,
+    /// Messages of open batches.
+    pub open: usize,
+    /// Publishes on their way through Redis.
+    pub outbound: usize,
+    /// Ids of pushes.
+    pub ids: usize,
+    /// What Redis has yet to bring back for addresses with pushes.
+    pub returning: usize,
+    /// A publish of which a part has no room in the rings.
+    pub merging: usize,
+    /// Downlinks that have no room there, each once.
+    pub waiting: usize,
+    /// Whether there are any, whatever they weigh.
+    pub has_waiting: bool,
+}
+
+impl<B: Bell> Ingest<B> {
+    /// What each holder has now. It walks all of them.
+    pub fn held(&self) -> Held {
+        Held {
+            inbox: self.inbox.allocated_bytes(),
+            open: self.merger.allocated_bytes(),
+            outbound: self.to_redis.as_ref().map_or(0, Footprint::allocated_bytes),
+            ids: self.pushes.seen.allocated_bytes(),
+            returning: self.pushes.returning.allocated_bytes(),
+            merging: self.merging.as_ref().map_or(0, Footprint::allocated_bytes),
+            waiting: self.broadcast.waiting_bytes(),
+            has_waiting: self.broadcast.is_waiting(),
+        }
+    }
+}
+
+impl Footprint for Merging {
+    fn allocated_bytes(&self) -> usize {
+        addresses_bytes(&self.addresses) + self.messages.iter().map(Message::allocated_bytes).sum::<usize>()
+    }
 }
 
 /// A publish that the rings had no room for all of.

@@ -5,7 +5,7 @@
 //! *Not here*: the wait itself (`super`), what a message from Redis means (`intake`), how a push begins (`begin`), the end
 //! (`drain`).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::answers::Verdict;
 use super::next::{Lack, Next};
@@ -15,13 +15,15 @@ use super::redis::{Full, To};
 use super::state::{Draining, Ingest, Merging};
 use crate::downlink::{Downlink, ShardCommand};
 use crate::metrics::Refused;
+use crate::sys::bell::Bell;
 use fanfare_core::ingest::merger::Merger;
 use fanfare_core::limits::{INGEST_TURN, STALL_RETRY, TICK};
 use fanfare_core::model::{Address, Message};
 
-impl Ingest {
-    /// Obeys directives, takes a share of what waits, and seals what is due.
-    pub(super) fn turn(&mut self, now: u64) -> Next {
+impl<B: Bell> Ingest<B> {
+    /// Obeys directives, and takes a share of what waits.
+    pub fn work(&mut self, now: u64) {
+        self.now = now;
         self.blocks.ingest.turns.add(1);
         while let Some(directive) = self.requests.directive() {
             self.obey(directive, now);
@@ -41,7 +43,13 @@ impl Ingest {
         }
         let told = self.tell_verdicts();
         self.blocks.ingest.progress.add(told as u64);
-        self.seal_due();
+    }
+
+    /// Seals what is due, and says what comes next. Behind [`Self::work`], at the time that it is then.
+    pub fn finish(&mut self, now: u64) -> Next {
+        self.now = now;
+        self.seal(|merger, sealed| merger.end_turn(now, sealed));
+        self.inbox.tidy();
         self.blocks.ingest.open_messages.set(self.merger.open_messages() as u64);
         self.blocks.ingest.open_bytes.set(self.merger.open_bytes() as u64);
         self.blocks.ingest.inbox_bytes.set(self.inbox.bytes() as u64);
@@ -50,7 +58,7 @@ impl Ingest {
     }
 
     /// Whether what [`Next::Wait`] was said for is there already.
-    pub(super) fn has_come(&self, lack: Lack) -> bool {
+    pub fn has_come(&self, lack: Lack) -> bool {
         self.requests.has_directive() || (lack == Lack::Item && !self.requests.is_empty())
     }
 
@@ -124,7 +132,7 @@ impl Ingest {
                     }
                     let to = To::Addresses(addresses.into());
                     let payloads = messages.into_iter().map(|message| message.payload).collect();
-                    match queue.offer(Tag::Publish(ticket), to, payloads, Instant::now()) {
+                    match queue.offer(Tag::Publish(ticket), to, payloads, self.clock.instant(now)) {
                         Err((Tag::Publish(ticket), Full)) => self.answers.give(ticket, Verdict::Full),
                         _ => self.pushes.returning.expect(&hashes),
                     }
@@ -148,11 +156,6 @@ impl Ingest {
         }
     }
 
-    /// Microseconds of the process's clock.
-    pub(super) fn now(&self) -> u64 {
-        self.clock.now_us()
-    }
-
     pub(super) fn merge(&mut self, address: &Address, message: Message, now: u64) {
         self.blocks.ingest.message_bytes.add(message.payload.len() as u64);
         self.seal(|merger, sealed| merger.push(address, message, now, sealed));
@@ -174,12 +177,6 @@ impl Ingest {
         merged
     }
 
-    /// Closes what is due: messages that were taken do not wait for those that are not.
-    fn seal_due(&mut self) {
-        let now = self.now();
-        self.seal(|merger, sealed| merger.end_turn(now, sealed));
-    }
-
     /// Lets the merger close batches, and sends each of them on.
     pub(super) fn seal<T>(
         &mut self,
@@ -188,7 +185,7 @@ impl Ingest {
             &mut dyn FnMut(fanfare_core::model::Batch, fanfare_core::ingest::merger::SealReason),
         ) -> T,
     ) -> T {
-        let Self { merger, broadcast, blocks, pushes, clock, .. } = self;
+        let Self { merger, broadcast, blocks, pushes, now, .. } = self;
         act(merger, &mut |batch, reason| {
             let counters = &blocks.ingest;
             counters.progress.add(1);
@@ -196,7 +193,7 @@ impl Ingest {
             counters.batch_messages.record(batch.len() as u64);
             counters.batch_bytes.record(batch.payload_bytes() as u64);
             counters.merge_us.record(batch.merged_us);
-            let push = match pushes.by_rule(&batch, blocks, *clock) {
+            let push = match pushes.by_rule(&batch, blocks, *now) {
                 ByRule::Plain => None,
                 ByRule::Push(push) => Some(push),
                 ByRule::Refused => {
@@ -215,7 +212,7 @@ impl Ingest {
     /// Tells verdicts of publishes to those who wait for them; how many.
     pub(super) fn tell_verdicts(&mut self) -> usize {
         let mut told = 0;
-        let now = Instant::now();
+        let now = self.clock.instant(self.now);
         while let Some((tag, verdict)) = self.to_redis.as_ref().and_then(|queue| queue.verdict(now)) {
             match tag {
                 Tag::Publish(ticket) => self.answers.give(ticket, verdict),

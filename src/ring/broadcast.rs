@@ -38,6 +38,11 @@ impl<B: Bell> Broadcast<B> {
         !self.waiting.is_empty()
     }
 
+    /// Memory of what could not be sent yet, each downlink once.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting.iter().map(Downlink::weight).sum()
+    }
+
     /// Sends behind everything that waits.
     pub fn send(&mut self, downlink: Downlink) {
         self.waiting.push_back(downlink);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::logs::Logs;
 use crate::limits::{self, OPEN_BYTES_MAX};
+use crate::model::footprint::{Footprint, block};
 use crate::model::{Address, Batch, Epoch, Message, Offset};
 
 /// When a batch closes.
@@ -88,6 +89,17 @@ pub struct Merger {
     open_messages: usize,
     /// Memory of all open messages.
     open_allocated: usize,
+}
+
+impl Footprint for Merger {
+    /// The open messages, and the lists that open batches have; not the logs, which [`TOPICS_MAX`] bounds.
+    fn allocated_bytes(&self) -> usize {
+        let open = |log: &Log| block(log.open.capacity() * size_of::<Message>());
+        let payloads = |log: &Log| {
+            log.open.iter().map(|message| message.allocated_bytes() - size_of::<Message>()).sum::<usize>()
+        };
+        self.logs.values().map(|log| open(log) + payloads(log)).sum::<usize>()
+    }
 }
 
 /// An open batch that waits for its time.

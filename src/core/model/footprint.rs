@@ -4,11 +4,27 @@
 //! larger buffer keeps alive. An empty message costs its structures. Figures are those of mimalloc; another allocator
 //! differs by a few per cent. *Not here*: the bounds (`limits`), who counts.
 
+/// What holds memory and can say how much.
+pub trait Footprint {
+    /// Bytes that the allocator gave for it and for what it holds.
+    fn allocated_bytes(&self) -> usize;
+}
+
 /// Counters in front of what an `Arc` holds.
 pub const ARC_BYTES: usize = 16;
 
 /// What a `Bytes` allocates beside its buffer once there is a second reference to it.
 pub const BYTES_SHARED: usize = block(24);
+
+/// What a hash table with room for so many entries allocates: one of eight places stays empty, each has a byte of its own
+/// beside it, and their number is a power of two.
+pub const fn table(capacity: usize, entry_bytes: usize) -> usize {
+    if capacity == 0 {
+        return 0;
+    }
+    let places = (capacity * 8).div_ceil(7).next_power_of_two();
+    block(places * (entry_bytes + 1) + 16)
+}
 
 /// Sizes of blocks up to here are steps; above it they are whole pages.
 const STEPS_MAX: usize = 128 * 1024;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::limits::PUSH_ID_BYTES_MAX;
+use crate::model::footprint::{ARC_BYTES, block};
 
 /// 1 to [`PUSH_ID_BYTES_MAX`] of `A-Z a-z 0-9 . _ : -`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,6 +34,11 @@ impl PushId {
     /// How many copies of it there are.
     pub fn holders(&self) -> usize {
         Arc::strong_count(&self.0)
+    }
+
+    /// Memory of it, which all copies share.
+    pub fn allocated_bytes(&self) -> usize {
+        block(self.0.len() + ARC_BYTES)
     }
 
     /// The text.

@@ -12,6 +12,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::id::PushId;
 use crate::limits::{PUSH_IDS_SEEN_MAX, PUSH_RECENT_AGE};
+use crate::model::footprint::{Footprint, block, table};
 
 /// The ids, with those who wait (`W`).
 #[derive(Debug)]
@@ -68,6 +69,20 @@ pub struct Decided<W> {
 impl<W> Default for Seen<W> {
     fn default() -> Self {
         Self { entries: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<W> Footprint for Seen<W> {
+    fn allocated_bytes(&self) -> usize {
+        // Both holders of an id share its block.
+        let entries: usize = self
+            .entries
+            .iter()
+            .map(|(id, entry)| id.allocated_bytes() + block(entry.waiters.capacity() * size_of::<W>()))
+            .sum();
+        entries
+            + table(self.entries.capacity(), size_of::<(PushId, Entry<W>)>())
+            + block(self.order.capacity() * size_of::<(u64, PushId)>())
     }
 }
 

@@ -4,11 +4,10 @@
 
 use bytes::Bytes;
 
-use crate::ingest::inbox::Weigh;
-use fanfare_core::model::footprint::block;
+use fanfare_core::model::footprint::{Footprint, block};
 
 /// The channel of marks and of probes, without the prefix. Nothing on it is for devices.
-pub(crate) const MARK_CHANNEL: &[u8] = b"probe";
+pub const MARK_CHANNEL: &[u8] = b"probe";
 
 /// What the subscription brings, in the order in which Redis sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +25,7 @@ pub enum Incoming {
     Mark,
 }
 
-impl Weigh for Incoming {
+impl Footprint for Incoming {
     fn allocated_bytes(&self) -> usize {
         // A queue grows by doubling.
         let place = 2 * size_of::<Self>();

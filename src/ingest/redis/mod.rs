@@ -12,8 +12,7 @@ mod publish;
 mod queue;
 mod subscribe;
 
-pub use incoming::Incoming;
-pub(super) use incoming::MARK_CHANNEL;
+pub use incoming::{Incoming, MARK_CHANNEL};
 pub use outbound::{Full, To};
 pub use publish::publish;
 pub use queue::PublishQueue;

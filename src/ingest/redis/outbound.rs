@@ -24,7 +24,8 @@ use bytes::{Bytes, BytesMut};
 use crate::ingest::answers::{Failed, How, Verdict};
 use crate::ingest::publisher::Tag;
 use crate::redis::{passes_by_itself, resp};
-use fanfare_core::limits::{PUBLISH_DEADLINE, REDIS_BUSY_PAUSE, REDIS_PUBLISH_BYTES};
+use fanfare_core::limits::{PUBLISH_DEADLINE, REDIS_BUSY_PAUSE};
+use fanfare_core::model::footprint::{BYTES_SHARED, Footprint, block, table};
 use fanfare_core::model::{Address, addresses_bytes};
 
 /// Where a publish goes.
@@ -218,27 +219,18 @@ impl Outbound {
 
     /// Takes a publish, or gives its tag back when its bytes have no room. Alone it has room whatever its size.
     pub fn offer(&mut self, tag: Tag, to: To, payloads: Vec<Bytes>, now: Instant) -> Result<(), Tag> {
-        // A payload counts once, however many channels it goes to.
-        let payload_bytes: usize = payloads.iter().map(|payload| payload.len() + size_of::<Bytes>()).sum();
-        let bytes = REDIS_PUBLISH_BYTES + size_of::<Option<Job>>() + to.bytes() + payload_bytes;
-        if self.bytes > 0 && self.bytes + bytes > self.bytes_max {
-            return Err(tag);
-        }
-        self.bytes += bytes;
         let due = now + PUBLISH_DEADLINE;
-        self.jobs.push_back(Some(Job {
-            tag,
-            to,
-            payloads,
-            due,
-            bytes,
-            subscription: None,
-            sent_by: 0,
-            taken: 0,
-            refused: 0,
-            unanswered: 0,
-            words: None,
-        }));
+        let (bytes, subscription, words) = (0, None, None);
+        let (sent_by, taken, refused, unanswered) = (0, 0, 0, 0);
+        let mut job =
+            Job { tag, to, payloads, due, bytes, subscription, sent_by, taken, refused, unanswered, words };
+        // A list grows by doubling. A payload counts once, however many channels it goes to.
+        job.bytes = 2 * size_of::<Option<Job>>() + job.allocated_bytes();
+        if self.bytes > 0 && self.bytes + job.bytes > self.bytes_max {
+            return Err(job.tag);
+        }
+        self.bytes += job.bytes;
+        self.jobs.push_back(Some(job));
         Ok(())
     }
 
@@ -587,6 +579,31 @@ impl Outbound {
     /// Whether there is one.
     pub fn has_verdict(&self) -> bool {
         !self.finished.is_empty()
+    }
+}
+
+impl Footprint for Outbound {
+    fn allocated_bytes(&self) -> usize {
+        let parts = [&self.again, &self.busy].map(|parts| block(parts.capacity() * size_of::<Part>()));
+        let lists = block(self.jobs.capacity() * size_of::<Option<Job>>())
+            + block(self.sent.capacity() * size_of::<(Part, u32)>())
+            + block(self.passing.capacity() * size_of::<Passing>())
+            + block(self.finished.capacity() * size_of::<(Tag, Verdict)>())
+            + table(self.busy_channels.capacity(), size_of::<Channel>());
+        let jobs: usize = self.jobs.iter().flatten().map(Footprint::allocated_bytes).sum();
+        parts.iter().sum::<usize>() + lists + jobs
+    }
+}
+
+impl Footprint for Job {
+    /// Without its place in the list.
+    fn allocated_bytes(&self) -> usize {
+        let payload =
+            |payload: &Bytes| if payload.is_empty() { 0 } else { block(payload.len()) + BYTES_SHARED };
+        self.to.bytes()
+            + block(self.payloads.capacity() * size_of::<Bytes>())
+            + self.payloads.iter().map(payload).sum::<usize>()
+            + self.words.as_ref().map_or(0, |words| block(words.len()))
     }
 }
 

@@ -161,7 +161,7 @@ impl Session<'_> {
             // The window makes sure that replies are looked at, however fast the queue fills.
             let is_open = self.queue.sent_bytes() < REDIS_WINDOW_BYTES;
             if is_open {
-                let (publishes, count) = self.queue.send(REDIS_IO_BYTES);
+                let (publishes, count) = self.queue.send(REDIS_IO_BYTES, now);
                 commands.extend_from_slice(&publishes);
                 self.asked.extend(std::iter::repeat_n((Asked::Publish, now), count));
             }
@@ -238,13 +238,13 @@ impl Session<'_> {
             (Asked::Publish, Reply::Integer(subscribers)) => {
                 self.blocks.ingest.redis_published.add(1);
                 self.is_permitted();
-                self.queue.answered(Ok(subscribers));
+                self.queue.answered(Ok(subscribers), Instant::now());
                 self.taken_at = Some(Instant::now());
             }
             (Asked::Publish, Reply::Error(text)) => {
                 self.blocks.ingest.redis_publish_failed.add(1);
                 self.is_refused(asked, &text);
-                self.queue.answered(Err(text));
+                self.queue.answered(Err(text), Instant::now());
             }
             (Asked::Mark, Reply::Integer(_)) => self.queue.mark_answered(true),
             (Asked::Mark, Reply::Error(_)) => {

@@ -15,6 +15,7 @@ use super::outbound::{Full, Outbound, To};
 use crate::ingest::answers::Verdict;
 use crate::ingest::inbox::{Bell, Inbox};
 use crate::ingest::publisher::Tag;
+use fanfare_core::model::footprint::Footprint;
 
 /// One of the ends; all are alike.
 #[derive(Clone)]
@@ -37,9 +38,9 @@ struct Inner {
 impl PublishQueue {
     /// An empty queue for channels under `prefix`; `inbox` is that of the loop that takes the verdicts.
     /// `name` differs from that of every other gateway.
-    pub fn new(prefix: &str, bytes_max: usize, inbox: Inbox<Incoming>, name: &str) -> Self {
+    pub fn new(prefix: &str, bytes_max: usize, inbox: Inbox<Incoming>, name: &str, now: Instant) -> Self {
         Self(Rc::new(Inner {
-            outbound: RefCell::new(Outbound::new(prefix, bytes_max, Instant::now())),
+            outbound: RefCell::new(Outbound::new(prefix, bytes_max, now)),
             sendable: Bell::default(),
             wanted: Bell::default(),
             name: name.into(),
@@ -91,66 +92,66 @@ impl PublishQueue {
 
     /// Waits until something can be sent: a publish, or a mark if `marks`. Cancel-safe. One task waits at a time, or it
     /// panics.
-    pub(super) async fn sendable(&self, marks: bool) {
+    pub async fn sendable(&self, marks: bool) {
         let can_send =
             |outbound: &Outbound| outbound.can_send(Instant::now()) || (marks && outbound.wants_mark());
         self.0.sendable.until(|| can_send(&self.0.outbound.borrow())).await;
     }
 
     /// Whether a mark is to be published now.
-    pub(super) fn wants_mark(&self) -> bool {
+    pub fn wants_mark(&self) -> bool {
         self.0.outbound.borrow().wants_mark()
     }
 
     /// The payload of the mark that is being published.
-    pub(super) fn mark_sent(&self) -> String {
+    pub fn mark_sent(&self) -> String {
         let number = self.0.outbound.borrow_mut().mark_sent();
         format!("{} {number}", self.0.name)
     }
 
     /// Redis has published the oldest mark that it had not answered, or has not.
-    pub(super) fn mark_answered(&self, is_taken: bool) {
+    pub fn mark_answered(&self, is_taken: bool) {
         self.0.outbound.borrow_mut().mark_answered(is_taken);
         self.0.wanted.ring();
     }
 
     /// When something can be sent by time alone.
-    pub(super) fn sends_at(&self) -> Option<Instant> {
+    pub fn sends_at(&self) -> Option<Instant> {
         self.0.outbound.borrow().sends_at()
     }
 
     /// The next commands, and how many.
-    pub(super) fn send(&self, bytes: usize) -> (BytesMut, usize) {
-        self.0.outbound.borrow_mut().send(bytes, Instant::now())
+    pub fn send(&self, bytes: usize, now: Instant) -> (BytesMut, usize) {
+        self.0.outbound.borrow_mut().send(bytes, now)
     }
 
     /// Bytes that were sent and not answered.
-    pub(super) fn sent_bytes(&self) -> usize {
+    pub fn sent_bytes(&self) -> usize {
         self.0.outbound.borrow().sent_bytes()
     }
 
     /// Redis has answered the oldest publish that was sent; `false`: there is none.
-    pub(super) fn answered(&self, answer: Result<i64, String>) -> bool {
-        let is_one = self.0.outbound.borrow_mut().answered(answer, Instant::now());
+    pub fn answered(&self, answer: Result<i64, String>, now: Instant) -> bool {
+        let is_one = self.0.outbound.borrow_mut().answered(answer, now);
         self.tell();
         is_one
     }
 
     /// The publishing connection stands, to this server.
-    pub(super) fn connected(&self, server: Option<SocketAddr>) {
+    pub fn connected(&self, server: Option<SocketAddr>) {
         self.0.publishing_at.set(server);
         self.0.wanted.ring();
     }
 
     /// It is lost; parts whose fate is not known.
-    pub(super) fn connection_lost(&self) -> usize {
+    pub fn connection_lost(&self) -> usize {
         let lost = self.0.outbound.borrow_mut().connection_lost();
         self.tell();
         lost
     }
 
     /// Nothing can be published for now, for this reason.
-    pub(super) fn refuse_unsent(&self, why: &str) {
+    pub fn refuse_unsent(&self, why: &str) {
         self.0.outbound.borrow_mut().refuse_unsent(why);
         self.tell();
     }
@@ -158,32 +159,32 @@ impl PublishQueue {
     // --- for the subscription
 
     /// It stands.
-    pub(super) fn subscription_stands(&self) {
+    pub fn subscription_stands(&self) {
         self.0.outbound.borrow_mut().subscription_stands();
         self.0.sendable.ring();
     }
 
     /// It is lost.
-    pub(super) fn subscription_lost(&self) {
+    pub fn subscription_lost(&self) {
         self.0.outbound.borrow_mut().subscription_lost();
         self.tell();
     }
 
     /// Where the publishing session is, if that is another server than these: the subscription's own, and one that it could
     /// not follow to.
-    pub(super) fn publishes_elsewhere(&self, here: [Option<SocketAddr>; 2]) -> Option<SocketAddr> {
+    pub fn publishes_elsewhere(&self, here: [Option<SocketAddr>; 2]) -> Option<SocketAddr> {
         let there = self.0.publishing_at.get();
         there.filter(|_| here[0].is_some() && !here.contains(&there))
     }
 
     /// The server that the publishing session is connected to.
-    pub(super) fn publishing_at(&self) -> Option<SocketAddr> {
+    pub fn publishing_at(&self) -> Option<SocketAddr> {
         self.0.publishing_at.get()
     }
 
     /// Waits until Redis has taken another mark than `looked_for`, or the publishing session is elsewhere. Cancel-safe, as
     /// [`Self::sendable`].
-    pub(super) async fn wanted(&self, here: [Option<SocketAddr>; 2], looked_for: Option<u64>) {
+    pub async fn wanted(&self, here: [Option<SocketAddr>; 2], looked_for: Option<u64>) {
         let is_wanted = || {
             let awaited = self.mark_to_look_for();
             (awaited.is_some() && awaited != looked_for) || self.publishes_elsewhere(here).is_some()
@@ -192,12 +193,12 @@ impl PublishQueue {
     }
 
     /// The oldest mark that Redis has taken and that has not come back.
-    pub(super) fn mark_to_look_for(&self) -> Option<u64> {
+    pub fn mark_to_look_for(&self) -> Option<u64> {
         self.0.outbound.borrow().mark_awaited()
     }
 
     /// A message came on the channel of marks; whether it is the mark that is awaited.
-    pub(super) fn mark_arrived(&self, payload: &[u8]) -> bool {
+    pub fn mark_arrived(&self, payload: &[u8]) -> bool {
         let number = std::str::from_utf8(payload).ok().and_then(|text| {
             let (name, number) = text.split_once(' ')?;
             number.parse().ok().filter(|_| *name == *self.0.name)
@@ -218,6 +219,12 @@ impl PublishQueue {
             self.0.inbox.notify();
         }
         self.0.sendable.ring();
+    }
+}
+
+impl Footprint for PublishQueue {
+    fn allocated_bytes(&self) -> usize {
+        self.0.outbound.borrow().allocated_bytes()
     }
 }
 

@@ -14,9 +14,9 @@ use crate::config::live::Edition;
 use crate::ingest::answers::{Ticket, Verdicts, answers};
 use crate::ingest::inbox::Inbox;
 use crate::ingest::publisher::{NewPush, Publisher};
-use crate::ingest::pushes::{Pushes, births};
+use crate::ingest::pushes::births;
 use crate::ingest::redis::{Incoming, PublishQueue};
-use crate::ingest::strays::Strays;
+use crate::ingest::state::Ends;
 use crate::metrics::Blocks;
 use crate::ring::broadcast::Broadcast;
 use crate::ring::doorbell::Doorbell;
@@ -54,22 +54,21 @@ impl World {
         let (answers, verdicts) = answers(doorbell());
         let config = Config::default();
         let inbox = Inbox::new(8);
-        let ingest = Ingest {
-            drain: Duration::from_secs(1),
-            merger: Merger::new(Merge { messages_max: 1, ..config.merge }, 1),
+        let config = Config { merge: Merge { messages_max: 1, ..config.merge }, ..config };
+        let clock = Clock::start();
+        let queue =
+            || PublishQueue::new("f:", REDIS_OUTBOX_BYTES_MAX, inbox.clone(), "test", clock.instant(0));
+        let ends = Ends {
             broadcast: Broadcast::new(senders),
             blocks,
             requests,
-            to_redis: has_redis
-                .then(|| PublishQueue::new("f:", REDIS_OUTBOX_BYTES_MAX, inbox.clone(), "test")),
-            inbox,
-            draining: None,
-            merging: None,
-            pushes: Pushes::new(births, config.pacing, Arc::default()),
+            to_redis: has_redis.then(queue),
+            inbox: inbox.clone(),
+            births,
             answers,
-            strays: Strays::new("f:".into()),
-            clock: Clock::start(),
+            clock,
         };
+        let ingest = Ingest::new(&config, 1, ends);
         Self { ingest, publisher, shards, editions: 1, now: 1, verdicts, tickets: 0, _born: born }
     }
 
@@ -78,7 +77,8 @@ impl World {
         let mut promised = false;
         for _ in 0..100_000 {
             let before = self.progress();
-            let next = self.ingest.turn(self.now);
+            self.ingest.work(self.now);
+            let next = self.ingest.finish(self.now);
             assert!(!promised || self.progress() > before, "a turn promised work and there was none");
             if next != Next::Again {
                 assert!(!matches!(next, Next::Wait(_, Duration::ZERO)), "a wait of no time is a spin");
