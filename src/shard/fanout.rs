@@ -22,7 +22,7 @@ impl<P: Plane> Shard<P> {
         }
     }
 
-    /// One slice of the first round of a line that can go on; returns the sends it made.
+    /// One slice of the first round of a line that can go on; returns what it took of the turn's share.
     fn slice(&mut self, place: Place) -> usize {
         let block = &self.blocks.shards[self.number];
         let now = self.now;
@@ -34,6 +34,7 @@ impl<P: Plane> Shard<P> {
         let slice = walk.gather(&mut self.table, terms, std::mem::take(&mut self.slow));
         count(block, &slice, self.rules.drop_counter());
         let sends = slice.sends.len();
+        let cost = slice.cost();
         let mut shortfall = Shortfall::default();
         if sends > 0 {
             self.plane.send_slice(&slice.sends, &mut self.shorts);
@@ -53,7 +54,7 @@ impl<P: Plane> Shard<P> {
         self.slow = slow;
         self.depart();
         self.delivery.go_on(place);
-        sends
+        cost
     }
 
     /// Accounts for pushes that left an outbox.

@@ -35,7 +35,7 @@ impl Gateway {
     pub(crate) fn new(inbox_bytes_max: usize) -> Self {
         let inbox = Inbox::new(inbox_bytes_max);
         Self {
-            queue: PublishQueue::new(PREFIX, REDIS_OUTBOX_BYTES_MAX, inbox.clone(), "test"),
+            queue: PublishQueue::new(PREFIX, REDIS_OUTBOX_BYTES_MAX, inbox.clone(), "test", Instant::now()),
             inbox,
             blocks: Arc::new(Blocks::new(1)),
         }

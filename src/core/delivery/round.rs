@@ -122,6 +122,11 @@ impl Round {
         }
     }
 
+    /// Bytes of its frames for one member, about.
+    pub fn frame_bytes(&self) -> usize {
+        self.frame_bytes
+    }
+
     /// Memory of all its batches, and of what it keeps beside them.
     pub fn allocated_bytes(&self) -> usize {
         self.allocated

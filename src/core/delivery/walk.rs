@@ -15,7 +15,7 @@ use super::members::{ALL, Place};
 use super::round::{Part, Round};
 use super::shared_buffers::Keeper;
 use super::state::Delivery;
-use crate::limits::SLICE_SENDS;
+use crate::limits::{SLICE_BYTES_MAX, SLICE_SENDS};
 use crate::model::{FormatId, Offset, Tick};
 use crate::push::PushSlot;
 use crate::push::share::Failed;
@@ -214,6 +214,11 @@ impl<'w> Slice<'w> {
         }
     }
 
+    /// What it takes of a turn's share, in sends of usual size.
+    pub fn cost(&self) -> usize {
+        self.sends.len().max(self.bytes as usize / (SLICE_BYTES_MAX / SLICE_SENDS))
+    }
+
     /// The bytes of a send as an outbox holds them, for a connection of this format that has not taken all of them.
     pub fn owed(&self, format: FormatId, send: &Send<'_>) -> (Piece, Cargo) {
         let messages = self.round.messages_in(format, send.bytes);
@@ -252,7 +257,8 @@ impl Delivery {
             }
         }
         self.recount(place, before, &round);
-        let allowance = round.push.map_or(SLICE_SENDS, |slot| self.pushes.credit(slot).min(SLICE_SENDS));
+        let fits = (SLICE_BYTES_MAX / round.frame_bytes().max(1)).clamp(1, SLICE_SENDS);
+        let allowance = round.push.map_or(fits, |slot| self.pushes.credit(slot).min(fits));
         let cursor = round.cursor;
         Some(Walk { delivery: self, place, number, limit, round, cursor, allowance })
     }

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::logs::Logs;
+use super::logs::{Log, Logs};
 use crate::limits::{self, OPEN_BYTES_MAX};
 use crate::model::footprint::{Footprint, block};
 use crate::model::{Address, Batch, Epoch, Message, Offset};
@@ -92,13 +92,13 @@ pub struct Merger {
 }
 
 impl Footprint for Merger {
-    /// The open messages, and the lists that open batches have; not the logs, which [`TOPICS_MAX`] bounds.
+    /// The open messages, and the lists that open batches have; not the logs, which [`crate::limits::TOPICS_MAX`] bounds.
     fn allocated_bytes(&self) -> usize {
         let open = |log: &Log| block(log.open.capacity() * size_of::<Message>());
         let payloads = |log: &Log| {
             log.open.iter().map(|message| message.allocated_bytes() - size_of::<Message>()).sum::<usize>()
         };
-        self.logs.values().map(|log| open(log) + payloads(log)).sum::<usize>()
+        self.logs.iter().map(|(_, log)| open(log) + payloads(log)).sum::<usize>()
     }
 }
 

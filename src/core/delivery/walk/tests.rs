@@ -85,7 +85,11 @@ fn address() -> Address {
 }
 
 fn batch(first: u64) -> Arc<Batch> {
-    let message = Message { payload: b"{}"[..].into(), kind: PayloadKind::Json };
+    batch_of(first, b"{}")
+}
+
+fn batch_of(first: u64, payload: &'static [u8]) -> Arc<Batch> {
+    let message = Message { payload: payload.into(), kind: PayloadKind::Unknown };
     Arc::new(Batch::new(address(), Epoch(1), Offset(first), [message].into()))
 }
 
@@ -136,6 +140,25 @@ fn a_member_that_a_push_met_and_that_departs_is_counted_once() {
         assert_eq!(remaining(&push), Some(0));
         assert!(world.delivery.wait_us().is_none(), "nothing is left of it");
     }
+}
+
+#[test]
+fn a_slice_of_large_messages_has_few_sends_and_everybody_is_served_all_the_same() {
+    const LARGE: &[u8] = &[b'x'; 64 * 1024];
+    let mut world = World::new(300);
+    world.delivery.enqueue(batch_of(0, LARGE), NOW);
+    let (mut served, mut slices) = (Vec::new(), 0);
+    while served.len() < 300 {
+        let (sends, _) = world.slice(Lane::Normal, 0, Shortfall::default());
+        assert!(sends.len() * LARGE.len() <= SLICE_BYTES_MAX && !sends.is_empty(), "{}", sends.len());
+        served.extend(sends);
+        slices += 1;
+        world.go_on(Lane::Normal);
+    }
+    assert_eq!((served.len(), slices), (300, 3));
+    served.sort_unstable_by_key(|token| token.index);
+    served.dedup();
+    assert_eq!(served.len(), 300, "each once");
 }
 
 #[test]
