@@ -36,6 +36,7 @@ use crate::ring::broadcast::Broadcast;
 use crate::ring::doorbell::Doorbell;
 use crate::sys::clock::Clock;
 use crate::sys::eventfd::EventFd;
+use crate::sys::memory;
 use crate::sys::readiness::Readiness;
 use answers::Answers;
 use fanfare_core::limits::{REDIS_INBOX_BYTES_MAX, REDIS_OUTBOX_BYTES_MAX};
@@ -93,6 +94,9 @@ pub async fn run(setup: IngestSetup) -> io::Result<()> {
             // The sessions need their turn; a task that wakes itself would starve the timers.
             Next::Again => always.ready().await?,
             Next::Wait(lack, at_most) => {
+                if ingest.merger.take_dropped_many() {
+                    memory::collect();
+                }
                 doorbell.prepare_sleep();
                 if !ingest.has_come(lack) {
                     let news = async {

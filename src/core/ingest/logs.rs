@@ -36,6 +36,8 @@ pub(super) struct Logs {
     earlier: HashMap<Address, Log>,
     /// What is being dropped.
     leaving: Option<hash_map::IntoIter<Address, Log>>,
+    /// Many have been dropped since that was last asked.
+    has_dropped_many: bool,
     /// When `recent` began.
     since: u64,
     next_epoch: u64,
@@ -58,6 +60,7 @@ impl Logs {
             recent: HashMap::new(),
             earlier: HashMap::new(),
             leaving: None,
+            has_dropped_many: false,
             since: 0,
             next_epoch: first_epoch,
             highest: Offset(0),
@@ -134,15 +137,22 @@ impl Logs {
 
     /// Forgets addresses that nothing came for lately, a bounded number a call.
     pub(super) fn forget(&mut self, now: u64) {
-        if let Some(leaving) = &mut self.leaving
-            && leaving.take(TOPICS_FORGOTTEN_PER_TURN).count() < TOPICS_FORGOTTEN_PER_TURN
-        {
-            self.leaving = None;
+        if let Some(leaving) = &mut self.leaving {
+            let dropped = leaving.take(TOPICS_FORGOTTEN_PER_TURN).count();
+            self.has_dropped_many |= dropped == TOPICS_FORGOTTEN_PER_TURN;
+            if dropped < TOPICS_FORGOTTEN_PER_TURN {
+                self.leaving = None;
+            }
         }
         let is_time = now.saturating_sub(self.since) >= TOPIC_FORGOTTEN_AFTER.as_micros() as u64;
         if is_time && self.leaving.is_none() {
             self.pass(now);
         }
+    }
+
+    /// Whether so many were forgotten that the allocator should give memory back; once for each time.
+    pub(super) fn take_dropped_many(&mut self) -> bool {
+        self.leaving.is_none() && std::mem::take(&mut self.has_dropped_many)
     }
 
     /// The recent addresses become the earlier ones, and those are forgotten, but not while they have an open batch. One

@@ -279,6 +279,11 @@ impl Merger {
         }
     }
 
+    /// Whether so many addresses were forgotten that the allocator should give memory back; once for each time.
+    pub fn take_dropped_many(&mut self) -> bool {
+        self.logs.take_dropped_many()
+    }
+
     /// When [`Merger::end_turn`] has something to do next.
     pub fn next_due(&self) -> Option<u64> {
         self.due.front().map(|due| due.at)
@@ -463,8 +468,10 @@ mod tests {
         let (offsets, epochs): (Vec<_>, Vec<_>) = histories.into_iter().unzip();
         assert_eq!(offsets, (0..5).map(Offset).collect::<Vec<_>>());
         assert!(epochs.iter().all(|epoch| *epoch == epochs[0]), "one history");
+        merger.take_dropped_many();
         pass(&mut merger, now, 3 * after_s);
         assert_eq!(merger.len(), 0);
+        assert!(merger.take_dropped_many() && !merger.take_dropped_many());
     }
 
     #[test]
