@@ -98,8 +98,12 @@ fn parse_an_upgrade(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| handshake::parse(black_box(head.as_bytes()), &clients));
 }
 
-/// Takes every byte; reports an end of stream to whoever receives.
-struct Sink;
+/// Takes every byte, or half of each send; gives `input` to whoever receives, or reports an end of stream.
+#[derive(Default)]
+struct Sink {
+    is_full: bool,
+    input: Vec<u8>,
+}
 
 impl Plane for Sink {
     fn watch_listener(&mut self) {}
@@ -113,10 +117,15 @@ impl Plane for Sink {
     fn watch_writable(&mut self, _token: Token, _fd: RawFd) {}
     fn unwatch_writable(&mut self, _token: Token) {}
     fn send(&mut self, _fd: RawFd, bytes: &[u8]) -> Took {
-        Took::Bytes(black_box(bytes).len())
+        let length = black_box(bytes).len();
+        Took::Bytes(if self.is_full { length / 2 } else { length })
     }
-    fn receive(&mut self, _fd: RawFd, _buffer: &mut [u8]) -> Received {
-        Received::End
+    fn receive(&mut self, _fd: RawFd, buffer: &mut [u8]) -> Received {
+        if self.input.is_empty() {
+            return Received::End;
+        }
+        buffer[..self.input.len()].copy_from_slice(&self.input);
+        Received::Bytes(self.input.len())
     }
     fn finish(&mut self, _fd: RawFd) {}
     fn close(&mut self, _token: Token, _fd: RawFd, _how: Closing) {}
@@ -124,7 +133,7 @@ impl Plane for Sink {
 
 fn shard(connections: RawFd) -> Shard<Sink> {
     let config = Config::default();
-    let mut shard = Shard::new(Sink, 0, Arc::new(Blocks::new(1)), &config.clients, config.outbox);
+    let mut shard = Shard::new(Sink::default(), 0, Arc::new(Blocks::new(1)), &config.clients, config.outbox);
     (0..connections).for_each(|fd| shard.admit(arrival(fd)));
     shard
 }
@@ -172,5 +181,35 @@ fn a_connection_comes_and_goes(bencher: Bencher<'_, '_>) {
         generation += 1;
         present.push_back(Token { index: gone.index, generation });
         assert_eq!(shard.connections(), 1000);
+    });
+}
+
+/// Each member takes half of its send, and the rest from its outbox once it has room.
+#[divan::bench]
+fn a_batch_falls_short_at_1_000_members(bencher: Bencher<'_, '_>) {
+    const MEMBERS: u32 = 1_000;
+    let mut shard = shard(MEMBERS.cast_signed());
+    let mut first = 0;
+    bencher.counter(ItemsCount::new(MEMBERS as usize)).bench_local(|| {
+        shard.plane().is_full = true;
+        shard.take(Downlink::Batch(Arc::new(batch(first, 10))));
+        first += 10;
+        while shard.is_busy() {
+            shard.turn();
+        }
+        shard.plane().is_full = false;
+        for index in 0..MEMBERS {
+            shard.handle(Event::Writable(Token { index, generation: index + 1 }));
+        }
+    });
+}
+
+#[divan::bench]
+fn a_client_pings(bencher: Bencher<'_, '_>) {
+    let mut shard = shard(1);
+    shard.plane().input = masked(br#"{"type":"PING","data":{}}"#);
+    bencher.bench_local(|| {
+        shard.handle(Event::Readable(Token { index: 0, generation: 1 }));
+        shard.turn();
     });
 }

@@ -16,6 +16,9 @@ use fanfare_core::push::share::Failed;
 impl<P: Plane> Shard<P> {
     /// A turn's share of the walks.
     pub(super) fn fan_out(&mut self) {
+        if self.delivery.is_idle() {
+            return;
+        }
         let mut turn = self.delivery.begin_turn();
         while let Some(place) = self.delivery.next_place(&mut turn) {
             turn.spend(self.slice(place));
@@ -39,7 +42,9 @@ impl<P: Plane> Shard<P> {
         if sends > 0 {
             self.plane.send_slice(&slice.sends, &mut self.shorts);
             if self.table.has_accounts() {
-                slice.sends.iter().for_each(|send| self.table.count_out(send.token, send.bytes.len()));
+                for send in &slice.sends {
+                    self.table.count_out(send.token, send.bytes.len());
+                }
             }
             let peers = Peers { plane: &mut self.plane, table: &mut self.table, block };
             shortfall = settle(peers, &slice, &mut self.shorts, &mut self.departures, now);

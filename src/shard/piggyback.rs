@@ -9,6 +9,9 @@ use fanfare_core::delivery::Laden;
 impl<P: Plane> Shard<P> {
     /// The answer with what a round still has for this device. `None`: there is nothing, or it is large.
     pub(super) fn load(&mut self, token: Token, answer: &[u8]) -> Option<Laden> {
+        if self.delivery.is_idle() {
+            return None;
+        }
         let connection = self.table.get(token)?;
         let laden = self.delivery.load(connection, token.index, answer)?;
         let block = &self.blocks.shards[self.number];

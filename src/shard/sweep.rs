@@ -111,7 +111,9 @@ impl<P: Plane> Shard<P> {
         let mut shorts = Vec::new();
         self.plane.send_slice(&pings, &mut shorts);
         self.block().pings_sent.add(pings.len() as u64);
-        pings.iter().for_each(|ping| self.table.count_out(ping.token, PING.len()));
+        for ping in &pings {
+            self.table.count_out(ping.token, PING.len());
+        }
         for short in shorts {
             let taken = if let Took::Bytes(taken) = short.took { taken } else { 0 };
             self.table.count_out_less(short.token, PING.len().saturating_sub(taken));

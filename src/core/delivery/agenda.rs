@@ -44,9 +44,8 @@ impl Turn {
         self.sends = self.sends.saturating_sub(sends.max(1));
         if self.sends == 0 {
             self.stage = match self.stage {
-                Stage::Urgent(_) | Stage::Over => Stage::Over,
                 Stage::Small(_) => Stage::Large,
-                Stage::Large => Stage::Over,
+                Stage::Urgent(_) | Stage::Large | Stage::Over => Stage::Over,
             };
         }
     }
@@ -54,6 +53,7 @@ impl Turn {
 
 impl Agenda {
     /// Whether nothing is under way.
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.urgent.is_empty() && self.small.is_empty() && self.large.is_empty()
     }

@@ -15,16 +15,19 @@ pub(super) struct Backlog {
 
 impl Backlog {
     /// Both together.
+    #[inline]
     pub(super) fn bytes(&self) -> usize {
         self.moving + self.held
     }
 
     /// What moves.
+    #[inline]
     pub(super) fn moving(&self) -> usize {
         self.moving
     }
 
     /// What pushes hold up.
+    #[inline]
     pub(super) fn held(&self) -> usize {
         self.held
     }

@@ -28,12 +28,9 @@ pub struct Laden {
 impl Delivery {
     /// The answer with what the first round of a topic still has for this device, whose place in the table is `index`. A
     /// push is walked by its credit, and what is behind it waits. `None`: there is nothing, or it is large. A connection
-    /// that closes has no places: nothing goes behind its Close.
+    /// that closes has no places: nothing goes behind its Close. Where the delivery [is idle](Delivery::is_idle) there is
+    /// nothing either: a plain round that may go on is on the agenda.
     pub fn load(&mut self, connection: &Connection, index: u32, answer: &[u8]) -> Option<Laden> {
-        // A plain round that may go on is on the agenda.
-        if self.agenda.is_empty() {
-            return None;
-        }
         let format = connection.format;
         let everybody = connection.position_in_all().map(|position| Membership { topic: ALL, position });
         debug_assert!(everybody.is_none() || connection.phase() == Phase::Open);

@@ -45,21 +45,25 @@ impl Delivery {
     }
 
     /// Whether no line may go on.
+    #[inline]
     pub fn is_idle(&self) -> bool {
         self.agenda.is_empty()
     }
 
     /// Memory of batches taken in and not finished.
+    #[inline]
     pub fn backlog_bytes(&self) -> usize {
         self.backlog.bytes()
     }
 
     /// The part of it that moves.
+    #[inline]
     pub fn moving_bytes(&self) -> usize {
         self.backlog.moving()
     }
 
     /// The part of it that pushes hold up.
+    #[inline]
     pub fn held_bytes(&self) -> usize {
         self.backlog.held()
     }
@@ -92,6 +96,7 @@ impl Delivery {
     }
 
     /// Rounds begun since the last call.
+    #[inline]
     pub fn take_begun(&mut self) -> u64 {
         std::mem::take(&mut self.begun)
     }

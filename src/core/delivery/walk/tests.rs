@@ -26,11 +26,11 @@ struct World {
 }
 
 impl World {
-    fn new(members: usize) -> Self {
+    fn new(members: i32) -> Self {
         let (mut delivery, mut table) = (Delivery::new(0), Table::default());
         let topic = delivery.open(Topic::new("t").expect("a topic"));
         let tokens = (0..members).map(|fd| {
-            let connection = Connection::new(fd as i32, FormatId::RAW, NOW);
+            let connection = Connection::new(fd, FormatId::RAW, NOW);
             let Ok(token) = table.insert(connection, NOW) else { panic!("room") };
             let position = delivery.join(topic, token.index);
             if let Some(connection) = table.get(token) {
@@ -169,7 +169,9 @@ fn when_everybody_departs_what_waits_goes_with_them() {
     world.delivery.enqueue(batch(1), NOW);
     let (sends, _) = world.slice(Lane::Normal, 0, Shortfall { unsent: 0, gone: 2 });
     assert!(world.delivery.backlog_bytes() > 0);
-    sends.into_iter().for_each(|token| world.leave(token));
+    for token in sends {
+        world.leave(token);
+    }
     world.go_on(Lane::Normal);
     assert_eq!((world.members(), world.delivery.topics(), world.delivery.backlog_bytes()), (0, 0, 0));
     assert_eq!(world.delivery.take_begun(), 1, "no round begins for nobody");
