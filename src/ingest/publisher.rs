@@ -10,6 +10,7 @@ use crate::downlink::Census;
 use crate::ingest::answers::Ticket;
 use crate::ring::doorbell::Doorbell;
 use fanfare_core::limits::{COMMAND_SLOTS, PUBLISH_BYTES_MAX, PUBLISH_SLOTS};
+use fanfare_core::model::footprint::Footprint;
 use fanfare_core::model::{Address, Message, Moment, addresses_bytes};
 use fanfare_core::push;
 use fanfare_core::push::id::PushId;
@@ -198,6 +199,13 @@ impl Publisher {
     /// Whether [`Directive::Drain`] was given.
     pub fn is_stopping(&self) -> bool {
         self.stopping
+    }
+}
+
+impl Footprint for Publisher {
+    /// What the requests bring that ingest has not taken yet.
+    fn allocated_bytes(&self) -> usize {
+        self.waiting_bytes() as usize
     }
 }
 

@@ -90,7 +90,7 @@ impl<B: Bell> Ingest<B> {
 
 /// Memory of the holders of an [`Ingest`], as allocated. The requests that wait count at the publisher's end.
 #[derive(Clone, Copy, Debug)]
-pub struct Held {
+pub struct Holders {
     /// Messages from Redis that wait.
     pub inbox: usize,
     /// Messages of open batches.
@@ -111,15 +111,15 @@ pub struct Held {
 
 impl<B: Bell> Ingest<B> {
     /// What each holder has now. It walks all of them.
-    pub fn held(&self) -> Held {
-        Held {
+    pub fn holders(&self) -> Holders {
+        Holders {
             inbox: self.inbox.allocated_bytes(),
             open: self.merger.allocated_bytes(),
             outbound: self.to_redis.as_ref().map_or(0, Footprint::allocated_bytes),
             ids: self.pushes.seen.allocated_bytes(),
             returning: self.pushes.returning.allocated_bytes(),
             merging: self.merging.as_ref().map_or(0, Footprint::allocated_bytes),
-            waiting: self.broadcast.waiting_bytes(),
+            waiting: self.broadcast.allocated_bytes(),
             has_waiting: self.broadcast.is_waiting(),
         }
     }

@@ -9,6 +9,7 @@ use super::Sender;
 use crate::downlink::{Downlink, ShardCommand};
 use crate::sys::bell::Bell;
 use fanfare_core::model::Batch;
+use fanfare_core::model::footprint::Footprint;
 
 /// Every shard's ring, and what could not be sent yet.
 pub struct Broadcast<B: Bell = crate::sys::eventfd::EventFd> {
@@ -36,11 +37,6 @@ impl<B: Bell> Broadcast<B> {
     /// Whether something could not be sent yet: take nothing new until [`Broadcast::flush`] has sent it.
     pub fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
-    }
-
-    /// Memory of what could not be sent yet, each downlink once.
-    pub fn waiting_bytes(&self) -> usize {
-        self.waiting.iter().map(Downlink::weight).sum()
     }
 
     /// Sends behind everything that waits.
@@ -97,5 +93,12 @@ impl<B: Bell> Broadcast<B> {
             self.next = 0;
         }
         None
+    }
+}
+
+impl<B: Bell> Footprint for Broadcast<B> {
+    /// What could not be sent yet, each downlink once.
+    fn allocated_bytes(&self) -> usize {
+        self.waiting.iter().map(Downlink::weight).sum()
     }
 }

@@ -8,6 +8,7 @@ use fanfare_core::limits::{
     HELD_BYTES_MAX, INGEST_TURN, OPEN_BYTES_MAX, PUBLISH_BYTES_MAX, PUSH_IDS_SEEN_MAX, REDIS_INBOX_BYTES_MAX,
     REDIS_OUTBOX_BYTES_MAX, RETURNING_MAX, RING_BYTES_MAX,
 };
+use fanfare_core::model::footprint::Footprint;
 
 use crate::intake::Intake;
 
@@ -22,8 +23,8 @@ const SENT_BYTES: usize = 4 << 20;
 
 impl Intake {
     pub(crate) fn check_memory(&self) {
-        let held = self.ingest.held();
-        let requests = self.publisher.waiting_bytes() as usize;
+        let held = self.ingest.holders();
+        let requests = self.publisher.allocated_bytes();
         // Alone, one is taken whatever its size.
         let one = 2 * self.largest + 4096;
         let parts = [
@@ -36,7 +37,7 @@ impl Intake {
             ("merging", held.merging, one),
             // What one message closes: all that is open, and itself.
             ("in front of rings", held.waiting, OPEN_BYTES_MAX + 2 * one + INGEST_TURN * 1024),
-            ("behind pushes", self.blocks.held.bytes() as usize, HELD_BYTES_MAX + RING_BYTES_MAX),
+            ("behind pushes", self.blocks.held.allocated_bytes(), HELD_BYTES_MAX + RING_BYTES_MAX),
         ];
         for (name, bytes, most) in parts {
             assert!(bytes <= most, "{name}: {bytes} bytes, {most} may be");

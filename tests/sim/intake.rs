@@ -105,8 +105,8 @@ impl Intake {
         let topics = *rng.pick(&[1, 3, 100]);
         let topic = |n| Address::Topic(Topic::new(&format!("t{n}")).expect("a topic"));
         let addresses: Vec<Address> = std::iter::once(Address::All).chain((0..topics).map(topic)).collect();
-        let ring = |n| ring(n, Arc::new(Doorbell::new(SimBell::default())), Arc::clone(&blocks));
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(ring).unzip();
+        let way = |n| ring(n, Arc::new(Doorbell::new(SimBell::default())), Arc::clone(&blocks));
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(way).unzip();
         let bell = || Arc::new(Doorbell::new(EventFd::new().expect("an eventfd")));
         let (publisher, requests) = Publisher::new(bell());
         let ((births, born), (answers, verdicts)) = (births(), answers(bell()));
@@ -294,7 +294,7 @@ impl Intake {
     /// It waits for something that is not there.
     pub(crate) fn check_wait(&self, next: Next) {
         let (is_full, has_items) =
-            (self.ingest.held().has_waiting, !self.inbox.is_empty() || self.publisher.waiting_bytes() > 0);
+            (self.ingest.holders().has_waiting, !self.inbox.is_empty() || self.publisher.waiting_bytes() > 0);
         match next {
             Next::Wait(_, Duration::ZERO) => panic!("a wait of no time is a spin"),
             Next::Wait(Lack::Ring, _) => assert!(is_full, "it waits for rings that have room"),

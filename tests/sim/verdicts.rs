@@ -111,7 +111,7 @@ impl Intake {
 
     /// A shard has taken all of its ring: what was done a while ago was in it, unless the rings are full.
     pub(crate) fn check_done(&self, number: usize) {
-        if self.ingest.held().has_waiting || self.is_over {
+        if self.ingest.holders().has_waiting || self.is_over {
             return;
         }
         let late = self.config.merge.delay + TICK;
@@ -145,8 +145,9 @@ impl Intake {
             (0..self.shards.len()).for_each(|shard| self.take(shard, usize::MAX));
             self.wake();
             let is_quiet = self.redis.as_ref().is_none_or(SimRedis::is_quiet);
-            let held = self.ingest.held();
-            if self.asked.is_empty() && is_quiet && held.open == 0 && self.inbox.is_empty() {
+            let held = self.ingest.holders();
+            let is_out = held.open + held.merging == 0 && !held.has_waiting;
+            if self.asked.is_empty() && is_quiet && is_out && self.inbox.is_empty() {
                 break;
             }
         }

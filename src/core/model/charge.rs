@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::footprint::Footprint;
+
 /// Memory of batches that were charged, of the whole process.
 #[derive(Debug, Default)]
 pub struct Total(AtomicU64);
@@ -15,6 +17,12 @@ impl Total {
     /// Bytes now.
     pub fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Footprint for Total {
+    fn allocated_bytes(&self) -> usize {
+        self.bytes() as usize
     }
 }
 

@@ -49,6 +49,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_table_has_the_places_that_the_standard_one_has() {
+        for wanted in [1, 3, 7, 8, 14, 100, 5_000] {
+            let capacity = std::collections::HashSet::<u64>::with_capacity(wanted).capacity();
+            let places = (table(capacity, 7) - 16) / 8;
+            assert!(
+                places.is_power_of_two() && capacity < places && places <= 2 * capacity.max(4),
+                "{wanted}"
+            );
+        }
+        assert_eq!(table(0, 100), 0);
+    }
+
+    #[test]
     fn a_block_is_never_smaller_than_what_it_holds_and_at_most_a_quarter_larger() {
         for bytes in (0..5_000).chain((5_000..3_000_000).step_by(997)) {
             let block = block(bytes);
