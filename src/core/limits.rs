@@ -21,8 +21,10 @@ pub const TOPIC_BYTES_MAX: usize = 256;
 /// Topics with state in the ingest core. A topic costs about 150 bytes there; idle ones are forgotten first.
 pub const TOPICS_MAX: usize = 1 << 20;
 
-/// Time without a message after which the ingest core forgets a topic, at the latest twice that: topics that were used once
-/// do not hold memory for ever.
+/// Topics that are never forgotten for their age: they take two megabytes, and their offsets go on after any pause.
+pub const TOPICS_KEPT: usize = 4096;
+/// Beyond that, time without a message after which the ingest core forgets a topic, at the latest twice that: topics that
+/// were used once do not hold memory for ever.
 pub const TOPIC_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 const _: () = assert!(TOPIC_FORGOTTEN_AFTER.as_millis() > 2 * MERGE_DELAY_MAX.as_millis());
 

@@ -1,14 +1,14 @@
 //! The addresses that had a message lately, and where their offsets stand.
 //!
-//! An address for which nothing comes is forgotten after one to two minutes, or earlier when there are too many, so that
-//! topics which were used once do not hold memory for ever. Nothing is walked for that: addresses begin in the *recent*
+//! While there are many, an address for which nothing comes is forgotten after one to two minutes, or earlier when there are
+//! too many, so that topics which were used once do not hold memory for ever. Nothing is walked for that: addresses begin in the *recent*
 //! map, which becomes the *earlier* one as a whole; what is used there moves back, the rest is dropped, some at a time.
 //! An address that comes back begins above every offset that was ever given, so none repeats within a process.
 //! *Not here*: when a batch closes (`merger`).
 
 use std::collections::{HashMap, hash_map};
 
-use crate::limits::{TOPIC_FORGOTTEN_AFTER, TOPICS_FORGOTTEN_PER_TURN, TOPICS_MAX};
+use crate::limits::{TOPIC_FORGOTTEN_AFTER, TOPICS_FORGOTTEN_PER_TURN, TOPICS_KEPT, TOPICS_MAX};
 use crate::model::{Address, Batch, Epoch, Message, Offset};
 
 /// The log of one address, of which only the open end is kept.
@@ -145,7 +145,7 @@ impl Logs {
             }
         }
         let is_time = now.saturating_sub(self.since) >= TOPIC_FORGOTTEN_AFTER.as_micros() as u64;
-        if is_time && self.leaving.is_none() {
+        if is_time && self.leaving.is_none() && self.len() > TOPICS_KEPT {
             self.pass(now);
         }
     }

@@ -472,6 +472,11 @@ mod tests {
         pass(&mut merger, now, 3 * after_s);
         assert_eq!(merger.len(), 0);
         assert!(merger.take_dropped_many() && !merger.take_dropped_many());
+        // A few are not worth it.
+        merger.push(&busy, message(1), now, &mut |_, _| {});
+        let now = pass(&mut merger, now, 10 * after_s);
+        merger.push(&busy, message(1), now, &mut |_, _| {});
+        assert_eq!((merger.len(), merger.position(&busy).map(|(next, _)| next)), (1, Some(Offset(7))));
     }
 
     #[test]
