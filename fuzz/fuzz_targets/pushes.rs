@@ -12,7 +12,7 @@ use fanfare_core::push::bucket::Bucket;
 use fanfare_core::push::id::PushId;
 use fanfare_core::push::pace::Pace;
 use fanfare_core::push::rate::Rate;
-use fanfare_core::push::registry::{Change, Refused, Registry};
+use fanfare_core::push::registry::{PushChange, Registry, RegistryError};
 use fanfare_core::push::share::{Failed, Share, UNLIMITED};
 use fanfare_core::push::terms::{Lane, Terms};
 use fanfare_core::push::{Push, Source, pacing};
@@ -82,11 +82,11 @@ impl World<'_> {
         self.jobs.push(Job { push, buckets, left: [None; SHARDS], is_blocked: false, sent: 0, allowed: 0.0 });
     }
 
-    fn change(&mut self, number: usize, change: Change) {
+    fn change(&mut self, number: usize, change: PushChange) {
         let id = self.jobs[number].push.id.clone();
         let is_over = !self.registry.all_running(self.now).iter().any(|running| running.facts.id == id);
         let outcome = self.registry.change(id.as_str(), change, self.now);
-        assert_eq!(outcome, if is_over { Err(Refused::Over) } else { Ok(()) });
+        assert_eq!(outcome, if is_over { Err(RegistryError::Over) } else { Ok(()) });
     }
 
     fn step(&mut self, us: u64) {
@@ -186,10 +186,10 @@ fuzz_target!(|data: &[u8]| {
             }
             2 if !world.jobs.is_empty() => {
                 let rate = (world.rate(), Duration::from_millis(world.byte().unwrap_or(0) * 8));
-                world.change(number, Change { rate: Some(rate), ..Change::default() });
+                world.change(number, PushChange { rate: Some(rate), ..PushChange::default() });
             }
             3 if !world.jobs.is_empty() => {
-                world.change(number, Change { is_paused: Some(order >= 128), ..Change::default() });
+                world.change(number, PushChange { is_paused: Some(order >= 128), ..PushChange::default() });
             }
             4 if !world.jobs.is_empty() && order >= 192 => {
                 let id = world.jobs[number].push.id.clone();
