@@ -1,10 +1,10 @@
 //! A stream of events from a server that may send anything: no panic, and the pieces it comes in change nothing.
 #![no_main]
 
-use fanfare::client::sse::{Event, Parser, TooLong};
+use fanfare::client::sse::{Parser, StreamEvent, TooLong};
 use libfuzzer_sys::fuzz_target;
 
-fn events<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Event>, TooLong> {
+fn events<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Result<Vec<StreamEvent>, TooLong> {
     let (mut parser, mut events) = (Parser::default(), Vec::new());
     for piece in pieces {
         parser.take(piece, &mut events)?;
