@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from harness.gateway import run_to_end
+from harness.ports import free_port
 from harness.service_manager import activation, listening
 from harness.wire import TEXT, Wire, server_frame
 

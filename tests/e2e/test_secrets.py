@@ -3,6 +3,7 @@
 import pytest
 
 from harness.gateway import run_to_end
+from harness.ports import free_port
 from harness.wire import Wire
 
 SECRET = "hunter2-hunter2"

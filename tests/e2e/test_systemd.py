@@ -66,7 +66,7 @@ def test_the_service_is_exposed_to_little():
 
 
 def test_systemd_waits_longer_than_a_drain_takes():
-    limits = (ROOT / "src" / "limits.rs").read_text()
+    limits = (ROOT / "src" / "core" / "limits.rs").read_text()
 
     def seconds(name):
         return int(re.search(rf"{name}: Duration = Duration::from_secs\((\d+)\)", limits)[1])
@@ -85,7 +85,7 @@ def test_a_start_that_fails_is_tried_again_for_ever():
 
 
 def test_the_number_of_tasks_allows_every_shard():
-    shards = int(re.search(r"SHARDS_MAX: usize = (\d+);", (ROOT / "src" / "limits.rs").read_text())[1])
+    shards = int(re.search(r"SHARDS_MAX: usize = (\d+);", (ROOT / "src" / "core" / "limits.rs").read_text())[1])
     assert int(option("TasksMax")) >= 2 * (shards + 4)
 
 
