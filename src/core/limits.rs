@@ -186,8 +186,9 @@ pub const DRAIN_REDIS: Duration = Duration::from_secs(2);
 
 /// Sends of one slice: eight milliseconds of kernel work. With a turn's input it is the longest that other jobs wait.
 pub const SLICE_SENDS: usize = 1024;
-/// Bytes of one slice: the kernel copies them in about as long. Rounds of large messages have fewer sends a slice.
-pub const SLICE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of one slice: the kernel copies them in about 25 ms. Rounds of large messages have fewer sends a slice; with a
+/// fourth of this, slices at 2,100 messages/s were so short that a tenth of the core went into beginning them.
+pub const SLICE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Downlinks that a shard takes in one turn of its loop.
 pub const DOWNLINKS_PER_TURN: usize = 64;
 /// Readiness events that a shard handles in one turn of its loop, fewer when input reaches [`INPUT_TURN_COST`] before: about

@@ -180,9 +180,9 @@ pub struct Outbound {
     look_at: Instant,
 }
 
-/// Marks on their way at once. One would make whoever publishes behind it wait for two round trips; each costs every
-/// gateway a message.
-const MARKS_MAX: usize = 4;
+/// Marks on their way at once. What is sent behind one waits for the next; with more of them publishes are sent in smaller
+/// groups, and each mark costs every gateway a message.
+const MARKS_MAX: usize = 1;
 
 /// How often deadlines are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -145,20 +145,20 @@ fn a_member_that_a_push_met_and_that_departs_is_counted_once() {
 #[test]
 fn a_slice_of_large_messages_has_few_sends_and_everybody_is_served_all_the_same() {
     const LARGE: &[u8] = &[b'x'; 64 * 1024];
-    let mut world = World::new(300);
+    let mut world = World::new(1500);
     world.delivery.enqueue(batch_of(0, LARGE), NOW);
     let (mut served, mut slices) = (Vec::new(), 0);
-    while served.len() < 300 {
+    while served.len() < 1500 {
         let (sends, _) = world.slice(Lane::Normal, 0, Shortfall::default());
         assert!(sends.len() * LARGE.len() <= SLICE_BYTES_MAX && !sends.is_empty(), "{}", sends.len());
         served.extend(sends);
         slices += 1;
         world.go_on(Lane::Normal);
     }
-    assert_eq!((served.len(), slices), (300, 3));
+    assert_eq!((served.len(), slices), (1500, 3));
     served.sort_unstable_by_key(|token| token.index);
     served.dedup();
-    assert_eq!(served.len(), 300, "each once");
+    assert_eq!(served.len(), 1500, "each once");
 }
 
 #[test]
