@@ -1,8 +1,9 @@
 //! The addresses that had a message lately, and where their offsets stand.
 //!
 //! While there are many, an address for which nothing comes is forgotten after one to two minutes, or earlier when there are
-//! too many, so that topics which were used once do not hold memory for ever. Nothing is walked for that: addresses begin in the *recent*
-//! map, which becomes the *earlier* one as a whole; what is used there moves back, the rest is dropped, some at a time.
+//! too many, so that topics which were used once do not hold memory for ever. Addresses begin in the *recent* map, which
+//! becomes the *earlier* one as a whole; what is used there moves back, the rest is dropped, some at a time. Only when too
+//! many come is the earlier map walked.
 //! An address that comes back begins above every offset that was ever given, so none repeats within a process.
 //! *Not here*: when a batch closes (`merger`).
 
@@ -114,7 +115,11 @@ impl Logs {
 
     fn open(&mut self, address: Address, now: u64) {
         if self.recent.len() >= self.topics_max / 2 {
+            // Batches of the earlier addresses may be open: this is in the middle of a turn.
+            let open = self.earlier.extract_if(|_, log| !log.open.is_empty());
+            let open: Vec<_> = open.collect();
             self.pass(now);
+            self.recent.extend(open);
         }
         let log = Log {
             epoch: Epoch(self.next_epoch),
@@ -135,7 +140,8 @@ impl Logs {
         self.highest = self.highest.max(end);
     }
 
-    /// Forgets addresses that nothing came for lately, a bounded number a call.
+    /// Forgets addresses that nothing came for lately, a bounded number a call. Every batch that is due has been closed: one
+    /// that is open still was begun a delay ago at most, and its address is a recent one.
     pub(super) fn forget(&mut self, now: u64) {
         if let Some(leaving) = &mut self.leaving {
             let dropped = leaving.take(TOPICS_FORGOTTEN_PER_TURN).count();
@@ -155,17 +161,12 @@ impl Logs {
         self.leaving.is_none() && std::mem::take(&mut self.has_dropped_many)
     }
 
-    /// The recent addresses become the earlier ones, and those are forgotten, but not while they have an open batch. One
-    /// that was not used for [`TOPIC_FORGOTTEN_AFTER`] has none; the walk that finds the others is for passes which come
-    /// earlier because so many are new.
+    /// The recent addresses become the earlier ones, and those are forgotten: none of them has an open batch.
     fn pass(&mut self, now: u64) {
-        let is_early = now.saturating_sub(self.since) < TOPIC_FORGOTTEN_AFTER.as_micros() as u64;
         self.since = now;
         let mut earlier = std::mem::replace(&mut self.earlier, std::mem::take(&mut self.recent));
         self.recent.extend(earlier.remove_entry(&Address::All));
-        if is_early {
-            self.recent.extend(earlier.extract_if(|_, log| !log.open.is_empty()));
-        }
+        debug_assert!(earlier.values().all(|log| log.open.is_empty()), "an open batch would be lost");
         self.floor = self.highest;
         self.leaving = (!earlier.is_empty()).then(|| earlier.into_iter());
     }

@@ -264,7 +264,6 @@ impl Merger {
 
     /// Ends a turn: closes what came for idle addresses, and what is due, and forgets some of what nothing came for lately.
     pub fn end_turn(&mut self, now: u64, sealed: &mut dyn FnMut(Batch, SealReason)) {
-        self.logs.forget(now);
         for address in std::mem::take(&mut self.idle) {
             self.close(&address, now, SealReason::Idle, sealed);
         }
@@ -277,6 +276,8 @@ impl Merger {
                 self.stale -= 1;
             }
         }
+        // Last: what is due has no open batch now.
+        self.logs.forget(now);
     }
 
     /// Whether so many addresses were forgotten that the allocator should give memory back; once for each time.
@@ -328,7 +329,7 @@ impl Merger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::TOPIC_FORGOTTEN_AFTER;
+    use crate::limits::{TOPIC_FORGOTTEN_AFTER, TOPICS_KEPT};
     use crate::model::{PayloadKind, Topic};
     use bytes::Bytes;
     use proptest::prelude::*;
@@ -498,6 +499,25 @@ mod tests {
         let of_a: Vec<_> =
             batches.iter().filter(|batch| batch.address == topic("a")).map(|b| b.first).collect();
         assert_eq!(of_a, [Offset(0), Offset(1)]);
+    }
+
+    #[test]
+    fn an_open_batch_outlives_a_pause_of_the_process() {
+        let mut merger = Merger::new(RULES, 1);
+        for name in 0..=TOPICS_KEPT {
+            merger.push(&topic(&name.to_string()), message(1), 0, &mut |_, _| {});
+        }
+        merger.end_turn(0, &mut |_, _| {});
+        // It waits for the delay when the recent topics become the earlier ones, and then the process stands still.
+        let before = TOPIC_FORGOTTEN_AFTER.as_micros() as u64;
+        merger.push(&topic("a"), message(1), before - 2, &mut |_, _| {});
+        merger.end_turn(before - 2, &mut |_, _| {});
+        merger.push(&topic("a"), message(1), before - 1, &mut |_, _| {});
+        merger.end_turn(before, &mut |_, _| {});
+        let mut batches = Vec::new();
+        merger.end_turn(3 * before, &mut |batch, _| batches.push((batch.address.clone(), batch.len())));
+        assert_eq!(batches, [(topic("a"), 1)]);
+        assert_eq!((merger.open_messages(), merger.open_bytes()), (0, 0));
     }
 
     /// A thousand batches that are full at once, within the delay of the first.
